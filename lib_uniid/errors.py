@@ -1,0 +1,68 @@
+"""Everything that can be wrong, by name.
+
+Each message says what is wrong, with the value, and what to do about it. Core code raises these; hosts and
+the command line catch :class:`UniIDError` alone.
+"""
+
+from collections.abc import Iterable
+
+
+class UniIDError(Exception):
+    """Base of every error that a person can do something about."""
+
+
+class ConfigError(UniIDError):
+    """A setting outside its range."""
+
+
+class PictureError(UniIDError):
+    """A file that is no picture, is damaged, or is too large to open safely."""
+
+
+class NoFaceError(UniIDError):
+    """No face was found where one is needed."""
+
+
+class SeveralFacesError(UniIDError):
+    """Several faces were found and none was chosen."""
+
+
+class MissingModelError(UniIDError):
+    """A model file that is needed and not there."""
+
+
+class UnknownCheckpointError(UniIDError):
+    """A weights file that cannot be read safely, or is of no known kind."""
+
+
+class CheckpointMismatchError(UniIDError):
+    """A weights file of a known kind whose tensors do not fit it exactly."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing: Iterable[str] = (),
+        unexpected: Iterable[str] = (),
+        misshapen: Iterable[str] = (),
+    ) -> None:
+        self.missing = frozenset(missing)
+        self.unexpected = frozenset(unexpected)
+        self.misshapen = frozenset(misshapen)
+        super().__init__(message)
+
+
+class EncoderMismatchError(UniIDError):
+    """Features made by another encoder than the one the weights expect."""
+
+
+class HostTooOldError(UniIDError):
+    """A host without something that the extension needs."""
+
+
+class PluginError(UniIDError):
+    """A plugin that raised; names the plugin and the hook."""
+
+    def __init__(self, plugin: str, hook: str, cause: BaseException) -> None:
+        self.plugin, self.hook = plugin, hook
+        super().__init__(f"plugin {plugin!r} failed in {hook}: {cause}; it stays off until restart")
