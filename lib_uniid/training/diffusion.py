@@ -1,0 +1,49 @@
+"""Noise prediction: Stable Diffusion's schedule, min-SNR weights and an error that looks at faces."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lib_uniid.typing import Float, Int
+
+
+def _kept() -> Tensor:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    return torch.cumprod(1 - betas, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseSchedule:
+    """Stable Diffusion's forward process (scaled linear, 0.00085 to 0.012, 1000 steps).
+
+    ``kept`` is the share of the signal's variance that is left at each time.
+    """
+
+    kept: Float[Tensor, " 1000"] = field(default_factory=_kept)
+
+    def add(
+        self, latents: Float[Tensor, "b c height width"], noise: Tensor, times: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b c height width"]:
+        """Noisy latents at ``times``."""
+        kept = self.kept[times].view(-1, 1, 1, 1)
+        return kept.sqrt() * latents + (1 - kept).sqrt() * noise
+
+    def weight(self, times: Int[Tensor, " b"], gamma: float = 5.0) -> Float[Tensor, " b"]:
+        """Min-SNR weights for a model that predicts noise (arXiv 2303.09556)."""
+        snr = self.kept[times] / (1 - self.kept[times])
+        return snr.clamp(max=gamma) / snr
+
+
+def face_weighted_error(
+    predicted: Float[Tensor, "b c height width"],
+    noise: Float[Tensor, "b c height width"],
+    faces: Float[Tensor, "b height width"],
+    weight: Float[Tensor, " b"],
+    face_weight: float,
+) -> Float[Tensor, ""]:
+    """Squared error of the noise with faces (1 in ``faces``) counted ``face_weight`` times."""
+    importance = 1 + (face_weight - 1) * faces
+    importance = importance / importance.mean((1, 2), keepdim=True)
+    error = ((predicted - noise).square().mean(1) * importance).mean((1, 2))
+    return (error * weight).mean()
