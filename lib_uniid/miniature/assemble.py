@@ -44,8 +44,17 @@ def write_base(trained: Path, folder: Path) -> None:
     config = text.config
     text_folder = folder / f"{BASE}-text"
     text_folder.mkdir(exist_ok=True)
-    keys = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "hidden_act", "vocab_size")
-    _write_json(text_folder / "config.json", {"model_type": "clip_text_model"} | {k: getattr(config, k) for k in keys})
+    keys = (
+        "hidden_size",
+        "intermediate_size",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "hidden_act",
+        "vocab_size",
+    )
+    _write_json(
+        text_folder / "config.json", {"model_type": "clip_text_model"} | {k: getattr(config, k) for k in keys}
+    )
     (folder / f"{BASE}.yaml").write_text(_yaml(), encoding="utf-8")
 
 
@@ -73,17 +82,27 @@ def write_encoders(trained: Path, folder: Path) -> None:
     image_encoder.mkdir(exist_ok=True)
     save_file(_half(tower.state_dict()), image_encoder / "model.safetensors")
     config = tower.config
-    keys = ("hidden_size", "num_attention_heads", "num_hidden_layers", "image_size", "patch_size", "hidden_act")
+    keys = (
+        "hidden_size",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "image_size",
+        "patch_size",
+        "hidden_act",
+    )
     _write_json(
         image_encoder / "config.json",
-        {"model_type": "clip_vision_model", "layer_norm_eps": config.layer_norm_eps} | {k: getattr(config, k) for k in keys},
+        {"model_type": "clip_vision_model", "layer_norm_eps": config.layer_norm_eps}
+        | {k: getattr(config, k) for k in keys},
     )
 
 
 def write_adapter(trained: Path, folder: Path) -> None:
     """UniPortrait's two files."""
     identity = _read(trained / "identity.pt")
-    adapter = {k.removeprefix("faceid."): v for k, v in identity["adapter"].items() if k.startswith("faceid.")}
+    adapter = {
+        k.removeprefix("faceid."): v for k, v in identity["adapter"].items() if k.startswith("faceid.")
+    }
     flat = _flat({"faceid_proj": identity["resampler"], "faceid_adapter": adapter})
     save_file(_half(flat), folder / "uniportrait-faceid_sd15.safetensors")
     router = _flat({"faceid_adapter": _read(trained / "router.pt")})
@@ -112,7 +131,9 @@ class Judge(nn.Module):
         return self.backbone.embed(F.avg_pool2d(pixels, 2))
 
 
-def _export(module: nn.Module, example: Tensor, path: Path, outputs: list[str], free: tuple[str, ...]) -> None:
+def _export(
+    module: nn.Module, example: Tensor, path: Path, outputs: list[str], free: tuple[str, ...]
+) -> None:
     """ONNX with the official names; ``free`` axes are sizes that insightface may choose."""
     import onnx
 

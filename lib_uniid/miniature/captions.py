@@ -34,7 +34,12 @@ def caption(scene: Scene, index: int, rng: random.Random) -> str:
     text = " ".join(words)
     if style == "photo":
         return rng.choice((text, text + ", photo", "a photo of " + text))
-    return rng.choice((text + ", " + style, "an oil painting of " + text if style.startswith("oil") else f"a {style} of {text}"))
+    return rng.choice(
+        (
+            text + ", " + style,
+            "an oil painting of " + text if style.startswith("oil") else f"a {style} of {text}",
+        )
+    )
 
 
 def _looks(scene: Scene, index: int, rng: random.Random) -> list[str]:

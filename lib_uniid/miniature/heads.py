@@ -64,14 +64,21 @@ def landmarks(who: Tensor, looks: Looks, place: Placement) -> Float[Tensor, "n 5
     """The five points of insightface (eyes, nose, mouth corners) in picture pixels."""
     g = _geometry(who, looks)
     xs = torch.stack(
-        [g.turn - g.eye_x, g.turn + g.eye_x, g.turn * 1.5, g.turn - g.mouth_half_width, g.turn + g.mouth_half_width],
+        [
+            g.turn - g.eye_x,
+            g.turn + g.eye_x,
+            g.turn * 1.5,
+            g.turn - g.mouth_half_width,
+            g.turn + g.mouth_half_width,
+        ],
         dim=1,
     )
     ys = torch.stack([g.eye_y, g.eye_y, g.nose_y, g.mouth_y, g.mouth_y], dim=1)
     cos, sin = looks.roll.cos()[:, None], looks.roll.sin()[:, None]
     scale = place.half_height[:, None]
     return torch.stack(
-        [place.x[:, None] + scale * (cos * xs - sin * ys), place.y[:, None] + scale * (sin * xs + cos * ys)], dim=2
+        [place.x[:, None] + scale * (cos * xs - sin * ys), place.y[:, None] + scale * (sin * xs + cos * ys)],
+        dim=2,
     )
 
 
@@ -90,7 +97,9 @@ def _half_width(who: Tensor) -> Tensor:
 class HeadPainter:
     """Draws a batch of heads onto a batch of canvases, back to front."""
 
-    def __init__(self, canvas: Float[Tensor, "n 3 height width"], who: Tensor, looks: Looks, place: Placement):
+    def __init__(
+        self, canvas: Float[Tensor, "n 3 height width"], who: Tensor, looks: Looks, place: Placement
+    ):
         height, width = canvas.shape[2:]
         rows = torch.arange(height, dtype=torch.float32)[None, :, None] + 0.5 - place.y[:, None, None]
         columns = torch.arange(width, dtype=torch.float32)[None, None, :] + 0.5 - place.x[:, None, None]
@@ -175,7 +184,9 @@ class HeadPainter:
         for side in (-1, 1):
             fold = stroke(self.y - 0.45, (x - side * 0.36) * side, 0.17, 0.07, 0.022)
             self._lay(line, fold, strength * 0.9)
-            bag = stroke(x - side * self._m(self.g.eye_x), self.y - self._m(self.g.eye_y) - 0.2, 0.14, 0.04, 0.016)
+            bag = stroke(
+                x - side * self._m(self.g.eye_x), self.y - self._m(self.g.eye_y) - 0.2, 0.14, 0.04, 0.016
+            )
             self._lay(line, bag, strength * 0.8)
 
     def _beard(self) -> None:
@@ -192,7 +203,9 @@ class HeadPainter:
         squint = 0.03 * self._m(self.looks.smile).clamp(min=0)
         palette = (self._t("iris") + 1)[:, 0]
         iris = torch.where(
-            palette < 1, IRIS[0] + (IRIS[1] - IRIS[0]) * palette, IRIS[1] + (IRIS[2] - IRIS[1]) * (palette - 1)
+            palette < 1,
+            IRIS[0] + (IRIS[1] - IRIS[0]) * palette,
+            IRIS[1] + (IRIS[2] - IRIS[1]) * (palette - 1),
         )
         white, brow = torch.tensor([0.97, 0.97, 0.98]), self.hair * 0.7
         yaw = self._m(self.looks.yaw)
@@ -209,7 +222,9 @@ class HeadPainter:
             self._lay(INK, ellipse(gaze, y, 0.048, 0.048).maximum(eye))
             lift = 0.25 + 0.05 * self._t("brow_height") + 0.02 * self._m(self.looks.smile)
             slant = side * (0.25 * self._t("brow_tilt") + 0.15 * self._m(self.looks.smile).clamp(max=0)) * x
-            self._lay(brow, stroke(x, y + lift - slant, 0.23, -0.05, 0.048 + 0.028 * self._t("brow_thickness")))
+            self._lay(
+                brow, stroke(x, y + lift - slant, 0.23, -0.05, 0.048 + 0.028 * self._t("brow_thickness"))
+            )
 
     def _nose(self) -> None:
         x = self.x - 1.5 * self._m(self.g.turn)
@@ -217,7 +232,9 @@ class HeadPainter:
         half_width = 0.135 + 0.05 * self._t("nose_width")
         self._lay(self.skin * 0.72, ellipse(x, y - 0.02, half_width, 0.085))
         self._lay((self.skin * 1.06).clamp(max=1), ellipse(x, y + 0.04, half_width * 0.8, 0.085))
-        self._lay(self.skin * 0.78, stroke(y + 0.2, x - 0.06 * self._m(self.looks.light).sign(), 0.17, 0.0, 0.022))
+        self._lay(
+            self.skin * 0.78, stroke(y + 0.2, x - 0.06 * self._m(self.looks.light).sign(), 0.17, 0.0, 0.022)
+        )
 
     def _mouth(self) -> None:
         wide, bow = self._m(self.g.mouth_half_width), self._m(self.g.smile_bow)

@@ -13,7 +13,14 @@ SHIRT_COLOURS = ("red", "green", "blue", "yellow", "white", "purple")
 STYLES = ("photo", "oil painting", "pencil drawing", "sepia photo")
 
 SHIRTS = torch.tensor(
-    [[0.85, 0.10, 0.12], [0.10, 0.60, 0.22], [0.12, 0.25, 0.80], [0.97, 0.83, 0.12], [0.95, 0.95, 0.95], [0.55, 0.15, 0.65]]
+    [
+        [0.85, 0.10, 0.12],
+        [0.10, 0.60, 0.22],
+        [0.12, 0.25, 0.80],
+        [0.97, 0.83, 0.12],
+        [0.95, 0.95, 0.95],
+        [0.55, 0.15, 0.65],
+    ]
 )
 """The colours of ``SHIRT_COLOURS``."""
 
@@ -57,9 +64,7 @@ def draw_background(place: Tensor, size: int, generator: torch.Generator) -> Flo
     canvas = top + (bottom - top) * (y / horizon).clamp(0, 1)[:, None]
     pixels = float(size)
     canvas = paint(canvas, _GROUND[place], cover(horizon - y, pixels))
-    for index, furnish in enumerate(
-        (_beach, _forest, _market, _city, _desert, _library, _meadow, _sunset)
-    ):
+    for index, furnish in enumerate((_beach, _forest, _market, _city, _desert, _library, _meadow, _sunset)):
         here = (place == index).float()[:, None, None]
         if here.any():
             for colour, distance in furnish(x, y, horizon, jitter):
@@ -97,7 +102,10 @@ def _city(x, y, horizon, jitter):
         at = x - 0.22 * k - shift + 0.05
         yield (0.10, 0.11, 0.20), box(at, y - horizon + tall / 2, 0.09, tall / 2)
         windows = ((x * 18).frac() - 0.5).abs().maximum(((y * 14).frac() - 0.5).abs()) - 0.24
-        yield (0.98, 0.85, 0.40), (windows / 16).maximum(box(at, y - horizon + tall / 2, 0.075, tall / 2 - 0.03))
+        yield (
+            (0.98, 0.85, 0.40),
+            (windows / 16).maximum(box(at, y - horizon + tall / 2, 0.075, tall / 2 - 0.03)),
+        )
 
 
 def _desert(x, y, horizon, jitter):
@@ -110,7 +118,9 @@ def _desert(x, y, horizon, jitter):
 
 def _library(x, y, horizon, jitter):
     for row, shelf in enumerate((0.04, 0.28, 0.52)):
-        for k, colour in enumerate(((0.60, 0.15, 0.12), (0.15, 0.30, 0.50), (0.80, 0.65, 0.30), (0.15, 0.40, 0.25))):
+        for k, colour in enumerate(
+            ((0.60, 0.15, 0.12), (0.15, 0.30, 0.50), (0.80, 0.65, 0.30), (0.15, 0.40, 0.25))
+        ):
             phase = ((x * 3.0 + 0.25 * k + 0.1 * row + jitter(0, 0.4)).frac() - 0.5).abs() / 3.0
             yield colour, (phase - 0.034).maximum((y - shelf - 0.09).abs() - 0.09)
 
@@ -124,7 +134,10 @@ def _meadow(x, y, horizon, jitter):
 
 
 def _sunset(x, y, horizon, jitter):
-    yield (1.0, 0.85, 0.30), ellipse(x - jitter(0.2, 0.8), y - horizon + 0.02, 0.17, 0.17).maximum(y - horizon)
+    yield (
+        (1.0, 0.85, 0.30),
+        ellipse(x - jitter(0.2, 0.8), y - horizon + 0.02, 0.17, 0.17).maximum(y - horizon),
+    )
     yield (0.20, 0.10, 0.28), horizon - 0.10 + 0.10 * (x * 4 + jitter(0, 6)).cos() - y
 
 

@@ -19,7 +19,11 @@ SIZE = 128
 _LIKE_THE_PLACE = {0: (2, 3), 1: (1,), 2: (4,), 3: (5,), 4: (3,), 5: (0,), 6: (1,), 7: (5, 0)}
 """Shirts too close to a place's own colours to be told from it."""
 
-_LAYOUT = {1: ((0.5,), 0.10, (26.0, 40.0)), 2: ((0.28, 0.72), 0.035, (22.0, 28.0)), 3: ((0.19, 0.5, 0.81), 0.02, (16.5, 20.0))}
+_LAYOUT = {
+    1: ((0.5,), 0.10, (26.0, 40.0)),
+    2: ((0.28, 0.72), 0.035, (22.0, 28.0)),
+    3: ((0.19, 0.5, 0.81), 0.02, (16.5, 20.0)),
+}
 """Per number of people: where they stand across the picture, how far off that, half height of the head (of 128)."""
 
 

@@ -62,7 +62,13 @@ def train(out: Path, steps: int, batch: int) -> None:
     schedule, generator = NoiseSchedule(), team.generator(SEED)
     rng = random.Random(SEED * 1009 + team.rank)
     course = Course(
-        team=team, module=model, steps=steps, rate=1.2e-3, log=out / "base.jsonl", average=0.997, save_every=200
+        team=team,
+        module=model,
+        steps=steps,
+        rate=1.2e-3,
+        log=out / "base.jsonl",
+        average=0.997,
+        save_every=200,
     )
     for step in course.run():
         index = torch.randint(0, len(library), (batch,), generator=generator)

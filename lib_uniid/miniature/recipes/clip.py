@@ -68,7 +68,11 @@ def train(out: Path, steps: int, batch: int) -> None:
         numbers, hair = model(normalised(faces))
         truth = torch.cat([who, torch.stack([looks.smile, looks.age, looks.glasses, looks.yaw], 1)], 1)
         errors = (numbers - truth).square().mean(0)
-        step.loss = errors[: len(TRAITS)].mean() + errors[len(TRAITS) :].mean() + 0.2 * F.cross_entropy(hair, looks.hair)
+        step.loss = (
+            errors[: len(TRAITS)].mean()
+            + errors[len(TRAITS) :].mean()
+            + 0.2 * F.cross_entropy(hair, looks.hair)
+        )
         step.notes = {"smile": errors[-4].detach(), "hair": (hair.argmax(1) == looks.hair).float().mean()}
     if team.rank == 0:
         torch.save(model.tower.state_dict(), out / "clip.pt")

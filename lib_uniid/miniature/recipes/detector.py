@@ -101,7 +101,10 @@ def loss(maps: list[Tensor], boxes: Tensor, points: Tensor) -> tuple[Tensor, dic
         face = which[batch, row, column]
         centre = cells[row, column]
         box, five = boxes[batch, face], points[batch, face]
-        wanted = torch.cat([centre - box[:, :2], box[:, 2:] - centre, (five - centre[:, None]).flatten(1)], 1) / stride
+        wanted = (
+            torch.cat([centre - box[:, :2], box[:, 2:] - centre, (five - centre[:, None]).flatten(1)], 1)
+            / stride
+        )
         got = level[batch, :, 1:, row, column]
         error = (got - wanted[:, None]).abs() * stride / tall[batch, face][:, None, None]
         place_loss = place_loss + error.mean((1, 2)).sum()

@@ -15,7 +15,9 @@ TEMPLATE = torch.tensor(
 """ArcFace's five points in a 112-pixel crop."""
 
 
-def aligned_placement(who: Tensor, looks: Looks, size: int, generator: torch.Generator, jitter: float) -> tuple[Placement, Tensor]:
+def aligned_placement(
+    who: Tensor, looks: Looks, size: int, generator: torch.Generator, jitter: float
+) -> tuple[Placement, Tensor]:
     """Where a head must stand so that its landmarks fit the template; ``jitter`` (pixels of 112) is the detector's error."""
     count = len(who)
     origin = Placement(torch.zeros(count), torch.zeros(count), torch.ones(count))

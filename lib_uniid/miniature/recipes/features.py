@@ -22,7 +22,9 @@ def new_encoder(out: Path) -> IDEncoder:
     """The trained backbone and image tower."""
     backbone = CurricularFace.from_state_dict(torch.load(out / "curricularface.pt", weights_only=True)).eval()
     config = {"num_attention_heads": 4, "hidden_act": "gelu"}
-    return IDEncoder(backbone, ClipVision.from_state_dict(torch.load(out / "clip.pt", weights_only=True), config).eval())
+    return IDEncoder(
+        backbone, ClipVision.from_state_dict(torch.load(out / "clip.pt", weights_only=True), config).eval()
+    )
 
 
 def crops_of(who: Tensor, generator: torch.Generator) -> np.ndarray:

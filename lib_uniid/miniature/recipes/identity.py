@@ -71,12 +71,17 @@ def train(out: Path, steps: int, batch: int) -> None:
     unet, text = frozen_base(out)
     sites: tuple[Site, ...] = find_sites(unet)
     model = nn.ModuleDict(
-        {"resampler": new_resampler(), "adapter": UniPortraitAdapter.for_sites(sites, RANK).requires_grad_(True)}
+        {
+            "resampler": new_resampler(),
+            "adapter": UniPortraitAdapter.for_sites(sites, RANK).requires_grad_(True),
+        }
     )
     schedule, generator = NoiseSchedule(), team.generator(SEED)
     rng = random.Random(SEED * 1009 + team.rank)
     rows = Rows([Role.COND] * batch)
-    course = Course(team=team, module=model, steps=steps, rate=1.5e-3, log=out / "identity.jsonl", average=0.995)
+    course = Course(
+        team=team, module=model, steps=steps, rate=1.5e-3, log=out / "identity.jsonl", average=0.995
+    )
     for step in course.run():
         index = torch.randint(0, len(alone.encoded), (batch,), generator=generator)
         tokens = tokens_of(model["resampler"], *(f[:, 0] for f in features.of(1, index)), nobody, generator)

@@ -43,7 +43,9 @@ def train(out: Path, name: str, steps: int, pairs: int) -> None:
     team = Team.join()
     torch.manual_seed(SEEDS[name])
     model, generator = new_recogniser().train(), team.generator(SEEDS[name])
-    course = Course(team=team, module=model, steps=steps, rate=3e-3, log=out / f"{name}.jsonl", weight_decay=0.05)
+    course = Course(
+        team=team, module=model, steps=steps, rate=3e-3, log=out / f"{name}.jsonl", weight_decay=0.05
+    )
     for step in course.run():
         who = sample_identities(pairs, generator)
         faces, _ = draw_aligned(who.repeat(2, 1), generator)

@@ -5,7 +5,6 @@ import random
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from lib_uniid.attention.adapter import UniPortraitAdapter
 from lib_uniid.attention.injection import RoutingRecord, injected
@@ -43,7 +42,15 @@ def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
     schedule, generator = NoiseSchedule(), team.generator(SEED)
     rng, shuffle = random.Random(SEED * 1009 + team.rank), random.Random(SEED)
     rows = Rows([Role.COND] * batch)
-    course = Course(team=team, module=router, steps=steps, rate=1.5e-3, log=out / f"{name}.jsonl", average=0.99, slow={"_lora.": 0.2})
+    course = Course(
+        team=team,
+        module=router,
+        steps=steps,
+        rate=1.5e-3,
+        log=out / f"{name}.jsonl",
+        average=0.99,
+        slow={"_lora.": 0.2},
+    )
     first = {1: 0, 2: len(library.groups[1].encoded)}
     first[3] = first[2] + len(library.groups[2].encoded)
     for step in course.run():
@@ -56,7 +63,9 @@ def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
             tokens = tokens_of(resampler, *(f.flatten(0, 1) for f in chosen), nobody, generator)
             tokens = tokens.unflatten(0, (batch, count))
             states = text(library.tokens(index + first[count], rng, empty=0.1)).last_hidden_state
-        persons = torch.gather(group.persons[index].float(), 1, order[:, :, None, None].expand(-1, -1, 16, 16))
+        persons = torch.gather(
+            group.persons[index].float(), 1, order[:, :, None, None].expand(-1, -1, 16, 16)
+        )
         settings = PlanSettings(id_scale=1.0, choose=gumbel_choice(generator))
         plan = Plan.build(adapter, sites, [Person(tokens=tokens[:, i]) for i in range(count)], None, settings)
         times = torch.randint(0, 1000, (batch,), generator=generator)

@@ -1,0 +1,37 @@
+"""Laws of the attention benchmark: both forms compute the same, and the figures have their names."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks.attention import NARROW, Bench, main
+
+
+def test_the_textbook_form_computes_what_the_plan_computes():
+    with torch.no_grad():
+        bench = Bench(NARROW, torch.float64, "cpu")
+        for parameter in bench.adapter.parameters():
+            parameter.copy_(0.2 * torch.randn_like(parameter))
+        plain = bench.step()
+        with bench.injection(2)():
+            ours = bench.step()
+        with bench.textbook(2)():
+            theirs = bench.step()
+    assert not torch.allclose(ours, plain, atol=1e-2)
+    torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-4)
+
+
+def test_a_narrow_run_names_its_figures_and_has_no_targets(capsys: pytest.CaptureFixture[str]):
+    assert main(["--narrow", "--json", "--pairs", "1"]) == 0
+    found = {figure["name"]: figure for figure in map(json.loads, capsys.readouterr().out.splitlines())}
+    variants = ("people=1", "people=2", "people=4", "textbook/people=2")
+    paths = {
+        f"attention/narrow/{variant}/{kind}" for variant in variants for kind in ("ratio", "flops_ratio")
+    }
+    assert found.keys() == paths | {"attention/narrow/plain"}
+    assert all(figure["target"] is None for figure in found.values())
+    cheap, textbook = (
+        found[f"attention/narrow/{kind}people=2/flops_ratio"]["value"] for kind in ("", "textbook/")
+    )
+    assert 1.0 < cheap < textbook
