@@ -17,7 +17,13 @@ class StructureDrop:
 
 
 def drop_structure(
-    rows: int, tokens: int, generator: torch.Generator, *, path: float = 0.33, token: float = 0.33, rate: float = 0.5
+    rows: int,
+    tokens: int,
+    generator: torch.Generator,
+    *,
+    path: float = 0.33,
+    token: float = 0.33,
+    rate: float = 0.5,
 ) -> StructureDrop:
     """A share ``path`` loses the whole branch, a share ``token`` loses tokens at ``rate``, the rest stays intact.
 
@@ -26,4 +32,6 @@ def drop_structure(
     chance = torch.rand(rows, generator=generator)[:, None, None]
     kept = (torch.rand(rows, tokens, 1, generator=generator) >= rate).float()
     dropping = (chance >= path) & (chance < path + token)
-    return StructureDrop(scale=(chance >= path).float(), keep=torch.where(dropping, kept, torch.ones_like(kept)))
+    return StructureDrop(
+        scale=(chance >= path).float(), keep=torch.where(dropping, kept, torch.ones_like(kept))
+    )

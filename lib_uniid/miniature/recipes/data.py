@@ -142,7 +142,8 @@ def build(out: Path, pictures: int, chunk: int = 50) -> None:
         for _ in range(int(pictures * share / team.size / chunk)):
             scene = sample_scenes(chunk, count, generator)
             drawn.append(scene)
-            encoded.append(vae.encode(draw(scene, generator) * 2 - 1).latent_dist.mean)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                encoded.append(vae.encode(draw(scene, generator) * 2 - 1).latent_dist.mean.float())
         boxes = torch.cat([scene.boxes() for scene in drawn])
         groups[count] = {
             "scene": _scene_state(drawn),

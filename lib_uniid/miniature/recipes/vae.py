@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lib_uniid.miniature.recipes.team import Course, Team
 from lib_uniid.miniature.world import SIZE, Scene, draw, sample_scenes
@@ -97,7 +96,12 @@ def grow(inner: nn.Module, vae: nn.Module) -> list[nn.Parameter]:
     kept[copying + "weight"] = nn.init.dirac_(state[copying + "weight"].clone())
     kept[copying + "bias"] = torch.zeros_like(state[copying + "bias"])
     new = ("encoder.conv_in", "encoder.down_blocks.0", "encoder.down_blocks.1.resnets.0.conv_shortcut")
-    new += ("decoder.up_blocks.2.upsamplers", "decoder.up_blocks.3", "decoder.conv_norm_out", "decoder.conv_out")
+    new += (
+        "decoder.up_blocks.2.upsamplers",
+        "decoder.up_blocks.3",
+        "decoder.conv_norm_out",
+        "decoder.conv_out",
+    )
     for key, value in state.items():
         if key.startswith(("decoder.up_blocks.3", "encoder.down_blocks.0")) and ".conv2." in key:
             kept[key] = torch.zeros_like(value)

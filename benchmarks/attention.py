@@ -1,0 +1,206 @@
+"""What people cost per step: ``python dev.py bench attention [--json] [--bf16] [--pairs N] [--narrow]``.
+
+A step of a Stable Diffusion 1.5 UNet with random weights, 64 x 64 latents and a guided batch of two is timed
+with and without people, in turns, so that a change of the machine's mood hits both. A ratio is the median
+over the rounds of a step with people by the plain step of the same round. The textbook form of the same
+method is timed along.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from benchmarks.report import Figure, report
+from lib_uniid.attention.adapter import UniPortraitAdapter
+from lib_uniid.attention.injection import injected
+from lib_uniid.attention.lora import beside
+from lib_uniid.attention.plan import Person, Plan
+from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.attention.sites import Site, find_sites
+
+TARGETS = {1: 1.02, 2: 1.04, 4: 1.05}
+TEXTBOOK_PEOPLE = 2
+TOKENS, TEXT_TOKENS, RANK, ID_SCALE = 16, 77, 128, 0.7
+
+Injection = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """A UNet of Stable Diffusion 1.5's layout. Only the full size has targets."""
+
+    name: str
+    widths: tuple[int, ...]
+    context: int
+    latent: int
+    rank: int
+
+
+FULL = Size(name="sd15", widths=(320, 640, 1280, 1280), context=768, latent=64, rank=RANK)
+NARROW = Size(name="narrow", widths=(32, 32, 64, 64), context=32, latent=16, rank=8)
+
+
+class Bench:
+    """One UNet with one adapter; on the meta device it can only be counted."""
+
+    def __init__(self, size: Size, dtype: torch.dtype, device: str) -> None:
+        torch.manual_seed(0)
+        with torch.device(device):
+            self.unet = UNet2DConditionModel(
+                block_out_channels=size.widths, cross_attention_dim=size.context, attention_head_dim=8
+            ).eval()
+            nn.Module.to(self.unet, dtype)  # diffusers' own also warns of what does not concern this UNet
+            self.sites = find_sites(self.unet)
+            self.adapter = UniPortraitAdapter.for_sites(self.sites, size.rank)
+            self.adapter.add_router(TOKENS)
+            self.adapter.to(dtype)
+            self.latents = torch.randn(2, 4, size.latent, size.latent, dtype=dtype)
+            self.text = torch.randn(2, TEXT_TOKENS, size.context, dtype=dtype)
+            self.nobody = torch.randn(TOKENS, size.context, dtype=dtype)
+            self.tokens = torch.randn(max(TARGETS), TOKENS, size.context, dtype=dtype)
+
+    def step(self) -> Tensor:
+        return self.unet(self.latents, 500, encoder_hidden_states=self.text).sample
+
+    def plan(self, count: int) -> Plan | None:
+        people = [Person(tokens=tokens) for tokens in self.tokens[:count]]
+        return Plan.build(self.adapter, self.sites, people, self.nobody)
+
+    def injection(self, count: int) -> Injection:
+        """Ours; the plan is made once, as in a generation."""
+        plan, rows = self.plan(count), Rows([Role.UNCOND, Role.COND])
+        return lambda: injected(self.sites, plan, rows)
+
+    def textbook(self, count: int) -> Injection:
+        return lambda: textbook(self.sites, self.adapter, self.tokens[:count], self.nobody)
+
+    def variants(self) -> dict[str, Injection]:
+        """What is compared, by the name of its figures."""
+        ours = {f"people={count}": self.injection(count) for count in TARGETS}
+        return ours | {f"textbook/people={TEXTBOOK_PEOPLE}": self.textbook(TEXTBOOK_PEOPLE)}
+
+
+@contextmanager
+def textbook(
+    sites: Sequence[Site], adapter: UniPortraitAdapter, people: Tensor, nobody: Tensor
+) -> Generator[None]:
+    """The method as it is written down: LoRA beside the weights, everything else anew in every step.
+
+    ``people`` is ``i k d``, ``nobody`` is ``k d``; the rows are uncond and cond. Each person's attention is
+    computed on all rows, and so is the router.
+    """
+    tokens = torch.stack([repeat(nobody, "k d -> i k d", i=len(people)), people])
+    with ExitStack() as stack:
+        for site in sites:
+            for name, lora in adapter.lora("multi", site.index).items():
+                stack.enter_context(beside(site.projections[name], lora, 1.0))
+            if site.cross:
+                layer = TextbookLayer(site, adapter, tokens)
+                stack.callback(site.to_q.register_forward_hook(layer.take).remove)
+                stack.callback(site.to_out.register_forward_pre_hook(layer.add).remove)
+        yield
+
+
+class TextbookLayer:
+    """The textbook form of one cross-attention layer; ``tokens`` is ``b i k d``."""
+
+    def __init__(self, site: Site, adapter: UniPortraitAdapter, tokens: Tensor) -> None:
+        self.heads, self.tokens = site.heads, tokens
+        self.faceid, self.router = adapter.faceid_site(site.index), adapter.router_site(site.index)
+
+    def take(self, _module: nn.Module, inputs: tuple[Any, ...], query: Tensor) -> None:
+        self.hidden, self.query = inputs[0], query
+
+    def add(self, _module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        logits = self.router.to_q_router(self.hidden) @ rearrange(
+            self.router.keys(self.tokens), "b i d -> b d i"
+        )
+        chosen = functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
+        out = inputs[0]
+        for i, tokens in enumerate(self.tokens.unbind(dim=1)):
+            out = out + ID_SCALE * chosen[..., i : i + 1] * self.attend(tokens)
+        return out, *inputs[1:]
+
+    def attend(self, tokens: Tensor) -> Tensor:
+        query, key, value = (
+            rearrange(x, "b n (h c) -> b h n c", h=self.heads)
+            for x in (self.query, self.faceid.to_k_faceid(tokens), self.faceid.to_v_faceid(tokens))
+        )
+        return rearrange(functional.scaled_dot_product_attention(query, key, value), "b h n c -> b n (h c)")
+
+
+def seconds(bench: Bench, injection: Injection) -> float:
+    """One step's time; injecting happens once per generation and is not part of it."""
+    with injection():
+        begin = time.perf_counter()
+        bench.step()
+        return time.perf_counter() - begin
+
+
+def operations(bench: Bench, injection: Injection) -> int:
+    """Floating-point operations of one step."""
+    with injection(), FlopCounterMode(display=False) as counter:
+        bench.step()
+    return counter.get_total_flops()
+
+
+def count(size: Size) -> Iterator[Figure]:
+    """Operation counts by those of the plain step."""
+    bench = Bench(size, torch.float32, "meta")
+    plain = operations(bench, nullcontext)
+    for name, injection in bench.variants().items():
+        ratio = operations(bench, injection) / plain
+        yield Figure(name=f"attention/{size.name}/{name}/flops_ratio", value=ratio, unit="x")
+
+
+def measure(size: Size, dtype: torch.dtype, pairs: int) -> Iterator[Figure]:
+    """Times of a step by those of the plain step of the same round."""
+    bench = Bench(size, dtype, "cpu")
+    injections = bench.variants()
+    variants: dict[str, Injection] = {"plain": nullcontext, **injections}
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    bench.step()  # the first step also pays for memory
+    for number in tqdm(range(pairs), desc="rounds", unit="round", file=sys.stderr):
+        names = list(variants)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            times[name].append(seconds(bench, variants[name]))
+    yield Figure(name=f"attention/{size.name}/plain", value=median(times["plain"]), unit="s")
+    targets = {f"people={count}": bound for count, bound in TARGETS.items()} if size is FULL else {}
+    for name in injections:
+        ratio = median(ours / plain for ours, plain in zip(times[name], times["plain"], strict=True))
+        path = f"attention/{size.name}/{name}/ratio"
+        if name in targets:
+            yield Figure.at_most(path, ratio, "x", targets[name])
+        else:
+            yield Figure(name=path, value=ratio, unit="x")
+
+
+@torch.no_grad()
+def figures(size: Size, dtype: torch.dtype, pairs: int) -> list[Figure]:
+    return [*count(size), *measure(size, dtype, pairs)]
+
+
+def main(argv: list[str]) -> int:
+    """Print the figures; 1 when one misses its target."""
+    parser = argparse.ArgumentParser(prog="bench attention", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one object per line")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 instead of float32")
+    parser.add_argument("--pairs", type=int, default=9, help="rounds of one plain and one step of each kind")
+    parser.add_argument("--narrow", action="store_true", help="a small UNet, in seconds, without targets")
+    options = parser.parse_args(argv)
+    size = NARROW if options.narrow else FULL
+    dtype = torch.bfloat16 if options.bf16 else torch.float32
+    return report(figures(size, dtype, options.pairs), as_json=options.json)

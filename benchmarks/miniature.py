@@ -1,0 +1,82 @@
+"""The miniature end to end: likeness, the right people, words kept. About forty minutes on two cores.
+
+python dev.py bench miniature [--json] [--pictures 96] [--models DIR]
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.report import Figure, report
+from lib_uniid.miniature import MODELS
+from lib_uniid.miniature.evaluation import Evaluation, kept_rate
+
+CURVE = (0.0, 0.1, 0.3, 0.6, 1.0)
+CURVE_PICTURES = 32
+NAME = "miniature/sd15"
+
+
+def main(argv: list[str]) -> int:
+    """Run the suite; exit code 1 if a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--pictures", type=int, default=96)
+    parser.add_argument("--models", type=Path, default=MODELS)
+    options = parser.parse_args(argv)
+    evaluation = Evaluation(options.models, pictures=options.pictures, progress=_progress)
+    return report(figures(evaluation), as_json=options.json)
+
+
+def figures(evaluation: Evaluation) -> Iterator[Figure]:
+    """Every figure of the suite, cheapest first."""
+    yield Figure.at_least("miniature/recogniser/verification", evaluation.verification(), "share", 0.99)
+    yield from _alone(evaluation)
+    yield from _together(evaluation)
+    yield from _curve(evaluation)
+
+
+def _alone(evaluation: Evaluation) -> Iterator[Figure]:
+    bound, alone, nobody = evaluation.upper_bound(1), evaluation.alone(), evaluation.nobody()
+    name = f"{NAME}/people=1"
+    yield Figure(name=f"{name}/upper_bound", value=bound, unit="cosine")
+    yield Figure(name=f"{name}/similarity", value=alone.similarity, unit="cosine")
+    yield Figure(name=f"{name}/other_similarity", value=alone.others, unit="cosine")
+    yield Figure.at_least(f"{name}/similarity_share", alone.similarity / bound, "share", 0.75)
+    yield Figure.at_least(f"{name}/rank1", alone.rank1, "share", 0.70)
+    for word in ("place", "style", "smile", "age", "glasses", "hair"):
+        yield Figure(name=f"{NAME}/words/{word}/people=0", value=kept_rate(nobody, word), unit="share")
+        yield Figure(name=f"{NAME}/words/{word}/people=1", value=kept_rate(alone.kept, word), unit="share")
+    kept = kept_rate(alone.kept) / max(kept_rate(nobody), 1e-9)
+    yield Figure.at_least(f"{NAME}/text_kept", kept, "share", 0.90)
+
+
+def _together(evaluation: Evaluation) -> Iterator[Figure]:
+    bound = evaluation.upper_bound(2)
+    router = evaluation.together(2)
+    masks = evaluation.together(2, routing="mask", masks=True)
+    mean = evaluation.together(2, routing="off")
+    name = f"{NAME}/people=2"
+    yield Figure(name=f"{name}/upper_bound", value=bound, unit="cosine")
+    yield Figure.at_least(f"{name}/similarity_share", router.similarity / bound, "share", 0.60)
+    yield Figure(name=f"{name}/other_similarity", value=router.other, unit="cosine")
+    yield Figure.at_least(f"{name}/right_person", router.right, "share", 0.85)
+    yield Figure(name=f"{name}/masks/right_person", value=masks.right, unit="share")
+    yield Figure.at_least(f"{name}/router_of_masks", router.right / max(masks.right, 1e-9), "share", 0.9)
+    yield Figure.at_most(f"{name}/mean_of_both/right_person", mean.right, "share", router.right / 2)
+    three = evaluation.together(3)
+    yield Figure(name=f"{NAME}/people=3/similarity", value=three.similarity, unit="cosine")
+    yield Figure(name=f"{NAME}/people=3/right_person", value=three.right, unit="share")
+
+
+def _curve(evaluation: Evaluation) -> Iterator[Figure]:
+    for scale in CURVE:
+        alone = evaluation.alone(scale, CURVE_PICTURES)
+        name = f"{NAME}/people=1/structure_scale={scale:g}"
+        yield Figure(name=f"{name}/similarity", value=alone.similarity, unit="cosine")
+        yield Figure(name=f"{name}/words", value=kept_rate(alone.kept), unit="share")
+
+
+def _progress(what: str, done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{what}: {done + 1}/{total}   ")

@@ -1,0 +1,62 @@
+"""The rows of a UNet call: which are guided by the prompt, which against it, which are nobody's business."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from itertools import groupby
+
+
+class Role(Enum):
+    """What a batch row is for."""
+
+    COND = "cond"
+    UNCOND = "uncond"
+    UNTOUCHED = "untouched"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Neighbouring rows of one role; ``entries`` counts them among all rows of that role."""
+
+    role: Role
+    rows: slice
+    entries: slice
+
+
+class Rows:
+    """What the host says of the UNet call to come; it may change both attributes between calls.
+
+    ``roles`` has one role per batch row; ``progress`` is the share of the sampling steps already done, in [0,
+    1].
+    """
+
+    def __init__(self, roles: Iterable[Role], progress: float = 0.0) -> None:
+        self.progress = progress
+        self.roles = tuple(roles)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return self._roles
+
+    @roles.setter
+    def roles(self, roles: Iterable[Role]) -> None:
+        self._roles = tuple(roles)
+        self._runs = _runs(self._roles)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The batch in slices, so that no index tensor has to travel to the device."""
+        return self._runs
+
+
+def _runs(roles: tuple[Role, ...]) -> tuple[Run, ...]:
+    seen = dict.fromkeys(Role, 0)
+    runs: list[Run] = []
+    row = 0
+    for role, group in groupby(roles):
+        count = len(list(group))
+        runs.append(
+            Run(role=role, rows=slice(row, row + count), entries=slice(seen[role], seen[role] + count))
+        )
+        row, seen[role] = row + count, seen[role] + count
+    return tuple(runs)

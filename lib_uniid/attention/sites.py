@@ -1,0 +1,99 @@
+"""The attention layers of a UNet, in the order in which the published adapters number them.
+
+Found by name, because ``named_modules()`` has the middle block elsewhere: down, up, then mid; within a
+transformer block first ``attn1`` (self, even index), then ``attn2`` (cross, odd index).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lib_uniid.errors import HostTooOldError
+
+STAGES = {
+    "down_blocks": 0,
+    "input_blocks": 0,
+    "up_blocks": 1,
+    "output_blocks": 1,
+    "mid_block": 2,
+    "middle_block": 2,
+}
+
+DIFFUSERS = re.compile(
+    r"(?P<stage>down_blocks|up_blocks|mid_block)(\.(?P<block>\d+))?\.attentions\.(?P<layer>\d+)"
+    r"\.transformer_blocks\.(?P<inner>\d+)\.attn(?P<kind>[12])"
+)
+LDM = re.compile(
+    r"(?P<stage>input_blocks|output_blocks|middle_block)(\.(?P<block>\d+))?\.(?P<layer>1)"
+    r"\.transformer_blocks\.(?P<inner>\d+)\.attn(?P<kind>[12])"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One attention layer: ``index`` counts as in the adapter files, ``name`` is its path in the UNet."""
+
+    index: int
+    name: str
+    heads: int
+    to_q: nn.Linear
+    to_k: nn.Linear
+    to_v: nn.Linear
+    to_out: nn.Linear
+
+    @property
+    def cross(self) -> bool:
+        """Whether it reads the text (``attn2``)."""
+        return self.index % 2 == 1
+
+    @property
+    def width(self) -> int:
+        """Channels of its queries."""
+        return self.to_q.out_features
+
+    @property
+    def context(self) -> int:
+        """Channels of what its keys and values are made from."""
+        return self.to_k.in_features
+
+    @property
+    def projections(self) -> dict[str, nn.Linear]:
+        """Its four linear layers under their official names."""
+        return {"to_q": self.to_q, "to_k": self.to_k, "to_v": self.to_v, "to_out": self.to_out}
+
+
+def find_sites(unet: nn.Module) -> tuple[Site, ...]:
+    """Find every attention layer of a diffusers UNet2DConditionModel or an ldm UNetModel.
+
+    Raises HostTooOldError when there is none under the names of either.
+    """
+    found: list[tuple[tuple[int, ...], str, nn.Module]] = []
+    for name, module in unet.named_modules():
+        if match := DIFFUSERS.fullmatch(name) or LDM.fullmatch(name):
+            found.append((_place(match), name, module))
+    if not found:
+        raise HostTooOldError(
+            f"{type(unet).__name__} has no attention layers named as in Stable Diffusion's UNet; "
+            "load a Stable Diffusion 1.5 checkpoint"
+        )
+    found.sort(key=lambda entry: entry[0])
+    return tuple(_site(index, name, module) for index, (_, name, module) in enumerate(found))
+
+
+def _place(match: re.Match[str]) -> tuple[int, ...]:
+    block, layer, inner, kind = (int(match[group] or 0) for group in ("block", "layer", "inner", "kind"))
+    return STAGES[match["stage"]], block, layer, inner, kind
+
+
+def _site(index: int, name: str, attention: Any) -> Site:
+    return Site(
+        index=index,
+        name=name,
+        heads=attention.heads,
+        to_q=attention.to_q,
+        to_k=attention.to_k,
+        to_v=attention.to_v,
+        to_out=attention.to_out[0],
+    )

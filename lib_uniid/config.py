@@ -1,0 +1,142 @@
+"""Settings that are valid once they exist: what a generation and each person in it are told to do."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from lib_uniid.errors import ConfigError
+from lib_uniid.typing import Float32
+
+MAX_PEOPLE = 8
+MAX_PICTURES = 16
+MAX_SIDE = 2048
+MAX_SEED = 2**32 - 1
+
+Routing = Literal["auto", "mask", "off"]
+"""Who gives a place in the picture to a person: the router, drawn masks, or nobody (the mean of all)."""
+
+SAMPLERS = (
+    "ddim",
+    "dpmpp_2m",
+    "dpmpp_2m_karras",
+    "dpmpp_sde",
+    "euler",
+    "euler_a",
+    "heun",
+    "lms",
+    "pndm",
+    "unipc",
+)
+"""Short names; the class name of any diffusers scheduler is accepted beside them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonSettings:
+    """How one person enters one generation.
+
+    ``structure_scale`` is how much of the face's shape, pose and expression is copied beside the identity;
+    None takes the method's own default for the number of people. ``mix`` blends in other people, as
+    (name, share) pairs; the rest of the whole stays with this person. ``mask`` is drawn: 1 where the person
+    may appear, 0 elsewhere, at any resolution with the picture's proportions. The person is injected from
+    the fraction ``start`` of the steps up to ``end``.
+    """
+
+    name: str
+    weight: float = 1.0
+    structure_scale: float | None = None
+    mix: tuple[tuple[str, float], ...] = ()
+    mask: Float32[np.ndarray, "height width"] | None = None
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ConfigError("a person has an empty name; give every person a name")
+        _within(f"{self.name}: weight", self.weight, 0.0, 2.0)
+        if self.structure_scale is not None:
+            _within(f"{self.name}: structure scale", self.structure_scale, 0.0, 2.0)
+        _within(f"{self.name}: start", self.start, 0.0, 1.0)
+        _within(f"{self.name}: end", self.end, 0.0, 1.0)
+        if not self.start < self.end:
+            raise ConfigError(f"{self.name}: start must lie before end, got {self.start} and {self.end}")
+        for other, share in self.mix:
+            _within(f"{self.name}: share of {other}", share, 0.0, 1.0)
+        total = math.fsum(share for _, share in self.mix)
+        if total > 1.0 + 1e-6:
+            raise ConfigError(f"{self.name}: the shares of the mix must not exceed 1 together, got {total:g}")
+        self._check_mask()
+
+    def _check_mask(self) -> None:
+        if self.mask is None:
+            return
+        if self.mask.ndim != 2 or not (self.mask >= 0.0).all() or not (self.mask <= 1.0).all():
+            raise ConfigError(f"{self.name}: mask must be one grey picture with values in [0, 1]")
+        if not self.mask.any():
+            raise ConfigError(f"{self.name}: mask is empty; draw where the person may appear")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationSettings:
+    """One call's worth of pictures. Sizes are in pixels; None takes the size the model was trained on.
+
+    Picture n of the call has the seed ``seed + n``. ``strength`` matters only with a start picture: the share
+    of the steps that is run on it. ``retries`` is how many further seeds may be tried for a picture in which
+    somebody is missing.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    people: tuple[PersonSettings, ...] = ()
+    width: int | None = None
+    height: int | None = None
+    steps: int = 25
+    cfg_scale: float = 7.5
+    seed: int = 0
+    pictures: int = 1
+    sampler: str = "ddim"
+    routing: Routing = "auto"
+    identity_scale: float = 0.7
+    strength: float = 0.6
+    retries: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip():
+            raise ConfigError("the prompt is empty; say in a few words what the picture shows")
+        _side("width", self.width)
+        _side("height", self.height)
+        _within("steps", self.steps, 1, 150)
+        _within("CFG scale", self.cfg_scale, 1.0, 30.0)
+        _within("pictures", self.pictures, 1, MAX_PICTURES)
+        _within("seed", self.seed, 0, MAX_SEED)
+        _within("identity scale", self.identity_scale, 0.0, 2.0)
+        _within("strength", self.strength, 0.01, 1.0)
+        _within("retries", self.retries, 0, 20)
+        if self.sampler not in SAMPLERS and not self.sampler.endswith("Scheduler"):
+            known = ", ".join(SAMPLERS)
+            raise ConfigError(f"sampler must be {known} or a diffusers scheduler, got {self.sampler!r}")
+        self._check_people()
+
+    def _check_people(self) -> None:
+        if len(self.people) > MAX_PEOPLE:
+            raise ConfigError(f"at most {MAX_PEOPLE} people fit into one picture, got {len(self.people)}")
+        names = [person.name for person in self.people]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"{name!r} is named twice; name each person once per picture")
+        if self.routing not in get_args(Routing):
+            raise ConfigError(f"routing must be one of {', '.join(get_args(Routing))}, got {self.routing!r}")
+        unmasked = [person.name for person in self.people if person.mask is None]
+        if self.routing == "mask" and unmasked:
+            raise ConfigError(f"routing by mask needs a mask for everybody; {', '.join(unmasked)} has none")
+
+
+def _within(field: str, value: float | int, low: float | int, high: float | int) -> None:
+    if not low <= value <= high:  # also refuses NaN
+        raise ConfigError(f"{field} must lie in [{low:g}, {high:g}], got {value:g}")
+
+
+def _side(field: str, value: int | None) -> None:
+    if value is not None and (value % 8 or not 64 <= value <= MAX_SIDE):
+        raise ConfigError(f"{field} must be a multiple of 8 from 64 to {MAX_SIDE}, got {value}")

@@ -1,0 +1,315 @@
+"""The miniature measured end to end: people never seen in training, through the same code that users run.
+
+The judge is insightface's recogniser of the pack, trained apart from the method's own backbone. References are
+always other pictures of the person. Figures that are compared use the same people, prompts and seeds.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from lib_uniid.config import GenerationSettings, PersonSettings, Routing
+from lib_uniid.evaluation.metrics import cosine, rank1, verification_accuracy
+from lib_uniid.evaluation.presence import SAME_PERSON
+from lib_uniid.faces.alignment import align
+from lib_uniid.faces.detection import Face
+from lib_uniid.hosts.diffusers import open_studio
+from lib_uniid.library.store import Person
+from lib_uniid.miniature import MODELS
+from lib_uniid.miniature.captions import WHERE
+from lib_uniid.miniature.people import HAIR_COLOURS, Looks, sample_identities
+from lib_uniid.miniature.recipes.meter import FACE_SIZE, LOOKS, SCENE_SIZE, Meters
+from lib_uniid.miniature.scenes import PLACES, STYLES
+from lib_uniid.miniature.world import draw, portraits, sample_scenes
+from lib_uniid.pipeline import Made, Reference
+
+SEED = 900_001
+STEPS, CFG_SCALE, IDENTITY_SCALE = 15, 4.0, 1.0
+
+Progress = Callable[[str, int, int], None]
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What a prompt asks for, as a meter reads it; None where it does not ask."""
+
+    place: int
+    style: int
+    smile: int  # -1 or 1
+    age: int  # 0 or 1
+    glasses: int  # 0 or 1
+    hair: int | None
+
+    def prompt(self, people: int) -> str:
+        """The words in the order that captions have."""
+        subject = {1: "a person", 2: "two people", 3: "three people"}[people]
+        looks = [("sad", "", "smiling")[self.smile + 1], ("young", "old")[self.age]]
+        looks.append(("without glasses", "wearing glasses")[self.glasses])
+        if self.hair is not None:
+            looks.append(f"with {HAIR_COLOURS[self.hair]} hair")
+        text = " ".join([subject, *looks, WHERE[PLACES[self.place]][0]])
+        return text if self.style == 0 else f"{text}, {STYLES[self.style]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """A person for testing: enrolled from one picture; who they are and how they looked in it."""
+
+    person: Person
+    traits: torch.Tensor
+    looks: Looks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the judge and the meters find in one picture."""
+
+    faces: tuple[Face, ...]
+    kept: dict[str, bool]
+
+    def embeddings(self, count: int) -> np.ndarray:
+        """ID embeddings of the largest faces, left to right; fewer rows where fewer faces are."""
+        faces = sorted(self.faces, key=lambda face: -_area(face))[:count]
+        found = [face.embedding for face in sorted(faces, key=lambda face: face.number)]
+        return np.stack(found) if found else np.zeros((0, 1), np.float32)
+
+
+class Evaluation:
+    """Everything that is measured of one model folder; each figure is made when it is asked for."""
+
+    def __init__(
+        self, models: Path = MODELS, *, pictures: int = 96, steps: int = STEPS, progress: Progress = silent
+    ) -> None:
+        self.studio = open_studio(models, device="cpu")
+        self.meters = Meters()
+        self.meters.load_state_dict(load_file(models / "uniid" / "meters.safetensors"))
+        self.meters.float().eval()
+        self.pictures, self.steps, self.progress = pictures, steps, progress
+
+    @cached_property
+    def guests(self) -> list[Guest]:
+        """People for testing, twice as many as pictures, none of whom any training saw."""
+        generator = torch.Generator().manual_seed(SEED)
+        who = sample_identities(2 * self.pictures, generator)
+        first, scene = portraits(who, generator, plain_style=True)
+        found: list[Guest] = []
+        for index, picture in enumerate(_as_pictures(first)):
+            self.progress("enrolling", index, len(who))
+            reference = Reference(picture=picture, label=f"person {index}", largest=True)
+            person, _ = self.studio.enrol(f"person {index}", [reference])
+            found.append(Guest(person=person, traits=who[index], looks=scene.looks[slice(index, index + 1)]))
+        return found
+
+    def verification(self) -> float:
+        """Accuracy of the judge on same and different pairs of drawn portraits, through detector and alignment."""
+        generator = torch.Generator().manual_seed(SEED + 1)
+        who = torch.stack([guest.traits for guest in self.guests])
+        again, _ = portraits(who, generator, plain_style=True)
+        probes = [self._largest(picture) for picture in _as_pictures(again)]
+        gallery = np.stack([guest.person.embedding for guest in self.guests])
+        scores = cosine(np.stack(probes), gallery)
+        different = scores[np.arange(len(scores)), np.roll(np.arange(len(scores)), 1)]
+        same = np.repeat([True, False], len(scores))
+        return verification_accuracy(np.concatenate([scores.diagonal(), different]), same)
+
+    def upper_bound(self, people: int) -> float:
+        """Mean similarity of drawn people to their references, after encoding and decoding the drawing."""
+        generator = torch.Generator().manual_seed(SEED + 2)
+        count = self.pictures // people
+        who = torch.stack([guest.traits for guest in self.guests[: count * people]])
+        scene = sample_scenes(count, people, generator, who=who, style=torch.zeros(count, dtype=torch.long))
+        drawn = _as_pictures(draw(scene, generator))
+        scores: list[float] = []
+        for index, picture in enumerate(drawn):
+            found = self.look(self._through_vae(picture), None).embeddings(people)
+            if len(found) == people:  # drawn left to right in this order
+                mine = self.guests[index * people : (index + 1) * people]
+                scores += [
+                    float(cosine(f[None], g.person.embedding[None])) for f, g in zip(found, mine, strict=True)
+                ]
+        return float(np.mean(scores))
+
+    def words(self, index: int) -> Words:
+        """What the prompt of picture ``index`` asks for: always the contrary of the reference's looks."""
+        rng = np.random.default_rng(SEED + index)
+        looks = self.guests[index].looks
+        style = 0 if index % 2 == 0 else int(rng.integers(1, len(STYLES)))
+        others = [colour for colour in range(len(HAIR_COLOURS)) if colour != int(looks.hair[0])]
+        return Words(
+            place=int(rng.integers(len(PLACES))),
+            style=style,
+            smile=-1 if float(looks.smile[0]) > 0 else 1,
+            age=int(float(looks.age[0]) < 0.5),
+            glasses=int(float(looks.glasses[0]) < 0.5),
+            hair=int(rng.choice(others)) if style == 0 else None,
+        )
+
+    def make(
+        self,
+        index: int,
+        people: int,
+        *,
+        routing: Routing = "auto",
+        structure_scale: float | None = None,
+        masks: bool = False,
+    ) -> tuple[Seen, Made]:
+        """Picture ``index`` with this many guests (0: the same words and seed without anybody)."""
+        named = self.guests[index * people : (index + 1) * people]
+        words = self.words(index)
+        settings = GenerationSettings(
+            prompt=words.prompt(max(people, 1)),
+            people=tuple(
+                PersonSettings(
+                    name=guest.person.name,
+                    structure_scale=structure_scale,
+                    mask=_column(number, people) if masks else None,
+                )
+                for number, guest in enumerate(named)
+            ),
+            steps=self.steps,
+            cfg_scale=CFG_SCALE,
+            seed=index,
+            identity_scale=IDENTITY_SCALE,
+            routing=routing,
+        )
+        made = self.studio.generate(settings, {guest.person.name: guest.person for guest in named})[0]
+        return self.look(made.picture, words), made
+
+    @torch.no_grad()
+    def look(self, picture: np.ndarray, words: Words | None) -> Seen:
+        """Let judge and meters look at a picture."""
+        faces = self.studio.models.finder.find(picture)
+        if words is None:
+            return Seen(faces=faces, kept={})
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+        place, style = self.meters.scenery(F.adaptive_avg_pool2d(pixels, SCENE_SIZE))
+        kept = {"place": int(place.argmax()) == words.place, "style": int(style.argmax()) == words.style}
+        face = max(faces, key=_area, default=None)
+        crop = None if face is None else torch.from_numpy(align(picture, face.landmarks))
+        wanted = {"smile": words.smile, "age": words.age, "glasses": words.glasses}
+        if crop is None:
+            return Seen(faces=faces, kept=kept | dict.fromkeys(wanted, False))
+        values = F.adaptive_avg_pool2d(crop.permute(2, 0, 1)[None].float() / 255, FACE_SIZE)
+        numbers, hair = self.meters.looks(values)
+        for name, number in zip(LOOKS, numbers[0].tolist(), strict=True):
+            middle = 0.0 if name == "smile" else 0.5
+            kept[name] = (number > middle) == (wanted[name] > middle)
+        if words.hair is not None:
+            kept["hair"] = int(hair.argmax()) == words.hair
+        return Seen(faces=faces, kept=kept)
+
+    def alone(self, structure_scale: float | None = None, pictures: int | None = None) -> "Alone":
+        """One person a picture: how like, how often nearest of all, and which words are kept."""
+        count = pictures or self.pictures
+        gallery = np.stack([guest.person.embedding for guest in self.guests[:count]])
+        scores, kept = np.full((count, count), -1.0), list[dict[str, bool]]()
+        for index in range(count):
+            self.progress("one person", index, count)
+            seen, _ = self.make(index, 1, structure_scale=structure_scale)
+            if len(found := seen.embeddings(1)):
+                scores[index] = cosine(found, gallery)[0]
+            kept.append(seen.kept)
+        return Alone(
+            similarity=float(scores.diagonal().mean()),
+            others=float(scores[~np.eye(count, dtype=bool)].mean()),
+            rank1=rank1(scores, np.arange(count)),
+            kept=kept,
+        )
+
+    def nobody(self, pictures: int | None = None) -> list[dict[str, bool]]:
+        """Which words the base model itself keeps, with the prompts and seeds of :meth:`alone`."""
+        count = pictures or self.pictures
+        kept: list[dict[str, bool]] = []
+        for index in range(count):
+            self.progress("nobody", index, count)
+            kept.append(self.make(index, 0)[0].kept)
+        return kept
+
+    def together(self, people: int, *, routing: Routing = "auto", masks: bool = False) -> "Together":
+        """Several people a picture: how like each is to their own reference, and whether all are the right ones."""
+        count = self.pictures if people == 2 else self.pictures // 2
+        right, own, other = 0, list[float](), list[float]()
+        for index in range(count):
+            self.progress(f"{people} people", index, count)
+            seen, _ = self.make(index % self.pictures, people, routing=routing, masks=masks)
+            gallery = np.stack(
+                [guest.person.embedding for guest in self.guests[index * people : (index + 1) * people]]
+            )
+            found = seen.embeddings(people)
+            if len(found) < people:
+                continue
+            scores = cosine(found, gallery)
+            order = max(permutations(range(people)), key=lambda o: sum(scores[r, c] for r, c in enumerate(o)))
+            mine = [float(scores[row, column]) for row, column in enumerate(order)]
+            own += mine
+            other += [float(scores[r, c]) for r in range(people) for c in range(people) if c != order[r]]
+            right += scores.argmax(1).tolist() == list(order) and min(mine) >= SAME_PERSON
+        return Together(
+            similarity=float(np.mean(own)) if own else 0.0,
+            other=float(np.mean(other)) if other else 0.0,
+            right=right / count,
+            pictures=count,
+        )
+
+    def _largest(self, picture: np.ndarray) -> np.ndarray:
+        return self.look(picture, None).embeddings(1)[0]
+
+    @torch.no_grad()
+    def _through_vae(self, picture: np.ndarray) -> np.ndarray:
+        host = self.studio.host
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+        latents = host.vae.encode(pixels).latent_dist.mode() * host.vae.config.scaling_factor
+        return host.decode(latents)[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """Figures of pictures with one person."""
+
+    similarity: float
+    others: float
+    rank1: float
+    kept: list[dict[str, bool]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """Figures of pictures with several people; similarities by the best permutation."""
+
+    similarity: float
+    other: float
+    right: float
+    pictures: int
+
+
+def kept_rate(kept: Sequence[dict[str, bool]], word: str | None = None) -> float:
+    """Share of words that are in the pictures: all of them, or those of one kind."""
+    hits = [hit for one in kept for name, hit in one.items() if word is None or name == word]
+    return float(np.mean(hits)) if hits else 0.0
+
+
+def _column(number: int, people: int, side: int = 16) -> np.ndarray:
+    """The mask of an equal upright part of the picture."""
+    mask = np.zeros((side, side), np.float32)
+    mask[:, round(number * side / people) : round((number + 1) * side / people)] = 1.0
+    return mask
+
+
+def _area(face: Face) -> float:
+    left, top, right, bottom = face.box
+    return (right - left) * (bottom - top)
+
+
+def _as_pictures(drawn: torch.Tensor) -> list[np.ndarray]:
+    return list((drawn * 255).round().byte().permute(0, 2, 3, 1).numpy())

@@ -1,0 +1,1 @@
+"""From ID features to identity tokens: one file per method."""

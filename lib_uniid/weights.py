@@ -1,0 +1,65 @@
+"""Tensors into a module: they fit exactly, or the message names them."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+from lib_uniid.errors import CheckpointMismatchError
+
+
+def load_exactly(module: nn.Module, state: Mapping[str, Tensor], part: str) -> None:
+    """Put ``state`` into ``module``; the tensors are taken over, not copied.
+
+    ``module`` may live on the meta device. ``part`` is the name of the weights in the message. Raises
+    CheckpointMismatchError with every name that is missing, unexpected or of another shape.
+    """
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    require_names(state, expected, part)
+    misshapen = [name for name, shape in expected.items() if state[name].shape != shape]
+    if misshapen:
+        first = misshapen[0]
+        raise CheckpointMismatchError(
+            f"{part}: {first} has shape {list(state[first].shape)} where {list(expected[first])} is expected "
+            f"({len(misshapen)} such tensors); the file belongs to another model, get the matching one",
+            misshapen=misshapen,
+        )
+    module.load_state_dict(state, assign=True)
+
+
+def require_names(state: Iterable[str], expected: Iterable[str], part: str) -> None:
+    """Raise CheckpointMismatchError unless the names in ``state`` are exactly the ``expected`` ones."""
+    missing, unexpected = set(expected) - set(state), set(state) - set(expected)
+    if missing or unexpected:
+        found = ", ".join(_some("missing", missing) + _some("unexpected", unexpected))
+        raise CheckpointMismatchError(
+            f"{part}: {found}; the file is damaged or of another kind, download it again",
+            missing=missing,
+            unexpected=unexpected,
+        )
+
+
+def shape_of(state: Mapping[str, Tensor], name: str, part: str, dimensions: int = 2) -> tuple[int, ...]:
+    """The shape of a tensor that sizes are read off.
+
+    Raises CheckpointMismatchError when it is missing, empty, or has another number of dimensions.
+    """
+    if name not in state:
+        raise CheckpointMismatchError(
+            f"{part}: missing {name}; the file is damaged or of another kind, download it again",
+            missing=[name],
+        )
+    shape = tuple(state[name].shape)
+    if len(shape) != dimensions or not all(shape):
+        raise CheckpointMismatchError(
+            f"{part}: {name} has shape {list(shape)} where {dimensions} dimensions are expected; "
+            "the file is damaged or of another kind, download it again",
+            misshapen=[name],
+        )
+    return shape
+
+
+def _some(kind: str, names: set[str], shown: int = 3) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return [f"{kind} {', '.join(sorted(names)[:shown])}{more}"]
