@@ -174,7 +174,7 @@ def sheet(tiles: Sequence[np.ndarray], labels: Sequence[str]) -> np.ndarray:
 
 
 def _likeness(demo: Demo, made: dict[str, Made]) -> list[dict[str, Any]]:
-    """How like each person is in the pictures that they are in, how like the others in them, and like strangers."""
+    """Likeness of each person to their reference, to the others in their pictures, and of strangers."""
     embeddings = {name: person.embedding for name, person in demo.people.items()}
     strangers = [float(a @ b) for one, a in embeddings.items() for two, b in embeddings.items() if one < two]
     chance = float(np.mean(strangers))

@@ -10,7 +10,7 @@ from torch import Tensor
 from lib_uniid.typing import Float
 
 SOFTNESS = 2.0
-"""Pixels over which an edge fades: half the sharpness of a pixel grid, which a narrow f8 autoencoder can keep."""
+"""Pixels over which an edge fades: half the sharpness of the grid, which a narrow f8 autoencoder can keep."""
 
 
 def cover(distance: Tensor, pixels_per_unit: Tensor | float = 1.0) -> Tensor:

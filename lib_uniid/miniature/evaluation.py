@@ -1,7 +1,7 @@
 """The miniature measured end to end: people never seen in training, through the same code that users run.
 
-The judge is insightface's recogniser of the pack, trained apart from the method's own backbone. References are
-always other pictures of the person. Figures that are compared use the same people, prompts and seeds.
+The judge is insightface's recogniser of the pack, trained apart from the method's own backbone. References
+are always other pictures of the person. Figures that are compared use the same people, prompts and seeds.
 """
 
 from collections.abc import Callable, Sequence
@@ -112,7 +112,7 @@ class Evaluation:
         return found
 
     def verification(self) -> float:
-        """Accuracy of the judge on same and different pairs of drawn portraits, through detector and alignment."""
+        """Accuracy of the judge on same and different pairs of drawings, through detector and alignment."""
         generator = torch.Generator().manual_seed(SEED + 1)
         who = torch.stack([guest.traits for guest in self.guests])
         again, _ = portraits(who, generator, plain_style=True)
@@ -237,7 +237,7 @@ class Evaluation:
         return kept
 
     def together(self, people: int, *, routing: Routing = "auto", masks: bool = False) -> "Together":
-        """Several people a picture: how like each is to their own reference, and whether all are the right ones."""
+        """Several people a picture: likeness of each to their reference, and whether all are the right ones."""
         count = self.pictures if people == 2 else self.pictures // 2
         right, own, other = 0, list[float](), list[float]()
         for index in range(count):

@@ -1,6 +1,7 @@
 """Where and how it is drawn: backgrounds, shirts and styles."""
 
 import math
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -23,6 +24,12 @@ SHIRTS = torch.tensor(
     ]
 )
 """The colours of ``SHIRT_COLOURS``."""
+
+Jitter = Callable[[float, float], Tensor]
+"""A number per picture, uniform between two bounds, ``[n 1 1]``."""
+
+Furniture = Iterator[tuple[tuple[float, float, float], Tensor]]
+"""Colours and signed distances (in picture widths), back to front."""
 
 _SKY = torch.tensor(
     [
@@ -73,12 +80,12 @@ def draw_background(place: Tensor, size: int, generator: torch.Generator) -> Flo
     return canvas
 
 
-def _beach(x, y, horizon, jitter):
+def _beach(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
     yield (0.10, 0.45, 0.75), (horizon - 0.16 - y).maximum(y - horizon)
     yield (1.0, 0.95, 0.55), ellipse(x - jitter(0.1, 0.9), y - jitter(0.08, 0.2), 0.08, 0.08)
 
 
-def _forest(x, y, horizon, jitter):
+def _forest(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
     shift = jitter(0.0, 0.3)
     for k in range(5):
         at = x - shift - 0.24 * k + 0.12
@@ -86,7 +93,7 @@ def _forest(x, y, horizon, jitter):
         yield (0.07, 0.30 + 0.03 * k, 0.12), ellipse(at, y - 0.16 - 0.04 * (k % 2), 0.13, 0.22)
 
 
-def _market(x, y, horizon, jitter):
+def _market(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
     shift = jitter(-0.1, 0.1)
     for k, colour in enumerate(((0.75, 0.12, 0.12), (0.12, 0.45, 0.20), (0.75, 0.12, 0.12))):
         at = x - 0.17 - 0.33 * k - shift
@@ -95,7 +102,7 @@ def _market(x, y, horizon, jitter):
     yield (1.0, 0.85, 0.35), ((x * 9 + shift).frac() - 0.5).abs().mul(0.11).maximum((y - 0.12).abs()) - 0.018
 
 
-def _city(x, y, horizon, jitter):
+def _city(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
     shift = jitter(0.0, 0.2)
     for k in range(5):
         tall = 0.25 + 0.11 * ((k * 37) % 4)
@@ -108,7 +115,7 @@ def _city(x, y, horizon, jitter):
         )
 
 
-def _desert(x, y, horizon, jitter):
+def _desert(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
     yield (0.93, 0.76, 0.48), horizon - 0.06 + 0.06 * (x * 7 + jitter(0, 6)).sin() - y
     for side in (0.12, 0.88):
         at = x - side - jitter(-0.05, 0.05)
@@ -116,7 +123,7 @@ def _desert(x, y, horizon, jitter):
         yield (0.20, 0.45, 0.20), box(at - 0.04, y - horizon + 0.14, 0.05, 0.02)
 
 
-def _library(x, y, horizon, jitter):
+def _library(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
     for row, shelf in enumerate((0.04, 0.28, 0.52)):
         for k, colour in enumerate(
             ((0.60, 0.15, 0.12), (0.15, 0.30, 0.50), (0.80, 0.65, 0.30), (0.15, 0.40, 0.25))
@@ -125,15 +132,15 @@ def _library(x, y, horizon, jitter):
             yield colour, (phase - 0.034).maximum((y - shelf - 0.09).abs() - 0.09)
 
 
-def _meadow(x, y, horizon, jitter):
+def _meadow(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
     yield (0.45, 0.78, 0.32), horizon - 0.05 + 0.04 * (x * 5 + jitter(0, 6)).sin() - y
-    for k in range(3):
+    for _ in range(3):
         yield (1.0, 1.0, 1.0), ellipse(x - jitter(0, 1), y - jitter(0.06, 0.25), 0.12, 0.045)
-    for k in range(6):
+    for _ in range(6):
         yield (0.98, 0.55, 0.70), ellipse(x - jitter(0, 1), y - jitter(0.8, 0.97), 0.02, 0.02)
 
 
-def _sunset(x, y, horizon, jitter):
+def _sunset(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
     yield (
         (1.0, 0.85, 0.30),
         ellipse(x - jitter(0.2, 0.8), y - horizon + 0.02, 0.17, 0.17).maximum(y - horizon),

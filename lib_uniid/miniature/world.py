@@ -24,7 +24,7 @@ _LAYOUT = {
     2: ((0.28, 0.72), 0.035, (22.0, 28.0)),
     3: ((0.19, 0.5, 0.81), 0.02, (16.5, 20.0)),
 }
-"""Per number of people: where they stand across the picture, how far off that, half height of the head (of 128)."""
+"""Per number of people: places across the picture, how far off them, half height of the heads (of 128)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""What training an identity adapter needs beside the product's own modules: losses, dropping, soft routing."""
+"""What training an adapter needs beside the product's own modules: losses, dropping, soft routing."""

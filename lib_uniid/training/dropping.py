@@ -25,7 +25,7 @@ def drop_structure(
     token: float = 0.33,
     rate: float = 0.5,
 ) -> StructureDrop:
-    """A share ``path`` loses the whole branch, a share ``token`` loses tokens at ``rate``, the rest stays intact.
+    """A share ``path`` loses the whole branch, a share ``token`` loses tokens at ``rate``.
 
     The shares are the paper's; the rate of dropped tokens is not stated there, half is our choice.
     """

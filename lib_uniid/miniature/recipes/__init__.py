@@ -1,1 +1,1 @@
-"""How the miniature's weights were made: one recipe per file, fixed seeds, run in the order of ``recipes.all``."""
+"""How the miniature's weights were made: one recipe per file, fixed seeds, in the order of ``README.md``."""

@@ -1,4 +1,4 @@
-"""The pictures that the base model and the adapters learn from: drawn once, encoded once, captioned anew each time."""
+"""The pictures that base model and adapters learn from: drawn and encoded once, captioned anew each time."""
 
 import argparse
 import random

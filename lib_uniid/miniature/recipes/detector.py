@@ -1,4 +1,4 @@
-"""The face detector, in the layout of insightface's SCRFD (det_10g): strides 8, 16, 32, two anchors, five points.
+"""The face detector, in the layout of insightface's SCRFD (det_10g): three strides, two anchors, five points.
 
 Narrow: the 640-pixel input is averaged down by four before the first convolution.
 """
@@ -38,7 +38,7 @@ class Detector(nn.Module):
             nn.init.constant_(head.bias.view(2, 15)[:, 0], -4.0)
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
-        """Per stride ``[b 2 15 h w]`` from pixels averaged down by four: score logit, box distances and points in strides."""
+        """Score logit, box, points (in strides): per stride ``[b 2 15 h w]``, from pixels averaged by four."""
         fine = self.fine(pixels)
         middle = self.middle(fine)
         coarse = self.lateral[2](self.coarse(middle))
@@ -54,8 +54,9 @@ class Detector(nn.Module):
 
 
 def sample(generator: torch.Generator, pictures: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures on a 640 canvas as insightface pads them, averaged down by four, with boxes ``[b 3 4]`` and points
-    ``[b 3 5 2]`` in pixels of 640 (NaN: nobody).
+    """Pictures on a 640 canvas as insightface pads them, averaged down by four.
+
+    With boxes ``[b 3 4]`` and points ``[b 3 5 2]`` in pixels of 640 (NaN: nobody).
     """
     people = int(torch.randint(1, 4, (1,), generator=generator))
     scene = sample_scenes(pictures, people, generator)

@@ -1,4 +1,4 @@
-"""Aligned face crops, drawn directly in the aligned frame: what recognisers and the image tower learn from."""
+"""Aligned face crops, drawn in the aligned frame: what recognisers and the image tower learn from."""
 
 import torch
 from torch import Tensor
@@ -18,7 +18,10 @@ TEMPLATE = torch.tensor(
 def aligned_placement(
     who: Tensor, looks: Looks, size: int, generator: torch.Generator, jitter: float
 ) -> tuple[Placement, Tensor]:
-    """Where a head must stand so that its landmarks fit the template; ``jitter`` (pixels of 112) is the detector's error."""
+    """Where a head must stand, and its roll, so that its landmarks fit the template.
+
+    ``jitter`` is the detector's error, in pixels of 112.
+    """
     count = len(who)
     origin = Placement(torch.zeros(count), torch.zeros(count), torch.ones(count))
     level = Looks(**{f: getattr(looks, f) for f in Looks.__slots__} | {"roll": torch.zeros(count)})

@@ -36,7 +36,7 @@ def crops_of(who: Tensor, generator: torch.Generator) -> np.ndarray:
 
 @torch.no_grad()
 def build(out: Path, chunk: int = 30) -> None:
-    """Encode one reference per person of every picture; writes ``features-RANK.pt``, read by :class:`Features`."""
+    """Encode one reference per person of every picture into ``features-RANK.pt`` (see :class:`Features`)."""
     team = Team.join()
     encoder, generator = new_encoder(out), team.generator(SEED)
     library = Library.load(out / "pictures.pt")
@@ -60,9 +60,10 @@ class Features:
         self._parts = [torch.load(path, weights_only=True, mmap=True) for path in parts]
 
     def of(self, count: int, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Intrinsic and structure tokens of everybody in some pictures: ``[b people t c]`` and ``[b people n d]``."""
+        """Intrinsic ``[b people t c]`` and structure ``[b people n d]`` of everybody in some pictures."""
         found = [self._one(count, int(i)) for i in index]
-        return tuple(torch.stack(kind).float() for kind in zip(*found, strict=True))  # type: ignore[return-value]
+        intrinsic, structure = zip(*found, strict=True)
+        return torch.stack(intrinsic).float(), torch.stack(structure).float()
 
     def _one(self, count: int, picture: int) -> tuple[Tensor, Tensor]:
         first = picture * count

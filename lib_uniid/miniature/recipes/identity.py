@@ -51,7 +51,7 @@ def frozen_base(out: Path) -> tuple[nn.Module, nn.Module]:
 def tokens_of(
     resampler: Resampler, intrinsic: Tensor, structure: Tensor, nobody: IDFeatures, generator: torch.Generator
 ) -> Tensor:
-    """Identity tokens of a batch ``[b k d]``, with structure dropped as the paper does and some rows of nobody."""
+    """Identity tokens ``[b k d]`` of a batch, structure dropped as in the paper, and some rows of nobody."""
     rows = len(intrinsic)
     without = torch.rand(rows, generator=generator)[:, None, None] < WITHOUT_FACE
     assert nobody.structure is not None

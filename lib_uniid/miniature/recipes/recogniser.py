@@ -1,11 +1,12 @@
-"""Two face recognisers of one recipe: the method's backbone, and an independent judge of the pictures it makes.
+"""Two face recognisers of one recipe: the method's backbone, and an independent judge of its pictures.
 
-Both have CurricularFace's layout, 56-pixel input and a 128-long ID embedding. They learn from an endless stream
-of new people: two pictures of each, drawn apart, must find one another among all others of the batch
+Both have CurricularFace's layout, 56-pixel input and a 128-long ID embedding. They learn from an endless
+stream of new people: two pictures of each, drawn apart, must find one another among all others of the batch
 (normalised-temperature cross-entropy with a cosine margin).
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ def new_recogniser() -> CurricularFace:
 
 
 def match_loss(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row of ``first`` must be nearest to its row of ``second``, and the other way round; and the accuracy."""
+    """Each row of ``first`` must be nearest to its row of ``second`` and back; the loss and the accuracy."""
     cosine = F.normalize(first) @ F.normalize(second).T
     logits = SCALE * (cosine - MARGIN * torch.eye(len(cosine)))
     target = torch.arange(len(cosine))
@@ -80,4 +81,5 @@ if __name__ == "__main__":
     if Team.rank_of_this_process() == 0:
         trained = new_recogniser()
         trained.load_state_dict(torch.load(arguments.out / f"{arguments.name}.pt", weights_only=True))
-        print(verification(trained))
+        accuracy, same, different = verification(trained)
+        sys.stderr.write(f"verification {accuracy:.4f}, same {same:.3f}, different {different:.3f}\n")

@@ -1,8 +1,8 @@
 """The autoencoder: 128 x 128 pictures to 16 x 16 x 4 latents and back, in the official f8 layout.
 
-Grown from the inside, because what is hard is to keep a face in a few dozen numbers, and that can be learnt on
-small crops: first the three inner levels on pictures of half the size, mostly 32-pixel crops around faces; then
-the outermost level alone; then all four levels on full-size crops and whole pictures.
+Grown from the inside, because what is hard is to keep a face in a few dozen numbers, and that can be learnt
+on small crops: first the three inner levels on pictures of half the size, mostly 32-pixel crops around faces;
+then the outermost level alone; then all four levels on full-size crops and whole pictures.
 ldm's norms have 32 groups whatever the width, so the outermost level has 64 channels: with 32, a group norm
 before the last convolution would forget every flat colour.
 """
