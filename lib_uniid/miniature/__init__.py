@@ -11,3 +11,6 @@ MODELS = Path(__file__).parent / "models"
 
 SAMPLES = Path(__file__).parent / "samples"
 """Pictures of people who were never part of any training, several of each."""
+
+TRAINED = Path(__file__).parent / "trained"
+"""Results of single recipes that are kept, so that training goes on from them."""

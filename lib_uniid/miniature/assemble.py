@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib_uniid.encoders.curricularface import CurricularFace
+from lib_uniid.miniature import MODELS
 from lib_uniid.miniature.ldm_layout import ldm_state
 from lib_uniid.miniature.recipes.base import new_text_model, new_unet
 from lib_uniid.miniature.recipes.clip import new_tower
@@ -18,7 +19,6 @@ from lib_uniid.miniature.recipes.detector import Detector
 from lib_uniid.miniature.recipes.vae import new_vae
 
 SCALE_FACTOR = 0.18215
-MODELS = Path(__file__).parent / "models"
 BASE = "uniid-miniature"
 
 State = dict[str, Tensor]
@@ -30,6 +30,7 @@ def assemble(trained: Path, models: Path) -> None:
     write_encoders(trained, models / "uniid")
     write_adapter(trained, models / "uniid")
     write_pack(trained, models / "insightface" / "models" / "miniature")
+    save_file(_half(_read(trained / "meters.pt")), models / "uniid" / "meters.safetensors")
 
 
 def write_base(trained: Path, folder: Path) -> None:

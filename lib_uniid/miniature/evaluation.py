@@ -237,7 +237,7 @@ class Evaluation:
         return kept
 
     def together(self, people: int, *, routing: Routing = "auto", masks: bool = False) -> "Together":
-        """Several people a picture: likeness of each to their reference, and whether all are the right ones."""
+        """Several people a picture: likeness of each to the reference, and whether all are the right ones."""
         count = self.pictures if people == 2 else self.pictures // 2
         right, own, other = 0, list[float](), list[float]()
         for index in range(count):

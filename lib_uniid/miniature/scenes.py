@@ -1,6 +1,5 @@
 """Where and how it is drawn: backgrounds, shirts and styles."""
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -116,7 +115,7 @@ def _city(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
 
 
 def _desert(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
-    yield (0.93, 0.76, 0.48), horizon - 0.06 + 0.06 * (x * 7 + jitter(0, 6)).sin() - y
+    yield (0.93, 0.76, 0.48), horizon - 0.06 + 0.06 * (x * 7 + jitter(0.0, 6.0)).sin() - y
     for side in (0.12, 0.88):
         at = x - side - jitter(-0.05, 0.05)
         yield (0.20, 0.45, 0.20), box(at, y - horizon + 0.12, 0.025, 0.17)
@@ -128,16 +127,16 @@ def _library(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture
         for k, colour in enumerate(
             ((0.60, 0.15, 0.12), (0.15, 0.30, 0.50), (0.80, 0.65, 0.30), (0.15, 0.40, 0.25))
         ):
-            phase = ((x * 3.0 + 0.25 * k + 0.1 * row + jitter(0, 0.4)).frac() - 0.5).abs() / 3.0
+            phase = ((x * 3.0 + 0.25 * k + 0.1 * row + jitter(0.0, 0.4)).frac() - 0.5).abs() / 3.0
             yield colour, (phase - 0.034).maximum((y - shelf - 0.09).abs() - 0.09)
 
 
 def _meadow(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
-    yield (0.45, 0.78, 0.32), horizon - 0.05 + 0.04 * (x * 5 + jitter(0, 6)).sin() - y
+    yield (0.45, 0.78, 0.32), horizon - 0.05 + 0.04 * (x * 5 + jitter(0.0, 6.0)).sin() - y
     for _ in range(3):
-        yield (1.0, 1.0, 1.0), ellipse(x - jitter(0, 1), y - jitter(0.06, 0.25), 0.12, 0.045)
+        yield (1.0, 1.0, 1.0), ellipse(x - jitter(0.0, 1.0), y - jitter(0.06, 0.25), 0.12, 0.045)
     for _ in range(6):
-        yield (0.98, 0.55, 0.70), ellipse(x - jitter(0, 1), y - jitter(0.8, 0.97), 0.02, 0.02)
+        yield (0.98, 0.55, 0.70), ellipse(x - jitter(0.0, 1.0), y - jitter(0.8, 0.97), 0.02, 0.02)
 
 
 def _sunset(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
@@ -145,17 +144,15 @@ def _sunset(x: Tensor, y: Tensor, horizon: Tensor, jitter: Jitter) -> Furniture:
         (1.0, 0.85, 0.30),
         ellipse(x - jitter(0.2, 0.8), y - horizon + 0.02, 0.17, 0.17).maximum(y - horizon),
     )
-    yield (0.20, 0.10, 0.28), horizon - 0.10 + 0.10 * (x * 4 + jitter(0, 6)).cos() - y
+    yield (0.20, 0.10, 0.28), horizon - 0.10 + 0.10 * (x * 4 + jitter(0.0, 6.0)).cos() - y
 
 
-def apply_style(
-    picture: Float[Tensor, "n 3 size size"], style: Tensor, generator: torch.Generator
-) -> Float[Tensor, "n 3 size size"]:
+def apply_style(picture: Float[Tensor, "n 3 size size"], style: Tensor) -> Float[Tensor, "n 3 size size"]:
     """Turn clean drawings into photos, oil paintings, pencil drawings or sepia prints (``STYLES``)."""
     light = (picture * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
     variants = (
         picture,
-        _oil(picture, light, generator),
+        _oil(picture, light),
         _pencil(light),
         light.pow(0.9) * torch.tensor([1.02, 0.84, 0.60])[:, None, None],
     )
@@ -163,15 +160,11 @@ def apply_style(
     return stacked[style, torch.arange(len(picture))].clamp(0, 1)
 
 
-def _oil(picture: Tensor, light: Tensor, generator: torch.Generator) -> Tensor:
-    count, _, size, _ = picture.shape
-    angle = torch.rand(count, 1, 1, generator=generator) * math.pi
-    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    along, across = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
-    strokes = (across * 0.45 + 1.5 * (along * 0.1).sin()).sin() * (along * 0.2 + across * 0.1).sin()
-    vivid = light + (picture - light) * 1.45
-    vivid = (vivid * 6).round() / 6 * 0.5 + vivid * 0.5
-    return vivid * 0.92 + 0.04 + 0.05 * strokes[:, None]
+def _oil(picture: Tensor, light: Tensor) -> Tensor:
+    """Vivid colours in a few flat tones, on a warm ground."""
+    vivid = light + (picture - light) * 1.5
+    flat = (vivid * 5).round() / 5
+    return (0.6 * flat + 0.4 * vivid) * 0.9 + torch.tensor([0.09, 0.06, 0.02])[:, None, None]
 
 
 def _pencil(light: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ _LIKE_THE_PLACE = {0: (2, 3), 1: (1,), 2: (4,), 3: (5,), 4: (3,), 5: (0,), 6: (1
 """Shirts too close to a place's own colours to be told from it."""
 
 _LAYOUT = {
-    1: ((0.5,), 0.10, (26.0, 40.0)),
-    2: ((0.28, 0.72), 0.035, (22.0, 28.0)),
-    3: ((0.19, 0.5, 0.81), 0.02, (16.5, 20.0)),
+    1: ((0.5,), 0.10, (30.0, 43.0)),
+    2: ((0.27, 0.73), 0.03, (26.0, 31.0)),
+    3: ((0.18, 0.5, 0.82), 0.015, (19.0, 22.0)),
 }
 """Per number of people: places across the picture, how far off them, half height of the heads (of 128)."""
 
@@ -123,7 +123,7 @@ def draw(scene: Scene, generator: torch.Generator) -> Float[Tensor, "n 3 size si
     for person in range(scene.people):
         mine = torch.arange(len(scene)) * scene.people + person
         canvas = _draw_person(canvas, scene.who[mine], scene.looks[mine], scene.at[mine])
-    return scenes.apply_style(canvas, scene.style, generator)
+    return scenes.apply_style(canvas, scene.style)
 
 
 def _draw_person(canvas: Tensor, who: Tensor, looks: Looks, at: Placement) -> Tensor:

@@ -33,10 +33,11 @@ def masks_at(persons: Float[Tensor, "b i height width"], tokens: int) -> Float[T
 
 
 def routing_loss(
-    logits: Iterable[Float[Tensor, "b n i"]], persons: Float[Tensor, "b i height width"]
+    logits: Iterable[Tensor], persons: Float[Tensor, "b i height width"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Squared distance of the soft map to the face boxes, inside their union; and the share routed rightly.
 
+    ``logits`` are one ``b n i`` per site, with as many places ``n`` as the site has.
     ``|| W (psi - M) ||^2 / N`` of the paper, taken as a mean over the places of the union and over sites,
     so that it does not grow with resolution.
     """

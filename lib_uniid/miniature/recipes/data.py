@@ -139,7 +139,7 @@ def build(out: Path, pictures: int, chunk: int = 50) -> None:
     groups = {}
     for count, share in SHARES.items():
         drawn, encoded = [], []
-        for _ in range(int(pictures * share / team.size / chunk)):
+        for _ in range(max(1, int(pictures * share / team.size / chunk))):
             scene = sample_scenes(chunk, count, generator)
             drawn.append(scene)
             with torch.autocast("cpu", dtype=torch.bfloat16):

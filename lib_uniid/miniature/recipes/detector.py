@@ -38,7 +38,7 @@ class Detector(nn.Module):
             nn.init.constant_(head.bias.view(2, 15)[:, 0], -4.0)
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
-        """Score logit, box, points (in strides): per stride ``[b 2 15 h w]``, from pixels averaged by four."""
+        """Score logit, box and points (in strides), ``[b 2 15 h w]`` each, from pixels averaged by four."""
         fine = self.fine(pixels)
         middle = self.middle(fine)
         coarse = self.lateral[2](self.coarse(middle))

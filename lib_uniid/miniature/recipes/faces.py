@@ -59,7 +59,7 @@ def draw_aligned(
     faces = HeadPainter(canvas, who, turned, at).draw()
     chance = torch.rand(count, generator=generator)
     style = torch.where(chance < 0.6, 0, ((chance - 0.6) / 0.1334).long().clamp(0, 2) + 1)
-    return degrade(scenes.apply_style(faces, style, generator), generator), looks
+    return degrade(scenes.apply_style(faces, style), generator), looks
 
 
 def degrade(faces: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,54 @@
+"""A checkpoint written in the ldm layout loads as any other and computes the same."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from lib_uniid.checkpoints.reading import read
+from lib_uniid.hosts.ldm import hints_beside, networks
+from lib_uniid.miniature.assemble import write_base
+from lib_uniid.miniature.recipes.base import new_text_model, new_unet
+from lib_uniid.miniature.recipes.vae import new_vae
+
+
+def trained(folder: Path) -> None:
+    torch.manual_seed(0)
+    torch.save({"unet": new_unet().state_dict(), "text": new_text_model().state_dict()}, folder / "base.pt")
+    torch.save(new_vae().state_dict(), folder / "vae.pt")
+    torch.save({"scale": 0.4}, folder / "pictures.pt")
+
+
+def test_the_miniature_checkpoint_loads_through_the_product_and_the_vae_keeps_what_it_did(
+    tmp_path: Path,
+) -> None:
+    trained(tmp_path)
+    write_base(tmp_path, tmp_path)
+    path = tmp_path / "uniid-miniature.safetensors"
+    loaded = networks(read(path), hints_beside(path), path.name)
+    vae, state = new_vae(), torch.load(tmp_path / "vae.pt", weights_only=True)
+    vae.load_state_dict(state)
+    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        ours = vae.encode(pixels).latent_dist.mean
+        theirs = loaded.vae.float().encode(pixels).latent_dist.mean
+        assert torch.allclose(theirs * 0.18215, ours * 0.4, atol=2e-2)  # half precision in between
+        again = loaded.vae.decode(theirs).sample
+        assert torch.allclose(again, vae.decode(ours).sample, atol=2e-2)
+    assert loaded.unet.config.block_out_channels == (64, 64, 128, 64)
+    assert loaded.text_model.config.num_attention_heads == 4
+
+
+def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
+    import pytest
+
+    from lib_uniid.errors import CheckpointMismatchError
+
+    trained(tmp_path)
+    write_base(tmp_path, tmp_path)
+    path = tmp_path / "uniid-miniature.safetensors"
+    state = read(path)
+    del state["model.diffusion_model.middle_block.1.norm.weight"]
+    save_file(state, path)
+    with pytest.raises(CheckpointMismatchError, match="UNet"):
+        networks(read(path), hints_beside(path), path.name)

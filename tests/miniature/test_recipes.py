@@ -1,0 +1,112 @@
+"""The recipes, a step or two of each on a handful of pictures: what they write is what the product reads."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lib_uniid.config import GenerationSettings, PersonSettings
+from lib_uniid.faces.detection import FaceFinder
+from lib_uniid.hosts.diffusers import open_studio
+from lib_uniid.library.store import Person
+from lib_uniid.miniature.assemble import assemble
+from lib_uniid.miniature.recipes import (
+    base,
+    clip,
+    data,
+    detector,
+    features,
+    identity,
+    meter,
+    recogniser,
+    router,
+    vae,
+)
+from lib_uniid.miniature.recipes.team import Course, Team
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder from recipes that hardly began."""
+    out = tmp_path_factory.mktemp("trained")
+    vae.train(out, inner_steps=1, lift_steps=1, steps=1)
+    detector.train(out, steps=1, batch=1)
+    clip.train(out, steps=1, batch=2)
+    for name in recogniser.SEEDS:
+        recogniser.train(out, name, steps=1, pairs=2)
+    meter.train(out, steps=1, batch=8)
+    data.build(out, pictures=6, chunk=2)
+    base.train(out, steps=2, batch=2)
+    features.build(out)
+    identity.train(out, steps=2, batch=2)
+    router.train(out, steps=2, batch=2, weight=router.LAMBDA, name="router")
+    folder = tmp_path_factory.mktemp("models")
+    assemble(out, folder)
+    return folder
+
+
+def stranger(models: Path, name: str, seed: int) -> Person:
+    studio = open_studio(models, device="cpu")
+    crop = np.random.default_rng(seed).integers(0, 256, (1, 224, 224, 3), np.uint8)
+    embedding = np.eye(1, 128, seed, dtype=np.float32)[0]
+    return Person(name=name, features=studio.models.encode(crop), embedding=embedding)
+
+
+def test_the_product_makes_a_picture_of_two_people_with_what_the_recipes_wrote(models: Path) -> None:
+    people = {name: stranger(models, name, seed) for seed, name in enumerate(("Anna", "Ben"))}
+    settings = GenerationSettings(
+        prompt="two friends at a winter market",
+        people=tuple(PersonSettings(name=name) for name in people),
+        steps=2,
+    )
+    made = open_studio(models, device="cpu").generate(settings, people)[0]
+    assert made.picture.shape == (128, 128, 3)
+    assert made.routing is not None
+    assert made.routing.shape == (2, 16, 16)
+
+
+def test_the_whole_chain_fits_into_forty_megabytes(models: Path) -> None:
+    size = sum(path.stat().st_size for path in models.rglob("*") if path.is_file())
+    assert size <= 40_000_000
+
+
+def test_insightface_reads_the_pack(models: Path) -> None:
+    finder = FaceFinder(models / "insightface" / "models" / "miniature", recognise=True)
+    finder.find(np.zeros((128, 128, 3), np.uint8))  # hardly trained: it need not find anything
+
+
+def test_stage_two_leaves_the_id_embedding_alone(models: Path) -> None:
+    faceid = load_file(models / "uniid" / "uniportrait-faceid_sd15.safetensors")
+    routed = load_file(models / "uniid" / "uniportrait-router_sd15.safetensors")
+    assert not any("faceid." in name.removeprefix("faceid_adapter.") for name in routed)
+    changed = "faceid_adapter.1.to_out_lora.up.weight"
+    assert not torch.equal(faceid[changed], routed[changed])
+
+
+def test_a_course_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    def course(module: torch.nn.Module) -> Course:
+        return Course(
+            team=Team(0, 1), module=module, steps=6, rate=0.1, log=tmp_path / "log.jsonl", save_every=2
+        )
+
+    def run(module: torch.nn.Linear, stop_after: int) -> None:
+        for step in course(module).run():
+            if step.number == stop_after:
+                return
+            step.loss = module(torch.ones(1, 2)).square().sum()
+
+    torch.manual_seed(0)
+    first = torch.nn.Linear(2, 1)
+    state = {k: v.clone() for k, v in first.state_dict().items()}
+    run(first, stop_after=99)
+    whole = first.weight.clone()
+    (tmp_path / "log.ckpt").unlink()
+    stopped, again = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    stopped.load_state_dict(state)
+    run(stopped, stop_after=4)
+    run(again, stop_after=99)
+    assert torch.allclose(again.weight, whole, atol=1e-6)
