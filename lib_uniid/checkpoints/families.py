@@ -1,0 +1,85 @@
+"""What a file that is none of ours seems to be, so that a person learns more than that it does not fit."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lib_uniid.checkpoints.header import Header
+
+Shapes = Mapping[str, tuple[int, ...]]
+BASE_SD15 = "a Stable Diffusion 1.x checkpoint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A kind of file by names that begin, or are, as ``pattern``, and by ``test`` where names do not tell."""
+
+    title: str
+    pattern: str
+    test: Callable[[Shapes], bool] = lambda _: True
+
+    def matches(self, header: Header) -> bool:
+        found = re.compile(self.pattern).match
+        return any(found(name) for name in header.shapes) and self.test(header.shapes)
+
+
+def _context(shapes: Shapes, *, wide: bool) -> bool:
+    """Whether key projections read SDXL's text, 2048 wide."""
+    widths = {shape[-1] for name, shape in shapes.items() if name.endswith("to_k_ip.weight")}
+    return (2048 in widths) == wide
+
+
+# The first that fits is named, so the narrower ones come first.
+FAMILIES = (
+    Family(
+        title="an IP-Adapter for SDXL",
+        pattern=r"ip_adapter\.",
+        test=lambda shapes: _context(shapes, wide=True),
+    ),
+    Family(title="an IP-Adapter FaceID", pattern=r"ip_adapter\..*lora|image_proj\.proj\.\d"),
+    Family(title="an IP-Adapter Plus", pattern=r"image_proj\.latents"),
+    Family(title="an IP-Adapter of another kind", pattern=r"ip_adapter\.|image_proj\."),
+    Family(title="a ControlNet", pattern=r"control_model\.|controlnet_"),
+    Family(title="an SDXL checkpoint", pattern=r"conditioner\.embedders\."),
+    Family(title="a Stable Diffusion 2 checkpoint", pattern=r"cond_stage_model\.model\."),
+    Family(
+        title=BASE_SD15,
+        pattern=r"model\.diffusion_model\.input_blocks\.0\.0\.weight",
+        test=lambda shapes: any(name.startswith("cond_stage_model.transformer.") for name in shapes),
+    ),
+    Family(
+        title="a Stable Diffusion UNet without its text model and VAE",
+        pattern=r"model\.diffusion_model\.input_",
+    ),
+    Family(
+        title="a Flux or SD3 model",
+        pattern=r"(model\.diffusion_model\.)?(double|joint)_(transformer_)?blocks\.",
+    ),
+    Family(title="a LoRA", pattern=r"lora_(unet|te)|.*\.lora_(down|up|A|B)\.|.*lora_linear_layer\."),
+    Family(title="a UNet in diffusers' layout", pattern=r"down_blocks\.0\.attentions\."),
+    Family(title="a VAE", pattern=r"(first_stage_model\.)?(encoder|decoder)\.(conv_in|mid|mid_block)\."),
+    Family(
+        title="an image encoder in open_clip's layout",
+        pattern=r"visual\.transformer\.|transformer\.resblocks\.",
+    ),
+    Family(title="a CLIP text model", pattern=r"(text_model|transformer\.text_model)\."),
+    Family(title="a CLIP image encoder without its projection", pattern=r"vision_model\."),
+    Family(
+        title="an insightface iresnet recogniser, not CurricularFace's IR-101", pattern=r"layer1\.0\.bn\d\."
+    ),
+    Family(
+        title="part of a UniPortrait file",
+        pattern=r"faceid_(proj|adapter)\.|\d+\.to_\w+_(lora|faceid|router)\.",
+    ),
+    Family(title="a textual inversion embedding", pattern=r"emb_params|string_to_param"),
+)
+
+
+def identify(header: Header) -> str:
+    """A guess in words, "a LoRA"; or by its first name where nothing is recognised."""
+    for family in FAMILIES:
+        if family.matches(header):
+            return family.title
+    if not header.shapes:
+        return "a file without tensors"
+    return f"of no known kind (its first tensor is {next(iter(header.shapes))})"

@@ -1,0 +1,121 @@
+"""A file format as a value: which names mark it, and which shape every tensor must have.
+
+A shape is written as words, ``"2*inner dim"``: a number stands for itself, a word for a size that is free but
+the same wherever the word stands. So a narrower file fits as long as it agrees with itself.
+"""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lib_uniid.checkpoints.header import Header
+from lib_uniid.errors import CheckpointMismatchError
+
+Layout = Mapping[str, str]
+"""Every name that must be there, and its shape in words."""
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One kind of published file.
+
+    Attributes:
+        name: short, for lists and tables.
+        title: how to call such a file in a sentence.
+        marks: names that show this format, all of them.
+        strangers: names that only other formats with these marks have.
+        layout: given the names that are there (they show depths), all names and shapes that must be.
+        ignored: matches names that may be there and are not used.
+        groups: outermost dictionaries of the published file.
+        remedy: where a right file comes from.
+    """
+
+    name: str
+    title: str
+    marks: frozenset[str]
+    layout: Callable[[Collection[str]], Layout]
+    remedy: str
+    strangers: frozenset[str] = frozenset()
+    ignored: re.Pattern[str] = field(default=re.compile(r"(?!)"))
+    groups: tuple[str, ...] = ()
+
+    def matches(self, header: Header) -> bool:
+        return self.marks <= header.shapes.keys() and not self.strangers & header.shapes.keys()
+
+    def check(self, header: Header) -> dict[str, int]:
+        """The sizes that the words stand for in this file.
+
+        Raises:
+            CheckpointMismatchError: names differ from the layout, or shapes disagree with one another.
+        """
+        layout = self.layout(header.shapes)
+        present = {name for name in header.shapes if name in layout or not self.ignored.fullmatch(name)}
+        missing, unexpected = layout.keys() - present, present - layout.keys()
+        if missing or unexpected:
+            raise CheckpointMismatchError(
+                f"{header.path.name} is not a whole {self.title}: {_differences(missing, unexpected)}; "
+                f"{self.remedy}",
+                missing=missing,
+                unexpected=unexpected,
+            )
+        sizes, misshapen = _solve(layout, header.shapes)
+        if misshapen:
+            first = next(iter(misshapen))
+            raise CheckpointMismatchError(
+                f"{header.path.name} does not fit together as a {self.title}: {first} has shape "
+                f"{list(header.shapes[first])}, expected {list(misshapen[first])}; {self.remedy}",
+                misshapen=misshapen,
+            )
+        return sizes
+
+    def used(self, names: Collection[str]) -> list[str]:
+        """The names that are read, without those that are ignored."""
+        layout = self.layout(names)
+        return [name for name in names if name in layout]
+
+
+def _differences(missing: set[str], unexpected: set[str]) -> str:
+    parts = [
+        f"{kind} {min(names)}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        for kind, names in (("lacks", missing), ("has an unknown", unexpected))
+        if names
+    ]
+    return ", ".join(parts)
+
+
+def _solve(layout: Layout, shapes: Mapping[str, Shape]) -> tuple[dict[str, int], dict[str, Shape]]:
+    """Sizes by word, and what was expected of every tensor that contradicts them.
+
+    The majority decides on a size, so that one wrong tensor is named and not all others.
+    """
+    sides = [
+        (word, side)
+        for name, words in layout.items()
+        if len(words.split()) == len(shapes[name])
+        for word, side in zip(words.split(), shapes[name], strict=True)
+    ]
+    sizes = _elect((word, side) for word, side in sides if "*" not in word and not word.isdecimal())
+    products = [(*word.split("*"), side) for word, side in sides if "*" in word]
+    sizes |= _elect(
+        (factor, side // max(1, sizes.get(unit, 1)))
+        for factor, unit, side in products
+        if factor not in sizes and not factor.isdecimal()
+    )
+    expected = {name: tuple(_value(word, sizes) for word in words.split()) for name, words in layout.items()}
+    return sizes, {name: shape for name, shape in expected.items() if shape != shapes[name]}
+
+
+def _elect(votes: Iterable[tuple[str, int]]) -> dict[str, int]:
+    counted: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    for word, side in votes:
+        counted[word][side] += 1
+    return {word: counter.most_common(1)[0][0] for word, counter in counted.items()}
+
+
+def _value(word: str, sizes: Mapping[str, int]) -> int:
+    parts = (int(part) if part.isdecimal() else sizes.get(part, 0) for part in word.split("*"))
+    return math.prod(parts)

@@ -1,0 +1,53 @@
+"""``uniportrait-faceid_sd15.bin``: ID embedding module, identity K/V, LoRA for one person (spec 8)."""
+
+from collections.abc import Collection
+
+from lib_uniid.checkpoints.format import Format, Layout
+from lib_uniid.checkpoints.formats.parts import count, keys_and_values, linear, lora, norm
+
+
+def _layout(names: Collection[str]) -> Layout:
+    layers = count(names, "faceid_proj.layers.")
+    resampler = {
+        "latents": "1 tokens dim",
+        **linear("proj_id.0", "2*intrinsic intrinsic"),
+        **linear("proj_id.2", "dim 2*intrinsic"),
+        **linear("proj_clip.0", "2*structure structure"),
+        **linear("proj_clip.2", "dim 2*structure"),
+        **linear("proj_out", "context dim"),
+        **norm("norm_out", "context"),
+    }
+    for layer in range(layers):
+        resampler |= _resampler_layer(f"layers.{layer}")
+    return {
+        **{f"faceid_proj.{name}": shape for name, shape in resampler.items()},
+        **lora("faceid_adapter."),
+        **keys_and_values("faceid_adapter.", "faceid"),
+    }
+
+
+def _resampler_layer(name: str) -> dict[str, str]:
+    layout = {
+        **norm(f"{name}.2.0", "dim"),
+        f"{name}.2.1.weight": "mult*dim dim",
+        f"{name}.2.3.weight": "dim mult*dim",
+    }
+    for attention in (f"{name}.0", f"{name}.1"):
+        layout |= {
+            **norm(f"{attention}.norm1", "dim"),
+            **norm(f"{attention}.norm2", "dim"),
+            f"{attention}.to_q.weight": "inner dim",
+            f"{attention}.to_kv.weight": "2*inner dim",
+            f"{attention}.to_out.weight": "dim inner",
+        }
+    return layout
+
+
+UNIPORTRAIT_FACEID = Format(
+    name="faceid",
+    title="UniPortrait faceid file",
+    marks=frozenset({"faceid_proj.latents", "faceid_adapter.1.to_k_faceid.weight"}),
+    layout=_layout,
+    groups=("faceid_proj", "faceid_adapter"),
+    remedy="get uniportrait-faceid_sd15.bin from Junjie96/UniPortrait again",
+)

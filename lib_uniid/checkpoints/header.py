@@ -1,0 +1,104 @@
+"""What a weights file holds, without loading it: names, shapes and types of its tensors.
+
+safetensors keep these in a header. PyTorch files keep them in a pickle; ``pickled`` reads that one without
+running anything it asks for, so even a hostile file can be looked at.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lib_uniid.checkpoints.pickled import PickleError, Shape, read_legacy, read_zip
+from lib_uniid.errors import MissingModelError, UnknownCheckpointError
+
+# What people have instead of weights, by its first bytes.
+_LOOKALIKES = (
+    (b"version https://git-lfs", "a git-lfs pointer, not the file itself; fetch it with git lfs pull"),
+    (b"GGUF", "a GGUF model; get the safetensors or .bin file"),
+    (b"\x89HDF", "an HDF5 file (Keras or TensorFlow); get the safetensors or .bin file"),
+    (b"\x89PNG", "a PNG picture; choose the weights file"),
+    (b"\xff\xd8\xff", "a JPEG picture; choose the weights file"),
+    (b"\x1f\x8b", "a gzip archive; unpack it first"),
+    (b"Rar!", "a RAR archive; unpack it first"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it first"),
+    (b"\x08", "an ONNX model; this place needs a safetensors or .bin file"),
+)
+_WEB_PAGE = (b"<!doctype", b"<html", b"<?xml", b'{"error')
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_AGAIN = "download it again"
+
+Container = Literal["safetensors", "torch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The table of contents of a weights file.
+
+    Attributes:
+        path: the file.
+        container: how its tensors are kept.
+        shapes: of every tensor, by name; names of nested dictionaries are joined with dots.
+        metadata: words that a safetensors file carries beside them.
+    """
+
+    path: Path
+    container: Container
+    shapes: Mapping[str, Shape]
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def read_header(path: Path) -> Header:
+    """Look into a file by its content; its name does not matter.
+
+    Raises:
+        MissingModelError: there is no such file.
+        UnknownCheckpointError: empty, truncated, hostile, or no weights at all; says which.
+    """
+    if not path.exists():
+        raise MissingModelError(
+            f"there is no file {path}; check the path, or see what is missing with uniid doctor"
+        )
+    if not path.is_file():
+        raise UnknownCheckpointError(f"{path} is not a file; choose the weights file in it")
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.startswith(_ZIP):
+        return _torch_header(path, read_zip)
+    if head[8:9] == b"{":  # before the lookalikes: the header's length may begin with any byte
+        return _safetensors_header(path)
+    if head.startswith(_PICKLE):
+        return _torch_header(path, read_legacy)
+    raise UnknownCheckpointError(f"{path.name} {_describe(head)}")
+
+
+def _describe(head: bytes) -> str:
+    if not head:
+        return f"is empty (0 bytes); {_AGAIN}"
+    if head.lstrip().lower().startswith(_WEB_PAGE):
+        return f"is a web page, probably an error message of the download; {_AGAIN} and look at the page"
+    for magic, what in _LOOKALIKES:
+        if head.startswith(magic):
+            return f"is {what}"
+    return f"is no weights file: it begins with {head[:12]!r}; choose a safetensors or .bin file"
+
+
+def _safetensors_header(path: Path) -> Header:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        raise UnknownCheckpointError(
+            f"{path.name} is a damaged or truncated safetensors file ({error}); {_AGAIN}"
+        ) from error
+    return Header(path=path, container="safetensors", shapes=shapes, metadata=metadata)
+
+
+def _torch_header(path: Path, read: Callable[[Path], dict[str, Shape]]) -> Header:
+    try:
+        return Header(path=path, container="torch", shapes=read(path))
+    except PickleError as error:
+        raise UnknownCheckpointError(f"{path.name} {error}") from error

@@ -1,0 +1,111 @@
+"""The official files: what each is for, where it is published, and under which licence."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One file or folder that a person has to get.
+
+    Attributes:
+        name: as in ``ModelFolder.find``.
+        purpose: what does not work without it.
+        repository: on the Hugging Face hub, or a project's releases.
+        path: inside the repository.
+        placed: where it is usually kept under the models folder; found by content anywhere below it.
+        size: bytes of the published file, None where not known.
+        sha256: of the published file, None where not known.
+        licence: of the weights, not of any code.
+        note: what to know before using it.
+        needed: whether nothing works without it.
+    """
+
+    name: str
+    purpose: str
+    repository: str
+    path: str
+    placed: str
+    licence: str
+    size: int | None = None
+    sha256: str | None = None
+    note: str = ""
+    needed: bool = True
+
+
+_GLINT = "trained on Glint360K, which is for non-commercial research; check before any other use"
+
+SOURCES = (
+    Source(
+        name="base",
+        purpose="makes the pictures",
+        repository="SG161222/Realistic_Vision_V5.1_noVAE",
+        path="(any Stable Diffusion 1.5 checkpoint or diffusers folder)",
+        placed="Stable-diffusion",
+        licence="CreativeML OpenRAIL-M",
+        note="the authors' own examples use this one",
+    ),
+    Source(
+        name="faceid",
+        purpose="puts one person into a picture",
+        repository="Junjie96/UniPortrait",
+        path="uniportrait-faceid_sd15.bin",
+        placed="uniid",
+        licence="not stated beside the weights",
+        note="ask the authors before commercial use",
+    ),
+    Source(
+        name="router",
+        purpose="puts several people into one picture",
+        repository="Junjie96/UniPortrait",
+        path="uniportrait-router_sd15.bin",
+        placed="uniid",
+        licence="not stated beside the weights",
+        note="ask the authors before commercial use",
+        needed=False,
+    ),
+    Source(
+        name="curricularface",
+        purpose="reads the identity from a reference",
+        repository="Junjie96/UniPortrait",
+        path="glint360k_curricular_face_r101_backbone.bin",
+        placed="uniid",
+        licence="not stated beside the weights",
+        note=_GLINT,
+    ),
+    Source(
+        name="clip_vision",
+        purpose="reads the structure of a face; not needed at structure scale 0",
+        repository="h94/IP-Adapter",
+        path="models/image_encoder/model.safetensors",
+        placed="uniid/image_encoder",
+        licence="Apache-2.0",
+        size=2_530_000_000,
+        note="put config.json of the same folder beside it; the size is rounded",
+        needed=False,
+    ),
+    Source(
+        name="ip_adapter",
+        purpose="a picture as a prompt beside the people",
+        repository="h94/IP-Adapter",
+        path="models/ip-adapter_sd15.bin",
+        placed="uniid",
+        licence="Apache-2.0",
+        size=44_642_825,
+        sha256="68e1df30d760f280e578c302f1e73b37ea08654eff16a31153588047affe0058",
+        needed=False,
+    ),
+    Source(
+        name="insightface",
+        purpose="finds faces, and checks who is in the finished picture",
+        repository="deepinsight/insightface",
+        path="buffalo_l.zip in the releases: det_10g.onnx and w600k_r50.onnx are enough",
+        placed="insightface/models/buffalo_l",
+        licence="non-commercial research only",
+        note="insightface sells licences for other use",
+    ),
+)
+
+
+def source(name: str) -> Source:
+    """The row of the table; ``name`` must be in it."""
+    return next(row for row in SOURCES if row.name == name)

@@ -1,0 +1,69 @@
+"""Encodings on disk: the same crop through the same encoder is computed once."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib_uniid.encoders.identity import IDEncoder, IDFeatures
+from lib_uniid.errors import ConfigError, EncoderMismatchError, UnknownCheckpointError
+from lib_uniid.typing import UInt8
+
+_SUFFIX = ".features.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodingCache:
+    """A folder of ID features under names made from content; the least recently used go first.
+
+    Attributes:
+        folder: made when something is stored.
+        limit_bytes: of all files together; one reference takes about 2 MB at the official sizes.
+    """
+
+    folder: Path
+    limit_bytes: int = 512 * 2**20
+
+    def __post_init__(self) -> None:
+        if self.limit_bytes < 0:
+            raise ConfigError(
+                f"the size limit of the encoding cache must not be negative, got {self.limit_bytes}"
+            )
+
+    def encode(
+        self, encoder: IDEncoder, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool = True
+    ) -> IDFeatures:
+        """``encoder.encode``, from the folder where it is there; a damaged file counts as absent."""
+        path = self.folder / f"{_key(encoder.fingerprint, crops, structure)}{_SUFFIX}"
+        features = self._load(path, encoder.fingerprint)
+        if features is None:
+            features = encoder.encode(crops, structure)
+            features.save(path)
+            self._make_room()
+        return features
+
+    def _load(self, path: Path, fingerprint: str) -> IDFeatures | None:
+        if not path.exists():
+            return None
+        try:
+            features = IDFeatures.load(path, fingerprint)
+            path.touch()
+        except (UnknownCheckpointError, EncoderMismatchError, OSError):
+            return None
+        return features
+
+    def _make_room(self) -> None:
+        files = [(path, path.stat()) for path in self.folder.glob(f"*{_SUFFIX}")]
+        excess = sum(stat.st_size for _, stat in files) - self.limit_bytes
+        for path, stat in sorted(files, key=lambda file: file[1].st_mtime_ns):
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)  # another process may have made room as well
+            excess -= stat.st_size
+
+
+def _key(fingerprint: str, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool) -> str:
+    digest = hashlib.sha256(f"{fingerprint} {structure} {crops.shape}".encode())
+    digest.update(np.ascontiguousarray(crops).tobytes())
+    return digest.hexdigest()

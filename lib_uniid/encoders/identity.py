@@ -1,0 +1,223 @@
+"""Both encoders together: aligned crops of one person become ID features (spec sections 2, 3, 5, 6)."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lib_uniid.encoders.clip_vision import ClipVision
+from lib_uniid.encoders.curricularface import CurricularFace
+from lib_uniid.encoders.pixels import for_clip, for_recogniser, to_tensor
+from lib_uniid.errors import EncoderMismatchError, MissingModelError, UnknownCheckpointError
+from lib_uniid.files import replacing
+from lib_uniid.typing import Float, UInt8
+
+_FORMAT = "uniid-features-1"
+_SAMPLE = 4096  # elements of each tensor that enter a fingerprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IDFeatures:
+    """What the encoders see of one person, before any trained module of the method.
+
+    Attributes:
+        intrinsic: tokens of the recogniser's last tap, references one after another; officially [49 r, 512].
+        structure: shallow taps and CLIP's hidden states; officially [256 r, 448 + 1280]. None where it was
+            not asked for, which is exact at structure scale 0.
+        fingerprint: of the encoders that were used; CLIP is part of it only where there is structure.
+        references: pictures that went in.
+    """
+
+    intrinsic: Float[Tensor, "t c"]
+    structure: Float[Tensor, "n d"] | None
+    fingerprint: str
+    references: int
+
+    def require(self, fingerprint: str) -> None:
+        """Make sure that the encoder of this fingerprint made, or could have made, these features.
+
+        Raises:
+            EncoderMismatchError: another encoder did.
+        """
+        if self.fingerprint != fingerprint and not fingerprint.startswith(f"{self.fingerprint}+"):
+            raise EncoderMismatchError(
+                f"these ID features were made by encoder {self.fingerprint}, not by {fingerprint}; "
+                "enrol the person again from the pictures"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write safetensors with the fingerprint in its metadata, in one step."""
+        from safetensors.torch import save_file
+
+        tensors = {"intrinsic": self.intrinsic.detach().cpu().contiguous()}
+        if self.structure is not None:
+            tensors["structure"] = self.structure.detach().cpu().contiguous()
+        metadata = {"format": _FORMAT, "fingerprint": self.fingerprint, "references": str(self.references)}
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata)
+
+    @classmethod
+    def load(cls, path: Path, fingerprint: str | None = None) -> "IDFeatures":
+        """Read back what ``save`` wrote.
+
+        Args:
+            path: the file.
+            fingerprint: of the encoder that is in use, where there is one.
+
+        Raises:
+            UnknownCheckpointError: no such file of ours.
+            EncoderMismatchError: another encoder made it.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no mapping
+        except (OSError, SafetensorError) as error:
+            raise UnknownCheckpointError(
+                f"{path.name} cannot be read as ID features ({error}); enrol the person again"
+            ) from error
+        if metadata.get("format") != _FORMAT or not {"intrinsic"} <= tensors.keys() <= {
+            "intrinsic",
+            "structure",
+        }:
+            raise UnknownCheckpointError(
+                f"{path.name} holds no ID features of this version; enrol the person again"
+            )
+        features = cls(
+            intrinsic=tensors["intrinsic"],
+            structure=tensors.get("structure"),
+            fingerprint=metadata["fingerprint"],
+            references=int(metadata["references"]),
+        )
+        if fingerprint is not None:
+            features.require(fingerprint)
+        return features
+
+
+class IDEncoder:
+    """A face recogniser and, for the structure of the face, a CLIP image tower.
+
+    Both stay on the device and in the type they come with.
+    """
+
+    def __init__(self, backbone: CurricularFace, clip: ClipVision | None) -> None:
+        self.backbone, self.clip = backbone, clip
+        self._recogniser_fingerprint = _fingerprint(("input_layer", "body"), backbone)
+        self._clip_fingerprint = None if clip is None else _fingerprint(("tower",), clip)
+        self._uncond: dict[bool, IDFeatures] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all encoders there are."""
+        return self._name(structure=self.clip is not None)
+
+    def encode(self, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool = True) -> IDFeatures:
+        """ID features of one person from aligned crops; several references follow one another as tokens.
+
+        Raises:
+            MissingModelError: structure without a CLIP image encoder.
+        """
+        intrinsic, shape = self.per_reference(crops, structure)
+        return IDFeatures(
+            intrinsic=rearrange(intrinsic, "r t c -> (r t) c"),
+            structure=None if shape is None else rearrange(shape, "r n d -> (r n) d"),
+            fingerprint=self._name(structure),
+            references=len(crops),
+        )
+
+    @torch.no_grad()
+    def per_reference(
+        self, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool = True
+    ) -> tuple[Float[Tensor, "r t c"], Float[Tensor, "r n d"] | None]:
+        """The same before references are joined: intrinsic and structure tokens of each crop."""
+        values = to_tensor(crops)
+        pixels = for_recogniser(values.to(_device(self.backbone)), self.backbone.sizes.input_size)
+        *shallow, deep = self.backbone(pixels.to(_type(self.backbone)))
+        intrinsic = rearrange(deep, "r c h w -> r (h w) c")
+        if not structure:
+            return intrinsic, None
+        clip = self._require_clip()
+        local = clip.penultimate(for_clip(values.to(_device(clip)), clip.size).to(_type(clip)))
+        return intrinsic, torch.cat([_on_grid(shallow, clip.tokens).to(local), local], dim=-1)
+
+    @torch.no_grad()
+    def uncond(self, structure: bool = True) -> IDFeatures:
+        """The features of nobody: zero taps, and CLIP's view of the mean colour - not zeros (spec section 5).
+
+        One reference's worth of tokens, the same for everyone, made once.
+        """
+        if structure not in self._uncond:
+            self._uncond[structure] = self._encode_nobody(structure)
+        return self._uncond[structure]
+
+    def _encode_nobody(self, structure: bool) -> IDFeatures:
+        sizes = self.backbone.sizes
+        intrinsic = torch.zeros(sizes.final_size**2, sizes.widths[-1])
+        return IDFeatures(
+            intrinsic=intrinsic.to(next(self.backbone.parameters())),
+            structure=self._structure_of_nobody() if structure else None,
+            fingerprint=self._name(structure),
+            references=1,
+        )
+
+    def _structure_of_nobody(self) -> Float[Tensor, "n d"]:
+        clip, sizes = self._require_clip(), self.backbone.sizes
+        mean_colour = torch.zeros(1, 3, clip.size, clip.size, device=_device(clip), dtype=_type(clip))
+        local = clip.penultimate(mean_colour)[0]
+        shallow = sum(sizes.widths[tap] for tap in sizes.taps[:-1])
+        return torch.cat([local.new_zeros(clip.tokens, shallow), local], dim=-1)
+
+    def _require_clip(self) -> ClipVision:
+        if self.clip is None:
+            raise MissingModelError(
+                "the structure of a face needs the CLIP image encoder; add its file, "
+                "or set the structure scale to 0"
+            )
+        return self.clip
+
+    def _name(self, structure: bool) -> str:
+        if structure and self._clip_fingerprint is not None:
+            return f"{self._recogniser_fingerprint}+{self._clip_fingerprint}"
+        return self._recogniser_fingerprint
+
+
+def _on_grid(taps: Iterable[Float[Tensor, "r _ _ _"]], tokens: int) -> Float[Tensor, "r n d"]:
+    """Taps brought to CLIP's grid (bilinear, without antialiasing) and joined on channels, finest first."""
+    side = round(tokens**0.5)
+    resized = [
+        functional.interpolate(tap, size=(side, side), mode="bilinear", align_corners=False) for tap in taps
+    ]
+    return rearrange(torch.cat(resized, dim=1), "r d h w -> r (h w) d")
+
+
+def _fingerprint(parts: tuple[str, ...], module: nn.Module) -> str:
+    """Twelve hex digits that tell weights apart.
+
+    Over names, shapes and an even sample of every tensor in half precision: a half-precision copy of the same
+    weights gives the same features to within its precision, and 632 million parameters need not be hashed.
+    """
+    digest = hashlib.sha256()
+    for key, tensor in sorted(module.state_dict().items()):
+        if key.split(".")[0] not in parts:
+            continue
+        step = max(1, tensor.numel() // _SAMPLE)
+        digest.update(json.dumps([key, *tensor.shape]).encode())
+        digest.update(tensor.detach().flatten()[::step].to("cpu", torch.float16).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+def _type(module: nn.Module) -> torch.dtype:
+    return next(module.parameters()).dtype

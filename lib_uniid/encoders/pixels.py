@@ -1,0 +1,48 @@
+"""Pixel values for both encoders, written out (spec sections 1.2 and 1.3).
+
+No image processor is involved: their defaults for cropping and resizing have changed between releases.
+"""
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional
+
+from lib_uniid.errors import ConfigError
+from lib_uniid.typing import Float, UInt8
+
+CROP = 224
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def to_tensor(crops: UInt8[np.ndarray, "r height width 3"]) -> Float[Tensor, "r 3 height width"]:
+    """Aligned RGB crops as floats in [0, 255].
+
+    Raises:
+        ConfigError: not 224 x 224.
+    """
+    if crops.shape[1:3] != (CROP, CROP):
+        raise ConfigError(
+            f"aligned crops must be {CROP} x {CROP} pixels, got {crops.shape[2]} x {crops.shape[1]}; "
+            "align them first"
+        )
+    return rearrange(torch.from_numpy(np.ascontiguousarray(crops)).float(), "r h w c -> r c h w")
+
+
+def for_clip(values: Float[Tensor, "r 3 height width"], size: int) -> Float[Tensor, "r 3 size size"]:
+    """Normalised as CLIP was trained; exactly (x / 255 - mean) / std at the official 224."""
+    mean = values.new_tensor(CLIP_MEAN)[:, None, None]
+    std = values.new_tensor(CLIP_STD)[:, None, None]
+    return average_down((values / 255 - mean) / std, size)
+
+
+def for_recogniser(values: Float[Tensor, "r 3 height width"], size: int) -> Float[Tensor, "r 3 size size"]:
+    """In [-1, 1], averaged down to the recogniser's input (officially 2 x 2 pixels to one)."""
+    return average_down(values / 127.5 - 1, size)
+
+
+def average_down(values: Float[Tensor, "r c height width"], size: int) -> Float[Tensor, "r c size size"]:
+    """Mean of k x k blocks; for k = 2 the same as the reference's bilinear halving."""
+    return functional.avg_pool2d(values, values.shape[-1] // size)

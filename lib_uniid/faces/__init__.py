@@ -1,0 +1,1 @@
+"""Pictures in, faces out: safe decoding, detection, choice, alignment, quality."""

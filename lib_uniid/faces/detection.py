@@ -1,0 +1,163 @@
+"""Faces and their landmarks through insightface, from a pack on this machine (spec section 1.1)."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib_uniid.errors import ConfigError, MissingModelError, UnknownCheckpointError
+from lib_uniid.faces.alignment import align
+from lib_uniid.typing import Float, UInt8
+
+CPU = ("CPUExecutionProvider",)
+_PADDING = 0.25  # of each side, in the second attempt: SCRFD misses faces that fill the picture
+_PADDING_GREY = 128
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Face:
+    """One face found in a picture, in pixels of that picture.
+
+    ``box`` is left, top, right, bottom. ``embedding`` is the recogniser's ID embedding, of length 1,
+    or None where it was not asked for.
+    """
+
+    number: int
+    box: tuple[float, float, float, float]
+    landmarks: Float[np.ndarray, "5 2"]
+    score: float
+    embedding: Float[np.ndarray, " d"] | None = None
+
+    @property
+    def area(self) -> float:
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
+    def contains(self, point: tuple[float, float]) -> bool:
+        (x, y), (left, top, right, bottom) = point, self.box
+        return left <= x <= right and top <= y <= bottom
+
+
+class FaceFinder:
+    """insightface's detector, and its recogniser where embeddings are asked for.
+
+    Args:
+        pack: folder with the pack's ONNX files, usually ``<models>/insightface/models/buffalo_l``.
+        det_size: side of the square that a picture is fitted into; a detector of fixed size keeps its own.
+        recognise: also compute ID embeddings.
+        providers: onnxruntime's execution providers, best first.
+
+    Raises:
+        MissingModelError: no pack there, or no detector or recogniser in it.
+        UnknownCheckpointError: a file of the pack cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        pack: Path,
+        det_size: int = 640,
+        *,
+        recognise: bool = False,
+        providers: Sequence[str] = CPU,
+    ) -> None:
+        if det_size < 32 or det_size % 32:
+            raise ConfigError(
+                f"det_size must be a positive multiple of 32 (the detector's coarsest stride), got {det_size}"
+            )
+        _check_pack(pack)
+        tasks = ["detection", "recognition"] if recognise else ["detection"]
+        models = _load(pack, tasks, list(providers), det_size)
+        self._detector = models["detection"]
+        self._recogniser = models["recognition"] if recognise else None
+        self._det_size = det_size
+
+    def find(self, picture: UInt8[np.ndarray, "height width 3"]) -> tuple[Face, ...]:
+        """Every face, numbered from 1 by the centre of its box, left to right."""
+        height, width = picture.shape[:2]
+        if min(height, width) * self._det_size < max(height, width):
+            return ()  # a strip that fitting into the detector's square would reduce to nothing
+        bgr = np.ascontiguousarray(picture[..., ::-1])
+        found = self._detect(bgr, 0, 0) or self._detect(bgr, int(height * _PADDING), int(width * _PADDING))
+        found.sort(key=lambda face: ((face[0][0] + face[0][2]) / 2, face[0][1]))
+        return tuple(
+            Face(
+                number=number,
+                box=box,
+                landmarks=landmarks,
+                score=score,
+                embedding=self._embed(bgr, landmarks),
+            )
+            for number, (box, landmarks, score) in enumerate(found, start=1)
+        )
+
+    def _detect(
+        self, bgr: UInt8[np.ndarray, "height width 3"], rows: int, columns: int
+    ) -> list[tuple[tuple[float, float, float, float], Float[np.ndarray, "5 2"], float]]:
+        """Boxes (clamped), landmarks (not clamped) and scores after padding with grey on all sides."""
+        height, width = bgr.shape[:2]
+        padded = np.pad(bgr, ((rows, rows), (columns, columns), (0, 0)), constant_values=_PADDING_GREY)
+        with _silence():
+            boxes, landmarks = self._detector.detect(padded)
+        shift = np.array([columns, rows], dtype=np.float32)
+        low, high = np.zeros(4), np.array([width, height, width, height])
+        return [
+            (
+                tuple(np.clip(box[:4] - np.tile(shift, 2), low, high).tolist()),
+                (points - shift).astype(np.float32),
+                float(box[4]),
+            )
+            for box, points in zip(boxes, landmarks, strict=True)
+        ]
+
+    def _embed(
+        self, bgr: UInt8[np.ndarray, "height width 3"], landmarks: Float[np.ndarray, "5 2"]
+    ) -> Float[np.ndarray, " d"] | None:
+        """From the unpadded picture. insightface's own alignment uses what scikit-image is dropping."""
+        if self._recogniser is None:
+            return None
+        crop = align(bgr, landmarks, self._recogniser.input_size[0])
+        embedding = self._recogniser.get_feat(crop).ravel()
+        return embedding / max(float(np.linalg.norm(embedding)), 1e-12)
+
+
+def _check_pack(pack: Path) -> None:
+    """insightface downloads a pack that is missing, so it is never asked for one."""
+    if not pack.is_dir() or not any(pack.glob("*.onnx")):
+        raise MissingModelError(
+            f"there is no insightface pack in {pack}; put the ONNX files of buffalo_l there "
+            "(det_10g.onnx and w600k_r50.onnx are enough)"
+        )
+
+
+def _load(pack: Path, tasks: list[str], providers: list[str], det_size: int) -> dict[str, Any]:
+    from insightface.app import FaceAnalysis
+
+    try:
+        with _silence():
+            # An absolute path: a bare name would be looked up in the working folder, then downloaded.
+            analysis = FaceAnalysis(name=str(pack.resolve()), allowed_modules=tasks, providers=providers)
+            analysis.prepare(ctx_id=0, det_thresh=0.5, det_size=(det_size, det_size))
+    except AssertionError as error:
+        raise MissingModelError(
+            f"the insightface pack in {pack} has no face detector; add det_10g.onnx of buffalo_l"
+        ) from error
+    except Exception as error:  # onnxruntime's errors have no common base but this
+        raise UnknownCheckpointError(
+            f"the insightface pack in {pack} cannot be loaded ({error}); download its ONNX files again"
+        ) from error
+    if not analysis.models["detection"].use_kps:
+        raise MissingModelError(f"the detector in {pack} gives no landmarks; use det_10g.onnx of buffalo_l")
+    if "recognition" in tasks and "recognition" not in analysis.models:
+        raise MissingModelError(
+            f"the insightface pack in {pack} has no face recogniser; add w600k_r50.onnx of buffalo_l"
+        )
+    return analysis.models
+
+
+def _silence() -> contextlib.redirect_stdout[io.StringIO]:
+    """insightface prints what it loads, which would break ``--json``."""
+    return contextlib.redirect_stdout(io.StringIO())

@@ -1,0 +1,158 @@
+"""Laws of safe decoding."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib_uniid.errors import PictureError
+from lib_uniid.faces import picture as decoding
+from lib_uniid.faces.picture import load_picture
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that declares a size and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+def test_every_allowed_format_is_read_as_rgb(kind: str):
+    picture = load_picture(encoded(Image.new("RGB", (6, 4), RED), kind))
+    assert picture.shape == (4, 6, 3)
+    assert picture.dtype == np.uint8
+    np.testing.assert_allclose(picture[0, 0], RED, atol=3)
+
+
+def test_a_single_pixel_is_a_picture():
+    assert load_picture(encoded(Image.new("RGB", (1, 1), RED))).tolist() == [[[255, 0, 0]]]
+
+
+def test_a_file_is_read_whatever_it_is_called(tmp_path: Path):
+    path = tmp_path / "face.jpg"
+    path.write_bytes(encoded(Image.new("RGB", (3, 2), RED), "PNG"))
+    assert load_picture(path).shape == (2, 3, 3)
+
+
+def test_exif_orientation_turns_the_picture_upright():
+    image = Image.new("RGB", (8, 4), WHITE)
+    image.paste(RED, (0, 0, 4, 4))  # left half
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its left side
+    picture = load_picture(encoded(image, "PNG", exif=exif))
+    assert picture.shape == (8, 4, 3)
+    assert tuple(picture[0, 0]) == RED
+    assert tuple(picture[-1, 0]) == WHITE
+
+
+def test_transparency_becomes_white():
+    image = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    image.putpixel((1, 0), (255, 0, 0, 0))
+    assert load_picture(encoded(image)).tolist() == [[[255, 0, 0], [255, 255, 255]]]
+
+
+def test_a_transparent_palette_colour_becomes_white():
+    image = Image.new("P", (1, 1))
+    image.putpalette([10, 20, 30])
+    assert load_picture(encoded(image, transparency=0)).tolist() == [[[255, 255, 255]]]
+
+
+@pytest.mark.parametrize(("mode", "grey"), [("L", 100), ("1", 255), ("LA", 100)])
+def test_grey_fills_all_three_channels(mode: str, grey: int):
+    image = Image.new("L", (2, 2), grey).convert(mode)
+    assert load_picture(encoded(image))[0, 0].tolist() == [grey] * 3
+
+
+def test_sixteen_bits_are_scaled_to_eight():
+    image = Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16))
+    assert load_picture(encoded(image))[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_the_first_frame_of_an_animation_is_taken():
+    frames = [Image.new("RGB", (2, 2), colour) for colour in (RED, WHITE)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert tuple(load_picture(data)[0, 0]) == RED
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "empty"),
+        (b"dear reader,\nthis is text", "text"),
+        (b"<html>not found</html>", "text"),
+        (b"%PDF-1.7 ...", "PDF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"II*\0\x08\0\0\0", "TIFF"),
+        (bytes(range(200, 256)), "bytes"),
+    ],
+)
+def test_what_is_no_picture_is_said_to_be_something_else(tmp_path: Path, data: bytes, says: str):
+    path = tmp_path / "face.png"
+    path.write_bytes(data)
+    with pytest.raises(PictureError, match=says) as raised:
+        load_picture(path)
+    assert "face.png" in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_a_truncated_picture_is_refused(kind: str, kept: float):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), kind)
+    with pytest.raises(PictureError):
+        load_picture(data[: int(len(data) * kept)])
+
+
+@pytest.mark.parametrize("size", [(7072, 7072), (20000, 20000), (2**31 - 1, 2**31 - 1)])
+def test_too_many_pixels_are_refused_before_decoding(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]):
+    def decode(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(Image.Image, "load", decode)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
+    with pytest.raises(PictureError, match="megapixels"):
+        load_picture(png_header(*size))
+
+
+def test_too_many_bytes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(decoding, "MAX_BYTES", 2**20)
+    path = tmp_path / "large.png"
+    path.write_bytes(b"\x89PNG" + bytes(2**20))
+    with pytest.raises(PictureError, match=r"large\.png is larger than 1 MB"):
+        load_picture(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
+    with pytest.raises(PictureError, match="no file"):
+        load_picture(tmp_path / "none.png")
+    with pytest.raises(PictureError, match="is not a file"):
+        load_picture(tmp_path)
+
+
+def test_broken_exif_does_not_cost_the_picture():
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    data = encoded(Image.new("RGB", (4, 4), RED), "JPEG", exif=exif)
+    broken = data.replace(b"Exif\0\0", b"Exif\0\0" + b"\xff" * 4, 1)
+    assert load_picture(broken).shape == (4, 4, 3)
