@@ -50,8 +50,7 @@ SOURCES = (
         repository="Junjie96/UniPortrait",
         path="uniportrait-faceid_sd15.bin",
         placed="uniid",
-        licence="not stated beside the weights",
-        note="ask the authors before commercial use",
+        licence="Apache-2.0",
     ),
     Source(
         name="router",
@@ -59,8 +58,7 @@ SOURCES = (
         repository="Junjie96/UniPortrait",
         path="uniportrait-router_sd15.bin",
         placed="uniid",
-        licence="not stated beside the weights",
-        note="ask the authors before commercial use",
+        licence="Apache-2.0",
         needed=False,
     ),
     Source(
@@ -69,7 +67,8 @@ SOURCES = (
         repository="Junjie96/UniPortrait",
         path="glint360k_curricular_face_r101_backbone.bin",
         placed="uniid",
-        licence="not stated beside the weights",
+        licence="Apache-2.0",
+        sha256="aa54ae6dc9f7ac6e262809f1a81d6108e221952bf836aee4cb677ef19246c6ec",
         note=_GLINT,
     ),
     Source(
@@ -79,8 +78,9 @@ SOURCES = (
         path="models/image_encoder/model.safetensors",
         placed="uniid/image_encoder",
         licence="Apache-2.0",
-        size=2_530_000_000,
-        note="put config.json of the same folder beside it; the size is rounded",
+        size=2_528_373_448,
+        sha256="6ca9667da1ca9e0b0f75e46bb030f7e011f44f86cbfb8d5a36590fcd7507b030",
+        note="put config.json of the same folder beside it",
         needed=False,
     ),
     Source(

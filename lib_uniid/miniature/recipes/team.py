@@ -120,7 +120,7 @@ class Course:
         optimiser = torch.optim.AdamW(
             self._groups(chosen), weight_decay=self.weight_decay, betas=(0.9, 0.99), fused=True
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: self._factor(step))
         self.team.same_weights(self.module)
         ema = Average(self.module, self.average)
         checkpoint = self.log.with_suffix(".ckpt")
