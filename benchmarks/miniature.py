@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.report import Figure, report
-from lib_uniid.miniature import MODELS
+from lib_uniid.errors import UniIDError
 from lib_uniid.miniature.evaluation import Evaluation, kept_rate
 
 CURVE = (0.0, 0.1, 0.3, 0.6, 1.0)
@@ -22,9 +22,13 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--pictures", type=int, default=96)
-    parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--models", type=Path, help="another model folder than the miniature's own")
     options = parser.parse_args(argv)
-    evaluation = Evaluation(options.models, pictures=options.pictures, progress=_progress)
+    try:
+        evaluation = Evaluation(options.models, pictures=options.pictures, progress=_progress)
+    except UniIDError as error:
+        print(f"bench miniature: {error}", file=sys.stderr)
+        return 2
     return report(figures(evaluation), as_json=options.json)
 
 

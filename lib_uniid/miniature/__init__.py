@@ -6,6 +6,8 @@ the product knows of it.
 
 from pathlib import Path
 
+from lib_uniid.errors import MissingModelError
+
 MODELS = Path(__file__).parent / "models"
 """The model folder with the trained chain."""
 
@@ -14,3 +16,14 @@ SAMPLES = Path(__file__).parent / "samples"
 
 TRAINED = Path(__file__).parent / "trained"
 """Results of single recipes that are kept, so that training goes on from them."""
+
+
+def trained_models() -> Path:
+    """The model folder, or MissingModelError where the chain was not trained yet."""
+    if not any(MODELS.glob("Stable-diffusion/*.safetensors")):
+        raise MissingModelError(
+            "the miniature's weights are not in this checkout; train them with "
+            "'python -m lib_uniid.miniature.recipes' (some hours on two cores), "
+            "then 'python -m lib_uniid.miniature.assemble'"
+        )
+    return MODELS

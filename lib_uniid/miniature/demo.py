@@ -24,7 +24,7 @@ from lib_uniid.evaluation.overlay import draw_routing
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.library.store import Person
-from lib_uniid.miniature import MODELS, SAMPLES
+from lib_uniid.miniature import SAMPLES, trained_models
 from lib_uniid.pipeline import Made, Reference, Studio
 
 SCENE = "at a winter market, oil painting"
@@ -98,7 +98,7 @@ def run(paths: Sequence[Path], out: Path, seed: int, scene: str) -> dict[str, An
         )
     with TemporaryDirectory() as cache, tqdm(total=len(MIXES) + len(STRUCTURE) + 3, disable=None) as bar:
         bar.set_description("demo")
-        studio = open_studio(MODELS, cache=Path(cache))
+        studio = open_studio(trained_models(), cache=Path(cache))
         references = dict(zip(_names(paths), map(load_picture, paths), strict=True))
         people = {
             name: studio.enrol(name, [Reference(picture=picture, label=name, largest=True)])[0]

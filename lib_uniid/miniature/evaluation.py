@@ -22,7 +22,7 @@ from lib_uniid.faces.alignment import align
 from lib_uniid.faces.detection import Face
 from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.library.store import Person
-from lib_uniid.miniature import MODELS
+from lib_uniid.miniature import trained_models
 from lib_uniid.miniature.captions import WHERE
 from lib_uniid.miniature.people import HAIR_COLOURS, Looks, sample_identities
 from lib_uniid.miniature.recipes.meter import FACE_SIZE, LOOKS, SCENE_SIZE, Meters
@@ -89,8 +89,14 @@ class Evaluation:
     """Everything that is measured of one model folder; each figure is made when it is asked for."""
 
     def __init__(
-        self, models: Path = MODELS, *, pictures: int = 96, steps: int = STEPS, progress: Progress = silent
+        self,
+        models: Path | None = None,
+        *,
+        pictures: int = 96,
+        steps: int = STEPS,
+        progress: Progress = silent,
     ) -> None:
+        models = models or trained_models()
         self.studio = open_studio(models, device="cpu")
         self.meters = Meters()
         self.meters.load_state_dict(load_file(models / "uniid" / "meters.safetensors"))
