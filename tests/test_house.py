@@ -107,7 +107,9 @@ def test_no_file_names_a_machine_or_a_registry():
     assert found == []
 
 
-@pytest.mark.parametrize("text", ['open("/home/ann/x")', "see /tmp/x", r"C:\Users\ann", "https://pypi.org/simple"])
+@pytest.mark.parametrize(
+    "text", ['open("/home/ann/x")', "see /tmp/x", r"C:\Users\ann", "https://pypi.org/simple"]
+)
 def test_the_machine_check_sees_a_path(text: str):
     assert MACHINE.search(text)
 

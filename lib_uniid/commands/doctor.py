@@ -1,0 +1,99 @@
+"""``uniid doctor``: what is installed, which model files are there, what is missing and where to get it.
+
+Runs without any of the packages that it looks for.
+"""
+
+import sys
+from argparse import Namespace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lib_uniid import __version__
+from lib_uniid.checkpoints.folder import Entry, ModelFolder
+from lib_uniid.checkpoints.sources import SOURCES
+from lib_uniid.commands import Outcome
+
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "open_clip_torch",
+    "insightface",
+    "onnxruntime",
+    "opencv-python",
+    "safetensors",
+    "einops",
+    "numpy",
+    "pillow",
+    "tqdm",
+)
+
+
+def run(options: Namespace) -> Outcome:
+    packages = {name: _version(name) for name in PACKAGES}
+    files = [_file(entry) for entry in _entries(options.models, options.hash)]
+    ready = None not in packages.values() and all(file["found"] for file in files if file["needed"])
+    result = {
+        "version": __version__,
+        "python": sys.version.split()[0],
+        "packages": packages,
+        "models": str(options.models),
+        "files": files,
+        "ready": ready,
+    }
+    words = [f"uniid {__version__}, Python {result['python']}", "packages"]
+    words += [f"  {name} {version or f'MISSING: pip install {name}'}" for name, version in packages.items()]
+    words += [f"models in {options.models}", *(line for file in files for line in _in_words(file))]
+    words.append("people can be put into pictures" if ready else "people cannot be put into pictures yet")
+    return Outcome(result=result, words=words, code=0 if ready else 1)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _entries(models: Path, sha256: bool) -> tuple[Entry, ...]:
+    if models.is_dir():
+        return ModelFolder(models).report(sha256=sha256)
+    return tuple(Entry(source=row, path=None, size=None, sha256=None, problem=None) for row in SOURCES)
+
+
+def _file(entry: Entry) -> dict[str, Any]:
+    source = entry.source
+    return {
+        "name": source.name,
+        "purpose": source.purpose,
+        "needed": source.needed,
+        "found": entry.found,
+        "path": None if entry.path is None else str(entry.path),
+        "size": entry.size,
+        "sha256": entry.sha256,
+        "problem": entry.problem,
+        "licence": source.licence,
+        "source": {"from": source.repository, "file": source.path, "put": source.placed, "note": source.note},
+        "published": {"size": source.size, "sha256": source.sha256},
+    }
+
+
+def _in_words(file: dict[str, Any]) -> list[str]:
+    if file["found"]:
+        words = [f"  {file['name']} {file['path']} ({_megabytes(file['size'])}; licence: {file['licence']})"]
+        return words + ([f"    sha256 {file['sha256']}"] if file["sha256"] else [])
+    if file["problem"]:
+        return [f"  {file['name']} DAMAGED: {file['problem']}"]
+    source, size = file["source"], file["published"]["size"]
+    return [
+        f"  {file['name']} {'MISSING' if file['needed'] else 'not there, optional'}: {file['purpose']}",
+        f"    get {source['file']} from {source['from']} and put it into {source['put']}"
+        f" ({_megabytes(size) + '; ' if size else ''}licence: {file['licence']})",
+        *([f"    {source['note']}"] if source["note"] else []),
+    ]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,31 @@
+"""``uniid faces``: list the faces in pictures, numbered from the left."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from lib_uniid.commands import Outcome
+from lib_uniid.commands.shared import bar, face_result, studio
+from lib_uniid.faces.picture import load_picture
+
+
+def run(options: Namespace) -> Outcome:
+    pictures = [(str(path), load_picture(path)) for path in options.pictures]
+    finder = studio(options)
+    found: list[dict[str, Any]] = []
+    with bar("looking for faces") as progress:
+        for path, picture in pictures:
+            found.append({"picture": path, "faces": [face_result(seen) for seen in finder.faces(picture)]})
+            progress(len(found), len(pictures))
+    words = [line for one in found for line in _in_words(one["picture"], one["faces"])]
+    return Outcome(result={"pictures": found}, words=words)
+
+
+def _in_words(picture: str, faces: Sequence[dict[str, Any]]) -> list[str]:
+    words = [f"{picture}: {len(faces) or 'no'} face{'s' * (len(faces) != 1)}"]
+    for face in faces:
+        left, top, right, bottom = face["box"]
+        size, place = f"{right - left:.0f} x {bottom - top:.0f} px", f"({left:.0f}, {top:.0f})"
+        words.append(f"  {face['number']}: {size} at {place}")
+        words += [f"     {advice}" for advice in face["advice"]]
+    return words

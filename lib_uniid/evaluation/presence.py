@@ -1,0 +1,94 @@
+"""The check after the picture: who of the people that were asked for is really in it.
+
+Faces in the picture are matched with people greedily, best cosine similarity first. The method's author
+reports that people do get doubled or left out (UniPortrait, issue 13), and advises to look and to try again.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib_uniid.evaluation.metrics import cosine, greedy_matching
+from lib_uniid.faces.detection import Face
+from lib_uniid.typing import Float
+
+SAME_PERSON = 0.3
+"""Least cosine similarity at which two faces are of one person; ArcFace models part pairs at 0.25 to 0.35."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appearance:
+    """One person who was asked for: the face that is theirs, and how like their references it is.
+
+    A person without a ``face`` is missing; ``similarity`` is then that of the most similar face that was left
+    over, or None where there was none. ``doubles`` are the numbers of further faces of the same person.
+    """
+
+    name: str
+    face: int | None
+    similarity: float | None
+    doubles: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Everybody who was asked for, in that order, and the numbers of faces that are nobody's."""
+
+    people: tuple[Appearance, ...]
+    unknown: tuple[int, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(person.name for person in self.people if person.face is None)
+
+    @property
+    def doubled(self) -> tuple[str, ...]:
+        return tuple(person.name for person in self.people if person.doubles)
+
+    @property
+    def complete(self) -> bool:
+        """Everybody is there once; bystanders do not matter."""
+        return not self.missing and not self.doubled
+
+    @property
+    def rank(self) -> tuple[int, int, float]:
+        """Larger is better: first everybody there, then nobody twice, then likeness."""
+        likeness = math.fsum(person.similarity or 0.0 for person in self.people)
+        doubles = sum(len(person.doubles) for person in self.people)
+        return -len(self.missing), -doubles, likeness
+
+
+def check(
+    faces: Sequence[Face],
+    people: Sequence[tuple[str, Float[np.ndarray, " d"]]],
+    same_person: float = SAME_PERSON,
+) -> Presence:
+    """Match the faces of a picture (found with embeddings) with (name, ID embedding) of those asked for."""
+    embeddings = [face.embedding for face in faces if face.embedding is not None]
+    if not embeddings or not people:
+        absent = tuple(Appearance(name=name, face=None, similarity=None) for name, _ in people)
+        return Presence(people=absent, unknown=tuple(face.number for face in faces))
+    scores = cosine(np.stack(embeddings), np.stack([embedding for _, embedding in people]))
+    theirs = {match.column: match.row for match in greedy_matching(scores, same_person)}
+    left = [row for row in range(len(faces)) if row not in theirs.values()]
+    doubles = {row: int(scores[row].argmax()) for row in left if scores[row].max() >= same_person}
+    return Presence(
+        people=tuple(
+            Appearance(
+                name=name,
+                face=faces[theirs[column]].number if column in theirs else None,
+                similarity=_similarity(scores[:, column], theirs.get(column), left),
+                doubles=tuple(faces[row].number for row, double in doubles.items() if double == column),
+            )
+            for column, (name, _) in enumerate(people)
+        ),
+        unknown=tuple(faces[row].number for row in left if row not in doubles),
+    )
+
+
+def _similarity(scores: Float[np.ndarray, " faces"], own: int | None, left: Sequence[int]) -> float | None:
+    if own is not None:
+        return float(scores[own])
+    return max((float(scores[row]) for row in left), default=None)

@@ -1,0 +1,242 @@
+"""The stand-alone host: Stable Diffusion 1.5 on diffusers' networks and schedulers, with a loop of its own.
+
+The loop is ours because a pipeline hides which row of the batch is which, decodes on its own and draws its
+noise on the device. Ours draws every picture's noise on the CPU from its own seed, so that a seed gives the
+same picture alone, in a batch and on another device (up to rounding).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from einops import rearrange, repeat
+from torch import Generator, Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.checkpoints.folder import ModelFolder
+from lib_uniid.checkpoints.reading import read
+from lib_uniid.config import GenerationSettings
+from lib_uniid.encoders.cache import EncodingCache
+from lib_uniid.errors import ConfigError, UnknownCheckpointError
+from lib_uniid.hosts.ldm import Networks, hints_beside, networks
+from lib_uniid.hosts.protocol import Picture, Progress, silent
+from lib_uniid.hosts.schedulers import scheduler, takes_generator
+from lib_uniid.hosts.tokenizer import clip_tokenizer
+from lib_uniid.models import Models
+from lib_uniid.pipeline import Studio
+from lib_uniid.typing import Float
+
+Network = TypeVar("Network", bound=nn.Module)
+
+PIXELS = 8  # per latent, on each side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusersHost:
+    """A Stable Diffusion 1.5 model ready to sample; see :class:`lib_uniid.hosts.protocol.Host`."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_model: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    prediction: str
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> "DiffusersHost":
+        """Load a single-file checkpoint or a diffusers folder.
+
+        The VAE and the text model stay in float32: they run once, and the VAE overflows in float16.
+        """
+        parts = _from_folder(path) if path.is_dir() else _from_file(path)
+        return cls(
+            unet=_put(parts.unet, device, dtype),
+            vae=_put(parts.vae, device, torch.float32),
+            text_model=_put(parts.text_model, device, torch.float32),
+            tokenizer=clip_tokenizer(),
+            prediction=parts.prediction,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def side(self) -> int:
+        return self.unet.config["sample_size"] * PIXELS
+
+    def overlong(self, prompt: str) -> str:
+        last = self.tokenizer.model_max_length - 1  # the place of the end mark
+        offsets = self.tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        return prompt[offsets[last][0] :] if len(offsets) > last + 1 else ""
+
+    @torch.no_grad()
+    def sample(
+        self,
+        settings: GenerationSettings,
+        seeds: Sequence[int],
+        *,
+        start: Picture | None = None,
+        rows: Rows | None = None,
+        progress: Progress = silent,
+    ) -> Float[Tensor, "pictures 4 rows columns"]:
+        rows = rows or Rows(())
+        guided = settings.cfg_scale > 1.0
+        rows.roles = [Role.UNCOND] * (len(seeds) * guided) + [Role.COND] * len(seeds)
+        generators = [Generator("cpu").manual_seed(seed) for seed in seeds]
+        schedule = scheduler(settings.sampler, self.prediction)
+        schedule.set_timesteps(settings.steps, device=self.device)
+        timesteps, latents = self._begin(schedule, settings, generators, start)
+        text = self._text(settings, len(seeds))
+        options = {"generator": generators} if takes_generator(schedule) else {}
+        for number, timestep in enumerate(timesteps):
+            rows.progress = number / len(timesteps)
+            scaled = schedule.scale_model_input(latents, timestep)
+            prediction = self._predict(scaled, timestep, text, settings.cfg_scale)
+            latents = schedule.step(prediction, timestep, latents, **options).prev_sample
+            progress(number + 1, len(timesteps))
+        return latents
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:
+        return [self._decode_one(rearrange(one, "c h w -> 1 c h w")) for one in latents]
+
+    def _decode_one(self, latents: Float[Tensor, "1 4 rows columns"]) -> Picture:
+        pixels = self.vae.decode(latents.float() / self.vae.config["scaling_factor"], return_dict=False)[0]
+        pixels = (pixels / 2 + 0.5).clamp(0, 1) * 255
+        return rearrange(pixels.round().byte().cpu().numpy(), "1 c h w -> h w c").copy()
+
+    def _encode(self, picture: Picture) -> Float[Tensor, "1 4 rows columns"]:
+        """The middle of the VAE's distribution: no noise but the sampler's own."""
+        pixels = torch.from_numpy(np.ascontiguousarray(picture)).to(self.device).float() / 127.5 - 1.0
+        (distribution,) = self.vae.encode(rearrange(pixels, "h w c -> 1 c h w"), return_dict=False)
+        return distribution.mode() * self.vae.config["scaling_factor"]
+
+    def _begin(
+        self, schedule: Any, settings: GenerationSettings, generators: list[Generator], start: Picture | None
+    ) -> tuple[Tensor, Float[Tensor, "pictures 4 rows columns"]]:
+        """Timesteps to run and the latents to run them on."""
+        height, width = settings.height or self.side, settings.width or self.side
+        shape = (self.unet.config["in_channels"], height // PIXELS, width // PIXELS)
+        noise = torch.stack([torch.randn(shape, generator=one) for one in generators]).to(self.device)
+        if start is None:
+            return schedule.timesteps, noise * schedule.init_noise_sigma
+        if start.shape[:2] != (height, width):
+            raise ConfigError(
+                f"the start picture must be {width} x {height}, got {start.shape[1]} x {start.shape[0]}"
+            )
+        skipped = settings.steps - max(1, round(settings.steps * settings.strength))
+        timesteps = schedule.timesteps[skipped * schedule.order :]
+        clean = self._encode(start).expand_as(noise)
+        return timesteps, schedule.add_noise(clean, noise, timesteps[:1].expand(len(noise)))
+
+    def _text(self, settings: GenerationSettings, pictures: int) -> Float[Tensor, "b t d"]:
+        prompts = (
+            [settings.prompt] if settings.cfg_scale <= 1.0 else [settings.negative_prompt, settings.prompt]
+        )
+        ids = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
+        text = self.text_model(ids.to(self.device))[0].to(self.dtype)
+        return repeat(text, "prompts t d -> (prompts pictures) t d", pictures=pictures)
+
+    def _predict(
+        self,
+        latents: Float[Tensor, "pictures 4 rows columns"],
+        timestep: Tensor,
+        text: Tensor,
+        cfg_scale: float,
+    ) -> Float[Tensor, "pictures 4 rows columns"]:
+        batch = latents if cfg_scale <= 1.0 else torch.cat([latents, latents])
+        (predicted,) = self.unet(batch.to(self.dtype), timestep, text, return_dict=False)
+        if cfg_scale <= 1.0:
+            return predicted.float()
+        uncond, cond = predicted.float().chunk(2)
+        return uncond + cfg_scale * (cond - uncond)
+
+
+def open_studio(
+    models: Path,
+    *,
+    base: Path | None = None,
+    cache: Path | None = None,
+    device: str | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+) -> Studio:
+    """Everything from one models folder, on the best device there is.
+
+    ``base`` is the checkpoint to make pictures with, where the folder's first is not meant. ``cache`` keeps
+    encodings, beside the models by default.
+    """
+    folder, place = ModelFolder(models), _device(device or _best_device())
+    dtype = torch.float32 if place.type == "cpu" else torch.float16
+    return Studio(
+        Models(
+            folder=folder,
+            device=place,
+            cache=EncodingCache(folder=cache or models / "uniid" / "cache"),
+            notify=notify,
+        ),
+        lambda: DiffusersHost.load(base or folder.find("base"), place, dtype),
+    )
+
+
+def _put(module: Network, device: torch.device, dtype: torch.dtype) -> Network:
+    """``module.to`` without diffusers' own, which warns of any change of precision."""
+    nn.Module.to(module, device=device, dtype=dtype)
+    return module
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"the device {name!r} cannot be used ({reason}); take cpu, or leave it out"
+        ) from error
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _from_file(path: Path) -> Networks:
+    return networks(read(path), hints_beside(path), path.name)
+
+
+def _from_folder(folder: Path) -> Networks:
+    """A folder in diffusers' layout; nothing is fetched."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise UnknownCheckpointError(f"{folder.name} is no diffusers folder: it has no model_index.json")
+    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    try:
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", **options)
+        vae = AutoencoderKL.from_pretrained(folder / "vae", **options)
+        text_model = CLIPTextModel.from_pretrained(folder / "text_encoder", **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UnknownCheckpointError(f"{folder.name} cannot be read: {error}") from error
+    reads, writes = unet.config["cross_attention_dim"], text_model.config.hidden_size
+    if reads != writes:
+        raise UnknownCheckpointError(
+            f"{folder.name} is of another family than Stable Diffusion 1.5: its UNet reads text of width "
+            f"{reads}, its text model writes {writes}"
+        )
+    config = folder / "scheduler" / "scheduler_config.json"
+    saved = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    return Networks(
+        unet=unet.requires_grad_(False).eval(),
+        vae=vae.requires_grad_(False).eval(),
+        text_model=text_model.requires_grad_(False).eval(),
+        prediction=saved.get("prediction_type", "epsilon"),
+    )

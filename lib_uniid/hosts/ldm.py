@@ -1,0 +1,200 @@
+"""Single-file checkpoints of Stable Diffusion 1.5 in their original (ldm) layout, of any width.
+
+Sizes are read off the tensors. What tensors cannot show (numbers of heads, the latent scale, what the UNet
+predicts) comes from a ``.yaml`` of the same name, the same file that AUTOMATIC1111 reads, or else is Stable
+Diffusion 1.5's.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from lib_uniid.checkpoints.families import BASE_SD15, identify
+from lib_uniid.checkpoints.header import Header
+from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
+from lib_uniid.weights import load_exactly
+
+UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """What a checkpoint's tensors do not show."""
+
+    unet_heads: int = 8
+    text_heads: int = 12
+    text_activation: str = "quick_gelu"
+    latent_scale: float = 0.18215
+    latent_side: int = 64
+    prediction: str = "epsilon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Networks:
+    """The three networks of a Stable Diffusion model, on the CPU in the file's own precision."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_model: CLIPTextModel
+    prediction: str
+
+
+def networks(state: State, hints: Hints, name: str) -> Networks:
+    """Build the networks of a checkpoint; ``name`` is what errors call it.
+
+    ``UnknownCheckpointError`` for another family, ``CheckpointMismatchError`` where a tensor is missing or
+    has the wrong shape.
+    """
+    state = {key.removeprefix("state_dict."): tensor for key, tensor in state.items()}  # .ckpt files nest it
+    _check_family(state, name)
+    try:
+        return Networks(
+            unet=_unet(state, hints, name),
+            vae=_vae(state, hints, name),
+            text_model=_text_model(state, hints, name),
+            prediction=hints.prediction,
+        )
+    except KeyError as missing:
+        key = str(missing.args[0])
+        message = f"{name} lacks the tensor {key}; it is incomplete, get it again"
+        raise CheckpointMismatchError(message, missing=[key]) from None
+
+
+def hints_beside(checkpoint: Path) -> Hints:
+    """Read the ``.yaml`` of the same name; Stable Diffusion 1.5's own values where there is none."""
+    path = checkpoint.with_suffix(".yaml")
+    if not path.is_file():
+        return Hints()
+    try:
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
+        unet = params["unet_config"]["params"]
+        text = _text_config(params.get("cond_stage_config", {}).get("params", {}).get("version"), path.parent)
+        return Hints(
+            unet_heads=int(unet.get("num_heads", 8)),
+            text_heads=int(text.get("num_attention_heads", 12)),
+            text_activation=str(text.get("hidden_act", "quick_gelu")),
+            latent_scale=float(params.get("scale_factor", 0.18215)),
+            latent_side=int(params.get("image_size", 64)),
+            prediction={"v": "v_prediction"}.get(params.get("parameterization", "eps"), "epsilon"),
+        )
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UnknownCheckpointError(
+            f"{path.name} is not an ldm configuration ({type(error).__name__}: {error}); "
+            "repair it, or remove it if the checkpoint is an ordinary Stable Diffusion 1.5 model"
+        ) from error
+
+
+def _text_config(version: object, folder: Path) -> dict[str, Any]:
+    """``version`` names the text model; where it is a folder (ldm passes it on), its config.json counts."""
+    path = folder / str(version) / "config.json"
+    if version is None or not path.is_file():
+        return {}
+    config = json.loads(path.read_text(encoding="utf-8"))
+    return config.get("text_config", config)
+
+
+def _check_family(state: State, name: str) -> None:
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    family = identify(Header(path=Path(name), container="safetensors", shapes=shapes))
+    if family != BASE_SD15:
+        raise UnknownCheckpointError(f"{name} is {family}; give a Stable Diffusion 1.5 checkpoint")
+
+
+def _unet(state: State, hints: Hints, name: str) -> UNet2DConditionModel:
+    config = _unet_config({key.removeprefix(UNET): tensor for key, tensor in state.items()}, hints)
+    with init_empty_weights():
+        unet = UNet2DConditionModel(**config)
+    _load(unet, convert_ldm_unet_checkpoint(dict(state), config), f"the UNet of {name}")
+    return unet
+
+
+def _unet_config(state: State, hints: Hints) -> dict[str, Any]:
+    """Constructor arguments of diffusers' UNet; a level of the file ends with a downsampler (``.0.op``)."""
+    downsamplers = _indices(state, r"input_blocks\.(\d+)\.0\.op\.weight")
+    firsts = [1, *(number + 1 for number in downsamplers)]
+    kinds = [("CrossAttn" if f"input_blocks.{n}.1.norm.weight" in state else "", "Block2D") for n in firsts]
+    return {
+        "sample_size": hints.latent_side,
+        "in_channels": state["input_blocks.0.0.weight"].shape[1],
+        "out_channels": state["out.2.weight"].shape[0],
+        "block_out_channels": tuple(
+            state[f"input_blocks.{number}.0.out_layers.3.weight"].shape[0] for number in firsts
+        ),
+        "layers_per_block": downsamplers[0] - 1 if downsamplers else 1,
+        "down_block_types": tuple(f"{cross}Down{block}" for cross, block in kinds),
+        "up_block_types": tuple(f"{cross}Up{block}" for cross, block in reversed(kinds)),
+        "cross_attention_dim": state["middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1],
+        "attention_head_dim": hints.unet_heads,  # diffusers' name for the number of heads
+    }
+
+
+def _vae(state: State, hints: Hints, name: str) -> AutoencoderKL:
+    state = {key: tensor for key, tensor in state.items() if key.startswith(VAE)}
+    levels = len(_indices(state, VAE + r"encoder\.down\.(\d+)\."))
+    layers = len(_indices(state, VAE + r"encoder\.down\.0\.block\.(\d+)\."))
+    config: dict[str, Any] = {
+        "in_channels": state[VAE + "encoder.conv_in.weight"].shape[1],
+        "out_channels": state[VAE + "decoder.conv_out.weight"].shape[0],
+        "latent_channels": state[VAE + "post_quant_conv.weight"].shape[0],
+        "block_out_channels": tuple(
+            state[f"{VAE}encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)
+        ),
+        "layers_per_block": layers,
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "scaling_factor": hints.latent_scale,
+    }
+    with init_empty_weights():
+        vae = AutoencoderKL(**config)
+    _load(vae, convert_ldm_vae_checkpoint(state, config), f"the VAE of {name}")
+    return vae
+
+
+def _text_model(state: State, hints: Hints, name: str) -> CLIPTextModel:
+    text = {  # files older than transformers 4.30 carry a buffer; some mergers drop the inner prefix
+        key.removeprefix(TEXT).removeprefix("text_model."): tensor
+        for key, tensor in state.items()
+        if key.startswith(TEXT) and not key.endswith("position_ids")
+    }
+    vocabulary, width = text["embeddings.token_embedding.weight"].shape
+    if width % hints.text_heads:
+        raise CheckpointMismatchError(
+            f"the text model of {name} is {width} wide, which {hints.text_heads} heads do not divide; "
+            "name a folder with its config.json as cond_stage_config.params.version in the .yaml beside it"
+        )
+    config = CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=text["encoder.layers.0.mlp.fc1.weight"].shape[0],
+        num_hidden_layers=len(_indices(text, r"encoder\.layers\.(\d+)\.")),
+        num_attention_heads=hints.text_heads,
+        max_position_embeddings=text["embeddings.position_embedding.weight"].shape[0],
+        hidden_act=hints.text_activation,
+    )
+    with init_empty_weights():
+        model = CLIPTextModel(config)
+    inner = "text_model." if next(iter(model.state_dict())).startswith("text_model.") else ""
+    _load(model, {inner + key: tensor for key, tensor in text.items()}, f"the text model of {name}")
+    return model
+
+
+def _load(module: nn.Module, state: State, part: str) -> None:
+    load_exactly(module, state, part)
+    module.requires_grad_(False).eval()
+
+
+def _indices(state: State, pattern: str) -> list[int]:
+    """The numbers that the pattern's group takes among the keys."""
+    return sorted({int(found[1]) for key in state if (found := re.match(pattern, key))})

@@ -1,0 +1,67 @@
+"""What the pipeline needs from whatever makes the pictures."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib_uniid.attention.rows import Rows
+from lib_uniid.config import GenerationSettings
+from lib_uniid.typing import Float, UInt8
+
+Picture = UInt8[np.ndarray, "height width 3"]
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all). Raising from it cancels; everything injected comes out again."""
+
+
+def silent(step: int, steps: int) -> None:
+    """Progress that nobody watches."""
+
+
+@runtime_checkable
+class Host(Protocol):
+    """A latent diffusion model of the SD1.5 family that can be asked for pictures."""
+
+    @property
+    def unet(self) -> nn.Module:
+        """The network whose attention sites people are injected at."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the UNet computes in."""
+        ...
+
+    @property
+    def side(self) -> int:
+        """Width and height in pixels that the model was trained on."""
+        ...
+
+    def overlong(self, prompt: str) -> str:
+        """The end of ``prompt`` that the text model does not read; empty when it reads all."""
+        ...
+
+    def sample(
+        self,
+        settings: GenerationSettings,
+        seeds: Sequence[int],
+        *,
+        start: Picture | None = None,
+        rows: Rows | None = None,
+        progress: Progress = silent,
+    ) -> Float[Tensor, "pictures 4 rows columns"]:
+        """Latents of one picture per seed; from noise, or from ``start`` by ``settings.strength``.
+
+        Before each call of the UNet ``rows`` is told every batch row's role and the share of the steps done.
+        """
+        ...
+
+    def decode(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:
+        """Latents to pictures, eight times as wide and high."""
+        ...

@@ -1,0 +1,55 @@
+"""diffusers' schedulers by name, set up for Stable Diffusion 1.5."""
+
+import inspect
+from typing import Any
+
+import diffusers
+from diffusers.schedulers import KarrasDiffusionSchedulers
+
+from lib_uniid.config import SAMPLERS
+from lib_uniid.errors import ConfigError
+
+COMMON = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+"""UniPortrait's pipeline, which keeps Stable Diffusion's own values."""
+
+NAMED: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {"timestep_spacing": "leading"}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
+    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpmpp_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+
+
+def scheduler(name: str, prediction: str = "epsilon") -> Any:
+    """A fresh scheduler for a short name or the class name of one that suits Stable Diffusion.
+
+    ``ConfigError`` for a name that diffusers does not have, or has for another kind of model.
+    """
+    kind, special = NAMED.get(name, (name, {}))
+    if kind not in KarrasDiffusionSchedulers.__members__:
+        raise ConfigError(
+            f"diffusers has no scheduler {name!r} for Stable Diffusion; take one of {', '.join(SAMPLERS)}"
+        )
+    factory = getattr(diffusers, kind)
+    known = inspect.signature(factory.__init__).parameters
+    options = COMMON | {"prediction_type": prediction} | special
+    return factory(**{key: value for key, value in options.items() if key in known})
+
+
+def takes_generator(chosen: Any) -> bool:
+    """Whether the scheduler draws noise in its steps and lets us choose it."""
+    return "generator" in inspect.signature(chosen.step).parameters

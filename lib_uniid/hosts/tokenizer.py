@@ -1,0 +1,41 @@
+"""CLIP's tokenizer from the vocabulary that open_clip ships, so that nothing is downloaded."""
+
+import gzip
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from transformers import CLIPTokenizer
+
+from lib_uniid.errors import MissingModelError
+
+MERGES = 49152 - 256 - 2  # what CLIP's vocabulary of 49408 leaves after two sets of bytes and two marks
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+@cache
+def clip_tokenizer() -> CLIPTokenizer:
+    """The tokenizer of Stable Diffusion 1.5: 77 tokens, padded with the end mark."""
+    lines = gzip.decompress(_vocabulary().read_bytes()).decode().split("\n")
+    merges: list[Any] = [tuple(line.split()) for line in lines[1 : MERGES + 1]]
+    symbols = list(_printable_bytes())
+    symbols += [symbol + "</w>" for symbol in symbols]
+    symbols += ["".join(pair) for pair in merges]
+    vocabulary = {symbol: number for number, symbol in enumerate([*symbols, START, END])}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
+
+
+def _vocabulary() -> Path:
+    spec = find_spec("open_clip")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "bpe_simple_vocab_16e6.txt.gz"
+        if path.is_file():
+            return path
+    raise MissingModelError("open_clip's vocabulary was not found; install open_clip_torch")
+
+
+def _printable_bytes() -> list[str]:
+    """GPT-2's byte alphabet: printable Latin-1 as it is, every other byte moved above 255."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(byte) for byte in printable] + [chr(256 + n) for n in range(256 - len(printable))]

@@ -1,0 +1,119 @@
+"""A folder of enrolled people: one safetensors file each, under a name that says nothing about them.
+
+A person's name is a label in the file's metadata and never becomes a path.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.errors import ConfigError, UnknownCheckpointError
+from lib_uniid.files import replacing
+from lib_uniid.typing import Float32
+
+FORMAT = "uniid-person-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Person:
+    """Somebody who can be put into pictures: features for making, an ID embedding for checking.
+
+    The embedding is the recogniser's, the L2-normalised mean over the references.
+    """
+
+    name: str
+    features: IDFeatures
+    embedding: Float32[np.ndarray, " d"]
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ConfigError("a person has an empty name; give every person a name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeopleFolder:
+    """The people in a folder, by name."""
+
+    folder: Path
+
+    def names(self) -> list[str]:
+        """Everybody's name, in alphabetical order."""
+        return sorted((name for _, name in self._files()), key=str.casefold)
+
+    def load(self, name: str) -> Person:
+        """The person of this name; ``ConfigError`` with the names there are when there is none."""
+        path = self._find(name)
+        if path is None:
+            known = ", ".join(self.names()) or "nobody is enrolled yet"
+            raise ConfigError(f"nobody called {name!r} is enrolled ({known}); enrol them with uniid enrol")
+        return _read(path)
+
+    def save(self, person: Person, *, replace: bool = False) -> Path:
+        """Write the person's file; ``ConfigError`` where the name is taken and not to be replaced."""
+        path = self._find(person.name)
+        if path is not None and not replace:
+            raise ConfigError(f"{person.name!r} is enrolled already; choose another name or replace them")
+        path = path or self.folder / f"{uuid4()}.safetensors"
+        with replacing(path) as temporary:
+            temporary.write_bytes(_serialise(person))
+        return path
+
+    def _find(self, name: str) -> Path | None:
+        return next((path for path, known in self._files() if known == name), None)
+
+    def _files(self) -> Iterator[tuple[Path, str]]:
+        """Our files and the names in them; other files in the folder are none of our business."""
+        for path in sorted(self.folder.glob("*.safetensors")):
+            metadata = _metadata(path)
+            if metadata.get("format") == FORMAT:
+                yield path, metadata.get("name", "")
+
+
+def _serialise(person: Person) -> bytes:
+    features = person.features
+    tensors = {
+        "intrinsic": features.intrinsic.detach().cpu().contiguous(),
+        "embedding": torch.from_numpy(person.embedding),
+    }
+    if features.structure is not None:
+        tensors["structure"] = features.structure.detach().cpu().contiguous()
+    metadata = {
+        "format": FORMAT,
+        "name": person.name,
+        "fingerprint": features.fingerprint,
+        "references": str(features.references),
+    }
+    return save(tensors, metadata)
+
+
+def _read(path: Path) -> Person:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no mapping
+        features = IDFeatures(
+            intrinsic=tensors["intrinsic"],
+            structure=tensors.get("structure"),
+            fingerprint=metadata["fingerprint"],
+            references=int(metadata["references"]),
+        )
+        return Person(name=metadata["name"], features=features, embedding=tensors["embedding"].numpy())
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UnknownCheckpointError(
+            f"{path.name} cannot be read as a person ({error}); enrol them again"
+        ) from error
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}

@@ -1,0 +1,105 @@
+"""The networks of a model folder, each loaded when it is first needed, and kept."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lib_uniid.attention.adapter import UniPortraitAdapter
+from lib_uniid.checkpoints.folder import ModelFolder
+from lib_uniid.checkpoints.loading import load_uniportrait, read_config
+from lib_uniid.checkpoints.reading import read
+from lib_uniid.encoders.cache import EncodingCache
+from lib_uniid.encoders.clip_vision import ClipVision
+from lib_uniid.encoders.curricularface import CurricularFace
+from lib_uniid.encoders.identity import IDEncoder, IDFeatures
+from lib_uniid.errors import EncoderMismatchError, UnknownCheckpointError
+from lib_uniid.faces.detection import FaceFinder
+from lib_uniid.tokens.uniportrait import Resampler
+from lib_uniid.typing import UInt8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """Whatever turns pictures of people into what a host is given.
+
+    ``device`` is for the encoders, which are on it only while they work. ``cache`` keeps encodings between
+    runs. ``notify`` is told what is being loaded, in a few words.
+    """
+
+    folder: ModelFolder
+    device: torch.device
+    cache: EncodingCache
+    notify: Callable[[str], None]
+
+    def encode(self, crops: UInt8[np.ndarray, "r side side 3"]) -> IDFeatures:
+        """ID features of one person; without structure where there is no CLIP image encoder."""
+        with self._encoding() as encoder:
+            return self.cache.encode(encoder, crops, structure=encoder.clip is not None)
+
+    def nobody(self, fingerprint: str) -> IDFeatures:
+        """The features of nobody, by the encoders of this fingerprint.
+
+        They never change, so they are kept beside the encodings, and enrolled people need no encoders.
+        ``EncoderMismatchError`` where the folder's encoders are others.
+        """
+        path = self.cache.folder / f"nobody-{fingerprint}.safetensors"
+        try:
+            return IDFeatures.load(path, fingerprint)
+        except (UnknownCheckpointError, EncoderMismatchError):
+            pass  # not made yet, or damaged
+        with self._encoding() as encoder:
+            features = encoder.uncond(structure="+" in fingerprint)
+        features.require(fingerprint)
+        features.save(path)
+        return features
+
+    @cached_property
+    def finder(self) -> FaceFinder:
+        """Finds faces and makes their ID embeddings."""
+        self.notify("loading the face finder")
+        return FaceFinder(self.folder.find("insightface"), recognise=True)
+
+    @property
+    def resampler(self) -> Resampler:
+        return self._uniportrait[0]
+
+    @property
+    def adapter(self) -> UniPortraitAdapter:
+        return self._uniportrait[1]
+
+    @cached_property
+    def _uniportrait(self) -> tuple[Resampler, UniPortraitAdapter]:
+        """In float32 on the CPU: both work once per generation, on a few tokens."""
+        self.notify("loading UniPortrait")
+        router = self.folder.find("router") if self.folder.look_up("router") else None
+        weights = load_uniportrait(self.folder.find("faceid"), router)
+        resampler = Resampler.from_state_dict(weights.resampler)
+        adapter = UniPortraitAdapter.from_state_dicts(weights.faceid, weights.router)
+        return resampler.float().requires_grad_(False), adapter.float().requires_grad_(False)
+
+    @contextmanager
+    def _encoding(self) -> Generator[IDEncoder]:
+        """The encoders, on the device for as long as they work."""
+        encoder = self._encoder
+        modules = [module for module in (encoder.backbone, encoder.clip) if module is not None]
+        try:
+            for module in modules:
+                module.to(self.device)
+            yield encoder
+        finally:
+            for module in modules:
+                module.to("cpu")
+
+    @cached_property
+    def _encoder(self) -> IDEncoder:
+        self.notify("loading the face encoders")
+        backbone = CurricularFace.from_state_dict(read(self.folder.find("curricularface")))
+        if self.folder.look_up("clip_vision") is None:
+            return IDEncoder(backbone, None)
+        path: Path = self.folder.find("clip_vision")
+        return IDEncoder(backbone, ClipVision.from_state_dict(read(path), read_config(path)))

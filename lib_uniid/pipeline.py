@@ -1,0 +1,280 @@
+"""The whole story on one page: pictures -> faces -> ID features -> tokens -> plan -> picture -> check."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from PIL import Image, ImageOps
+
+from lib_uniid.attention.injection import RoutingRecord, injected
+from lib_uniid.attention.math import grids
+from lib_uniid.attention.plan import Person as PlannedPerson
+from lib_uniid.attention.plan import Plan, PlanSettings
+from lib_uniid.attention.rows import Rows
+from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.config import GenerationSettings, PersonSettings
+from lib_uniid.errors import ConfigError, NoFaceError, SeveralFacesError
+from lib_uniid.evaluation.presence import Presence, check
+from lib_uniid.faces.alignment import align
+from lib_uniid.faces.choice import choose
+from lib_uniid.faces.detection import Face
+from lib_uniid.faces.quality import Quality, assess
+from lib_uniid.hosts.protocol import Host, Picture, Progress, silent
+from lib_uniid.library.store import Person
+from lib_uniid.models import Models
+from lib_uniid.tokens.uniportrait import identity_tokens, mix, uncond_tokens
+from lib_uniid.typing import Float, UInt8
+
+PIXELS = 8  # per latent, on each side
+ALONE, TOGETHER = 0.1, 0.3
+"""UniPortrait's structure scale for one person and for several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reference:
+    """A picture of a person, and which of its faces is meant (see :func:`lib_uniid.faces.choice.choose`)."""
+
+    picture: Picture
+    label: str
+    number: int | None = None
+    point: tuple[float, float] | None = None
+    largest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SeenFace:
+    """A face in a picture with its aligned crop, and what can be said against it as a reference."""
+
+    face: Face
+    crop: Picture
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Made:
+    """A finished picture, the seed that makes it again, who is in it, and who was given which place.
+
+    ``routing`` holds one map per person at the size of the latent; None with fewer than two people.
+    """
+
+    picture: Picture
+    seed: int
+    presence: Presence
+    routing: Float[np.ndarray, "i rows columns"] | None = None
+
+
+class Studio:
+    """Enrols people and makes pictures of them, with the networks of ``models`` and a host.
+
+    The host is loaded when the first picture is made, and kept.
+    """
+
+    def __init__(self, models: Models, load_host: Callable[[], Host]) -> None:
+        self.models, self._load_host = models, load_host
+
+    def faces(self, picture: Picture) -> tuple[SeenFace, ...]:
+        """Every face in a picture, left to right."""
+        seen: list[SeenFace] = []
+        for face in self.models.finder.find(picture):
+            crop = align(picture, face.landmarks)
+            seen.append(SeenFace(face=face, crop=crop, quality=assess(picture, face, crop)))
+        return tuple(seen)
+
+    def enrol(
+        self, name: str, references: Sequence[Reference], *, progress: Progress = silent
+    ) -> tuple[Person, tuple[SeenFace, ...]]:
+        """A person from pictures of them, and the face that was taken from each.
+
+        Raises ``NoFaceError`` or ``SeveralFacesError`` naming the picture.
+        """
+        if not references:
+            raise ConfigError(f"{name} has no pictures; give at least one")
+        chosen: list[SeenFace] = []
+        for number, reference in enumerate(references, start=1):
+            chosen.append(self._choose(reference))
+            progress(number, len(references) + 1)
+        features = self.models.encode(np.stack([seen.crop for seen in chosen]))
+        progress(len(references) + 1, len(references) + 1)
+        return Person(name=name, features=features, embedding=_mean_embedding(chosen)), tuple(chosen)
+
+    def generate(
+        self,
+        settings: GenerationSettings,
+        people: Mapping[str, Person],
+        *,
+        start: Picture | None = None,
+        progress: Progress = silent,
+    ) -> list[Made]:
+        """Pictures of the people whom the settings name, checked; with retries, the best of all tries.
+
+        The tries of picture n have the seeds ``seed + n + try * pictures``.
+        """
+        side = self.host.side
+        settings = replace(settings, width=settings.width or side, height=settings.height or side)
+        order = _Order(
+            settings=settings,
+            plan=self.plan(settings, people),
+            people=[(person.name, people[person.name].embedding) for person in settings.people],
+            start=None if start is None else _fit(start, settings),
+            progress=progress,
+        )
+        made = self._make(order, [settings.seed + n for n in range(settings.pictures)])
+        for number in range(1, settings.retries + 1):
+            poor = [n for n, one in enumerate(made) if not one.presence.complete]
+            seeds = [settings.seed + n + number * settings.pictures for n in poor]
+            for n, again in zip(poor, self._make(order, seeds), strict=True):
+                made[n] = max(made[n], again, key=lambda one: one.presence.rank)
+        return made
+
+    @torch.no_grad()
+    def plan(self, settings: GenerationSettings, people: Mapping[str, Person]) -> Plan | None:
+        """What is injected for these people at a size that is set; None without people."""
+        if not settings.people:
+            return None
+        fingerprint = _encoder_of(settings, people)
+        scales = [_structure_scale(person, settings, people) for person in settings.people]
+        planned = [
+            PlannedPerson(
+                tokens=self._tokens(person, scale, people),
+                weight=person.weight,
+                mask=None if person.mask is None else torch.from_numpy(person.mask),
+                start=person.start,
+                end=person.end,
+            )
+            for person, scale in zip(settings.people, scales, strict=True)
+        ]
+        # The uncond rows know no persons apart, so they get the mean of the structure scales.
+        nobody = self._nobody(fingerprint, sum(scales) / len(scales))
+        options = PlanSettings(
+            id_scale=settings.identity_scale, routing=settings.routing, latent_size=_latent_size(settings)
+        )
+        return Plan.build(self.models.adapter, self._sites, planned, nobody, options)
+
+    @cached_property
+    def host(self) -> Host:
+        """What makes the pictures."""
+        self.models.notify("loading the base model")
+        return self._load_host()
+
+    @cached_property
+    def _sites(self) -> tuple[Site, ...]:
+        return find_sites(self.host.unet)
+
+    def _choose(self, reference: Reference) -> SeenFace:
+        seen = self.faces(reference.picture)
+        try:
+            face = choose(
+                [one.face for one in seen],
+                number=reference.number,
+                point=reference.point,
+                largest=reference.largest,
+            )
+        except (NoFaceError, SeveralFacesError) as error:
+            raise type(error)(f"{reference.label}: {error}") from error
+        return seen[face.number - 1]
+
+    def _tokens(
+        self, person: PersonSettings, scale: float, people: Mapping[str, Person]
+    ) -> Float[torch.Tensor, "k d"]:
+        names = [person.name, *(name for name, _ in person.mix)]
+        master, *others = (
+            identity_tokens(self.models.resampler, features.intrinsic, features.structure, scale)
+            for features in (people[name].features for name in names)
+        )
+        return mix(master, others, [share for _, share in person.mix])
+
+    def _nobody(self, fingerprint: str, scale: float) -> Float[torch.Tensor, "k d"]:
+        features = self.models.nobody(fingerprint)
+        return uncond_tokens(self.models.resampler, len(features.intrinsic), features.structure, scale)
+
+    def _make(self, order: "_Order", seeds: Sequence[int]) -> list[Made]:
+        if not seeds:
+            return []
+        rows, record = Rows(()), RoutingRecord() if len(order.people) > 1 else None
+        with injected(self._sites if order.plan else (), order.plan, rows, record=record):
+            latents = self.host.sample(
+                order.settings, seeds, start=order.start, rows=rows, progress=order.progress
+            )
+        maps = None if record is None else _routing_maps(record, *_latent_size(order.settings))
+        return [
+            Made(
+                picture=picture,
+                seed=seed,
+                presence=check(self.models.finder.find(picture) if order.people else (), order.people),
+                routing=None if maps is None else maps[n % len(maps)],
+            )
+            for n, (seed, picture) in enumerate(zip(seeds, self.host.decode(latents), strict=True))
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Order:
+    """What stays the same over all tries of a generation; the size is set in ``settings``."""
+
+    settings: GenerationSettings
+    plan: Plan | None
+    people: Sequence[tuple[str, Float[np.ndarray, " d"]]]
+    start: Picture | None
+    progress: Progress
+
+
+def _encoder_of(settings: GenerationSettings, people: Mapping[str, Person]) -> str:
+    """The fingerprint of the encoders that made everybody; only some may have been encoded with structure.
+
+    Raises ``ConfigError`` for somebody who was not given, ``EncoderMismatchError`` for other encoders.
+    """
+    names = [name for person in settings.people for name in (person.name, *dict(person.mix))]
+    for name in names:
+        if name not in people:
+            raise ConfigError(f"{name!r} is named in the settings and was not given; enrol them first")
+    fingerprint = max((people[name].features.fingerprint for name in names), key=len)
+    for name in names:
+        people[name].features.require(fingerprint)
+    return fingerprint
+
+
+def _structure_scale(
+    person: PersonSettings, settings: GenerationSettings, people: Mapping[str, Person]
+) -> float:
+    if person.structure_scale is not None:
+        return person.structure_scale
+    if any(people[name].features.structure is None for name in (person.name, *dict(person.mix))):
+        return 0.0
+    return ALONE if len(settings.people) == 1 else TOGETHER
+
+
+def _mean_embedding(chosen: Sequence[SeenFace]) -> Float[np.ndarray, " d"]:
+    embeddings = [seen.face.embedding for seen in chosen if seen.face.embedding is not None]
+    mean = np.stack(embeddings).mean(axis=0)
+    return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+def _latent_size(settings: GenerationSettings) -> tuple[int, int]:
+    """Rows and columns."""
+    height, width = settings.height, settings.width
+    assert height is not None, "the size is set before anything is planned"
+    assert width is not None, "the size is set before anything is planned"
+    return height // PIXELS, width // PIXELS
+
+
+def _fit(picture: Picture, settings: GenerationSettings) -> UInt8[np.ndarray, "fitted_height fitted_width 3"]:
+    """Scaled until it covers the size asked for; the middle is kept."""
+    rows, columns = _latent_size(settings)
+    size = (columns * PIXELS, rows * PIXELS)
+    return np.asarray(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
+
+
+def _routing_maps(
+    record: RoutingRecord, rows: int, columns: int
+) -> Float[np.ndarray, "b i rows columns"] | None:
+    """The mean over all sites of who has which place, in the last step; None where nobody was injected."""
+    layers: list[torch.Tensor] = []
+    for routing in record.maps.values():
+        height, width = grids(rows, columns).get(routing.shape[1], (1, 1))
+        grid = rearrange(routing.float(), "b (h w) i -> b i h w", h=height, w=width)
+        layers.append(F.interpolate(grid, size=(rows, columns), mode="nearest"))
+    return torch.stack(layers).mean(dim=0).cpu().numpy() if layers else None

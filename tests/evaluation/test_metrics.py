@@ -1,0 +1,79 @@
+"""Figures of verification and identification, against small cases worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_uniid.evaluation.metrics import (
+    bootstrap,
+    cosine,
+    greedy_matching,
+    rank1,
+    true_accept_rate,
+    verification_accuracy,
+)
+
+
+def test_cosine_ignores_lengths_and_a_zero_row_is_similar_to_nothing():
+    a = np.array([[3.0, 0.0], [0.0, 0.0]])
+    b = np.array([[10.0, 0.0], [0.0, 2.0], [-1.0, 0.0]])
+    assert cosine(a, b) == pytest.approx(np.array([[1.0, 0.0, -1.0], [0.0, 0.0, 0.0]]))
+
+
+def test_greedy_matching_takes_the_best_pair_first_and_each_row_and_column_once():
+    scores = np.array([[0.9, 0.8], [0.85, 0.1]])
+    assert [(match.row, match.column) for match in greedy_matching(scores)] == [(0, 0), (1, 1)]
+
+
+def test_greedy_matching_leaves_apart_what_is_below_the_floor():
+    assert [match.score for match in greedy_matching(np.array([[0.9, 0.2], [0.1, 0.2]]), 0.3)] == [0.9]
+
+
+def test_greedy_matching_of_nothing_is_empty():
+    assert greedy_matching(np.zeros((0, 3))) == ()
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 1000))
+def test_greedy_matching_pairs_as_many_as_there_can_be(rows: int, columns: int, seed: int):
+    matches = greedy_matching(np.random.default_rng(seed).normal(size=(rows, columns)))
+    assert len(matches) == min(rows, columns)
+    assert len({match.row for match in matches}) == len({match.column for match in matches}) == len(matches)
+
+
+def test_verification_accuracy_is_that_of_the_best_threshold():
+    scores = np.array([0.9, 0.8, 0.3, 0.4, 0.1])
+    same = np.array([True, True, True, False, False])
+    assert verification_accuracy(scores, same) == pytest.approx(0.8)
+
+
+def test_verification_accuracy_cannot_part_equal_scores():
+    assert verification_accuracy(np.array([0.5, 0.5]), np.array([True, False])) == pytest.approx(0.5)
+
+
+def test_verification_accuracy_does_not_depend_on_the_order_of_pairs():
+    rng = np.random.default_rng(0)
+    scores, same = rng.normal(size=200).round(1), rng.random(200) < 0.5
+    mixed = rng.permutation(200)
+    assert verification_accuracy(scores, same) == verification_accuracy(scores[mixed], same[mixed])
+
+
+def test_true_accept_rate_lets_no_more_impostors_in_than_allowed():
+    scores = np.array([0.9, 0.6, 0.2, 0.7, 0.5, 0.3, 0.1])
+    same = np.array([True, True, True, False, False, False, False])
+    assert true_accept_rate(scores, same, 0.0) == pytest.approx(1 / 3)
+    assert true_accept_rate(scores, same, 0.25) == pytest.approx(2 / 3)
+    assert true_accept_rate(scores, same, 1.0) == 1.0
+
+
+def test_rank1_counts_a_tie_as_a_miss():
+    scores = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.1]])
+    assert rank1(scores, np.array([0, 1, 1])) == pytest.approx(1 / 3)
+
+
+def test_bootstrap_covers_the_mean_and_repeats_itself():
+    samples = np.random.default_rng(1).normal(2.0, 1.0, size=400)
+    interval = bootstrap(samples)
+    assert interval.low < samples.mean() < interval.high
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 / 20, rel=0.15)
+    assert bootstrap(samples) == interval

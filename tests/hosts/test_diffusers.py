@@ -1,0 +1,140 @@
+"""The stand-alone host: seeds, batches, guidance, start pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.config import SAMPLERS, GenerationSettings
+from lib_uniid.errors import ConfigError, UnknownCheckpointError
+from lib_uniid.hosts.diffusers import DiffusersHost
+from tests import narrow
+
+CPU = torch.device("cpu")
+BRIEF = GenerationSettings(prompt="a man in a park", steps=3, cfg_scale=3.0)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> DiffusersHost:
+    path = narrow.write_checkpoint(tmp_path_factory.mktemp("base"))
+    return DiffusersHost.load(path, CPU, torch.float32)
+
+
+def like(**changes: object) -> GenerationSettings:
+    values = {name: getattr(BRIEF, name) for name in ("prompt", "steps", "cfg_scale")} | changes
+    return GenerationSettings(**values)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_picture_has_the_size_that_the_model_was_trained_on(host: DiffusersHost):
+    (picture,) = host.decode(host.sample(BRIEF, [0]))
+    assert picture.shape == (128, 128, 3)
+    assert picture.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 192), (72, 104)])
+def test_other_sizes_are_made_as_asked(host: DiffusersHost, width: int, height: int):
+    (picture,) = host.decode(host.sample(like(width=width, height=height), [0]))
+    assert picture.shape == (height, width, 3)
+
+
+def test_a_seed_gives_the_same_picture_again_and_another_seed_another(host: DiffusersHost):
+    first, again, other = (host.sample(BRIEF, [seed]) for seed in (7, 7, 8))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other, atol=0.1)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler_a"])
+def test_a_picture_does_not_depend_on_its_neighbours_in_the_batch(host: DiffusersHost, sampler: str):
+    batch = host.sample(like(sampler=sampler), [3, 4, 5])
+    alone = host.sample(like(sampler=sampler), [4])
+    assert torch.allclose(batch[1:2], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "DEISMultistepScheduler"])
+def test_every_sampler_makes_finite_latents_that_follow_the_prompt(host: DiffusersHost, sampler: str):
+    settings = like(sampler=sampler, steps=4)
+    latents = host.sample(settings, [0])
+    assert torch.isfinite(latents).all()
+    other = host.sample(like(sampler=sampler, steps=4, prompt="a red car"), [0])
+    assert not torch.equal(latents, other)
+
+
+def test_cfg_scale_one_skips_uncond_and_equals_the_cond_prediction(host: DiffusersHost):
+    calls: list[int] = []
+    hook = host.unet.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    plain = host.sample(like(cfg_scale=1.0), [0, 1])
+    hook.remove()
+    assert calls == [2, 2, 2]
+    same_words = host.sample(like(cfg_scale=5.0, negative_prompt=BRIEF.prompt), [0, 1])
+    assert torch.allclose(plain, same_words, atol=1e-3)
+
+
+def test_rows_are_told_their_roles_and_the_share_of_steps_done(host: DiffusersHost):
+    rows, seen = Rows(()), []
+    hook = host.unet.register_forward_pre_hook(lambda *_: seen.append((rows.progress, rows.roles)))
+    host.sample(BRIEF, [0, 1], rows=rows)
+    hook.remove()
+    assert [progress for progress, _ in seen] == pytest.approx([0, 1 / 3, 2 / 3])
+    assert seen[0][1] == (Role.UNCOND, Role.UNCOND, Role.COND, Role.COND)
+
+
+def test_progress_counts_the_steps_and_cancels_by_raising(host: DiffusersHost):
+    steps: list[tuple[int, int]] = []
+    host.sample(BRIEF, [0], progress=lambda step, total: steps.append((step, total)))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+    def cancel(step: int, _: int) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        host.sample(BRIEF, [0], progress=cancel)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m"])
+def test_a_start_picture_is_kept_more_the_lower_the_strength(host: DiffusersHost, sampler: str):
+    start = np.full((128, 128, 3), 200, dtype=np.uint8)
+    kept = host._encode(start)  # pyright: ignore[reportPrivateUsage]
+    distances = [
+        (host.sample(like(sampler=sampler, steps=5, strength=strength), [0], start=start) - kept)
+        .norm()
+        .item()
+        for strength in (0.2, 0.6, 1.0)
+    ]
+    assert distances == sorted(distances)
+    assert distances[0] < 0.5 * distances[2]
+
+
+def test_strength_sets_the_number_of_steps_but_at_least_one(host: DiffusersHost):
+    start = np.zeros((128, 128, 3), dtype=np.uint8)
+    totals: list[int] = []
+    for strength in (0.01, 0.5, 1.0):
+        settings = like(steps=4, strength=strength)
+        host.sample(settings, [0], start=start, progress=lambda _, total: totals.append(total))
+    assert sorted(set(totals)) == [1, 2, 4]
+
+
+def test_a_start_picture_of_another_size_is_refused(host: DiffusersHost):
+    with pytest.raises(ConfigError, match="must be 128 x 128, got 64 x 128"):
+        host.sample(BRIEF, [0], start=np.zeros((128, 64, 3), dtype=np.uint8))
+
+
+def test_words_beyond_the_77th_token_are_named(host: DiffusersHost):
+    assert host.overlong("a cat") == ""
+    assert host.overlong("cat " * 75 + "dog, bird") == "dog, bird"
+
+
+def test_a_diffusers_folder_gives_the_same_picture_as_the_single_file(host: DiffusersHost, tmp_path: Path):
+    for part, name in ((host.unet, "unet"), (host.vae, "vae"), (host.text_model, "text_encoder")):
+        part.save_pretrained(tmp_path / name)  # pyright: ignore[reportCallIssue]
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    folder = DiffusersHost.load(tmp_path, CPU, torch.float32)
+    assert folder.side == 128
+    assert torch.equal(folder.sample(BRIEF, [0]), host.sample(BRIEF, [0]))
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path: Path):
+    with pytest.raises(UnknownCheckpointError, match="no diffusers folder"):
+        DiffusersHost.load(tmp_path, CPU, torch.float32)

@@ -1,0 +1,105 @@
+"""Single-file checkpoints in the ldm layout, of any width."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
+from lib_uniid.hosts.ldm import Hints, hints_beside, networks
+from tests import narrow
+
+UNET_KEY = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight"
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    return narrow.narrow_state()
+
+
+def assert_same_tensors(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
+    expected = theirs.state_dict()
+    assert ours.state_dict().keys() == expected.keys()
+    for key, tensor in ours.state_dict().items():
+        assert torch.equal(tensor, expected[key].half()), key
+
+
+def test_a_checkpoint_of_any_width_gives_the_networks_it_was_written_from(state: dict[str, torch.Tensor]):
+    loaded = networks(state, Hints(), "narrow")
+    assert_same_tensors(loaded.unet, narrow.narrow_unet())
+    assert_same_tensors(loaded.vae, narrow.narrow_vae())
+    assert_same_tensors(loaded.text_model, narrow.narrow_text_model())
+
+
+def test_loaded_networks_are_not_trained_by_accident(state: dict[str, torch.Tensor]):
+    loaded = networks(state, Hints(), "narrow")
+    for network in (loaded.unet, loaded.vae, loaded.text_model):
+        assert not network.training
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_text_models_of_older_mergers_without_the_inner_prefix_load_too(state: dict[str, torch.Tensor]):
+    old = {key.replace("transformer.text_model.", "transformer."): tensor for key, tensor in state.items()}
+    old["cond_stage_model.transformer.embeddings.position_ids"] = torch.arange(77)[None]
+    assert_same_tensors(networks(old, Hints(), "old").text_model, narrow.narrow_text_model())
+
+
+def test_a_missing_tensor_is_named(state: dict[str, torch.Tensor]):
+    broken = {key: tensor for key, tensor in state.items() if key != UNET_KEY}
+    with pytest.raises(CheckpointMismatchError, match=r"conv1\.weight") as caught:
+        networks(broken, Hints(), "broken")
+    assert caught.value.missing == {"down_blocks.0.resnets.0.conv1.weight"}
+
+
+def test_a_checkpoint_without_a_vae_says_which_tensor_it_lacks(state: dict[str, torch.Tensor]):
+    bare = {key: tensor for key, tensor in state.items() if not key.startswith("first_stage_model.")}
+    with pytest.raises(CheckpointMismatchError, match=r"noVAE lacks the tensor first_stage_model\."):
+        networks(bare, Hints(), "noVAE")
+
+
+@pytest.mark.parametrize(
+    ("key", "family"),
+    [
+        ("conditioner.embedders.0.transformer.text_model.final_layer_norm.bias", "SDXL"),
+        ("cond_stage_model.model.ln_final.bias", "Stable Diffusion 2"),
+        ("lora_unet_down_blocks_0_attentions_0_proj_in.alpha", "LoRA"),
+        ("something.else", "of no known kind"),
+    ],
+)
+def test_another_family_is_refused_by_its_name(key: str, family: str):
+    with pytest.raises(UnknownCheckpointError, match=f"file.safetensors is .*{family}"):
+        networks({key: torch.zeros(1)}, Hints(), "file.safetensors")
+
+
+def test_heads_that_do_not_divide_the_text_model_are_explained(state: dict[str, torch.Tensor]):
+    with pytest.raises(CheckpointMismatchError, match="48 wide, which 7 heads do not divide"):
+        networks(state, Hints(text_heads=7), "narrow")
+
+
+def test_without_a_yaml_the_hints_are_those_of_stable_diffusion(tmp_path: Path):
+    assert hints_beside(tmp_path / "model.safetensors") == Hints()
+
+
+def test_the_yaml_beside_says_what_tensors_cannot_show(tmp_path: Path):
+    folder = tmp_path / "text"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"text_config": {"num_attention_heads": 4, "hidden_act": "gelu"}}')
+    (tmp_path / "model.yaml").write_text(
+        "model: {params: {image_size: 16, scale_factor: 0.5, parameterization: v,"
+        " unet_config: {params: {num_heads: 4}}, cond_stage_config: {params: {version: text}}}}"
+    )
+    assert hints_beside(tmp_path / "model.safetensors") == Hints(
+        unet_heads=4,
+        text_heads=4,
+        text_activation="gelu",
+        latent_scale=0.5,
+        latent_side=16,
+        prediction="v_prediction",
+    )
+
+
+@pytest.mark.parametrize("text", ["a: [", "just words", "model: {}", "\x00\x01"])
+def test_a_yaml_that_is_no_configuration_is_named(tmp_path: Path, text: str):
+    (tmp_path / "model.yaml").write_text(text)
+    with pytest.raises(UnknownCheckpointError, match=r"model\.yaml"):
+        hints_beside(tmp_path / "model.safetensors")

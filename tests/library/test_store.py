@@ -1,0 +1,69 @@
+"""The folder of enrolled people."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.errors import ConfigError
+from lib_uniid.library.store import PeopleFolder, Person
+
+
+def person(name: str, *, structure: bool = True) -> Person:
+    torch.manual_seed(len(name))
+    features = IDFeatures(
+        intrinsic=torch.randn(4, 6),
+        structure=torch.randn(9, 5) if structure else None,
+        fingerprint="abc",
+        references=2,
+    )
+    return Person(name=name, features=features, embedding=np.ones(8, dtype=np.float32))
+
+
+@pytest.mark.parametrize("structure", [True, False])
+def test_a_person_comes_back_as_they_were(tmp_path: Path, structure: bool):
+    store, anna = PeopleFolder(folder=tmp_path), person("Anna", structure=structure)
+    store.save(anna)
+    loaded = store.load("Anna")
+    assert torch.equal(loaded.features.intrinsic, anna.features.intrinsic)
+    assert (loaded.features.structure is None) == (not structure)
+    assert (loaded.features.fingerprint, loaded.features.references) == ("abc", 2)
+    assert np.array_equal(loaded.embedding, anna.embedding)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\Windows", "a/b", "Ünïcødé 🎉", "CON", "." * 300])
+def test_a_name_never_becomes_a_path(tmp_path: Path, name: str):
+    folder = tmp_path / "people"
+    path = PeopleFolder(folder=folder).save(person(name))
+    assert path.parent == folder
+    assert [entry.name for entry in tmp_path.iterdir()] == ["people"]
+    assert len(path.stem) == 36
+    assert PeopleFolder(folder=folder).load(name).name == name
+
+
+def test_a_name_that_is_taken_is_kept_unless_replaced(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    first = store.save(person("Anna"))
+    with pytest.raises(ConfigError, match="'Anna' is enrolled already"):
+        store.save(person("Anna", structure=False))
+    assert store.load("Anna").features.structure is not None
+    assert store.save(person("Anna", structure=False), replace=True) == first
+    assert store.load("Anna").features.structure is None
+    assert store.names() == ["Anna"]
+
+
+def test_nobody_of_a_name_lists_those_there_are(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    with pytest.raises(ConfigError, match="nobody is enrolled yet"):
+        store.load("Ben")
+    store.save(person("Anna"))
+    with pytest.raises(ConfigError, match=r"'Ben' is enrolled \(Anna\)"):
+        store.load("Ben")
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path):
+    (tmp_path / "lora.safetensors").write_bytes(b"not ours")
+    (tmp_path / "notes.txt").write_text("notes")
+    assert PeopleFolder(folder=tmp_path).names() == []

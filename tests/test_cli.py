@@ -1,0 +1,257 @@
+"""``uniid`` from end to end on a folder of narrow models, and what it says when something is wrong."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib_uniid import __version__
+from lib_uniid.cli import main
+from tests.red_faces import red_face_picture
+
+QUICK = ("--steps", "2", "--seed", "7", "--device", "cpu")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with pictures of one face, of two, and of none."""
+    monkeypatch.chdir(tmp_path)
+    for name, picture in (
+        ("anna.png", red_face_picture((64, 64))),
+        ("ben.png", red_face_picture((120, 60))),
+        ("group.png", red_face_picture((64, 64), (190, 60))),
+        ("empty.png", np.full((128, 128, 3), 128, dtype=np.uint8)),
+        ("mask.png", np.full((64, 64, 3), 255, dtype=np.uint8)),
+    ):
+        Image.fromarray(picture).save(name)
+    return tmp_path
+
+
+@pytest.fixture
+def uniid(models: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs a command that must succeed, with a library of the test's own; returns its JSON."""
+
+    def run(*arguments: str, library: bool = True) -> Any:
+        more = ["--library", str(here / "people")] if library else []
+        assert main([*arguments, "--models", str(models), *more, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+# --- what works ---
+
+
+def test_people_are_enrolled_and_put_into_a_picture(here: Path, uniid: Callable[..., Any]):
+    enrolled = uniid("enrol", "Anna", "anna.png", "group.png#2")
+    assert [face["number"] for face in enrolled["references"]] == [1, 2]
+    uniid("enrol", "Ben", "ben.png", "--largest")
+    made = uniid("generate", "two people in a park", "--person", "Anna", "--person", "Ben", *QUICK, "--maps")
+    (picture,) = made["pictures"]
+    assert [person["name"] for person in picture["people"]] == ["Anna", "Ben"]
+    assert picture["missing"] == ["Anna", "Ben"]  # random weights draw no faces
+    assert made["notes"] == []
+    assert files(here / "out") == {"00001-7.png", "00001-7.routing.png"}
+    with Image.open(picture["path"]) as image:
+        assert image.size == (128, 128)
+        assert "Seed: 7, Size: 128x128" in image.text["parameters"]  # pyright: ignore[reportAttributeAccessIssue]
+        assert "Anna" not in str(image.info)
+
+
+def test_every_person_option_reaches_the_picture(here: Path, uniid: Callable[..., Any]):
+    uniid("enrol", "Eve", "ben.png")
+    people = ("--person", "Anna=anna.png", "--person", "Ben=group.png#2")
+    each = (
+        "--weight",
+        "0.9",
+        "--weight",
+        "Anna=1.1",
+        "--structure",
+        "0.2",
+        "--start",
+        "Ben=0.1",
+        "--end",
+        "0.9",
+    )
+    more = ("--mix", "Anna=Eve:0.3", "--mask", "Ben=mask.png", "--routing", "auto", "--identity-scale", "0.8")
+    made = uniid("generate", "a party", *people, *each, *more, *QUICK, "--pictures", "2", "--retries", "1")
+    assert len(made["pictures"]) == 2
+    assert len(files(here / "out")) == 2
+
+
+def test_a_picture_without_people_says_so_and_a_seed_is_drawn(here: Path, uniid: Callable[..., Any]):
+    made = uniid("generate", "a park", "--steps", "1", "--width", "64", "--height", "72", "--cfg-scale", "1")
+    assert "nobody was named" in made["notes"][0]
+    (picture,) = made["pictures"]
+    assert f"-{picture['seed']}.png" in picture["path"]
+    assert np.asarray(Image.open(picture["path"])).shape == (72, 64, 3)
+
+
+def test_the_same_seed_makes_the_same_file_again_beside_the_first(here: Path, uniid: Callable[..., Any]):
+    for _ in range(2):
+        uniid("generate", "a park", *QUICK)
+    assert (here / "out/00001-7.png").read_bytes() == (here / "out/00002-7.png").read_bytes()
+
+
+def test_a_start_picture_and_a_prompt_that_is_too_long(here: Path, uniid: Callable[..., Any]):
+    made = uniid("generate", "cat " * 76 + "zebra", "--from", "anna.png", "--strength", "0.5", *QUICK)
+    assert made["notes"][-1].endswith("zebra")
+
+
+def test_faces_are_listed_left_to_right(uniid: Callable[..., Any]):
+    listed = uniid("faces", "group.png", "empty.png", library=False)["pictures"]
+    assert [len(picture["faces"]) for picture in listed] == [2, 0]
+    first, second = listed[0]["faces"]
+    assert (first["number"], second["number"]) == (1, 2)
+    assert first["box"][0] < second["box"][0]
+
+
+def test_the_doctor_finds_every_file_with_its_size_hash_and_licence(uniid: Callable[..., Any]):
+    report = uniid("doctor", "--hash", library=False)
+    assert report["ready"]
+    found = {file["name"]: file for file in report["files"] if file["found"]}
+    assert found.keys() == {"base", "faceid", "router", "curricularface", "clip_vision", "insightface"}
+    assert len(found["faceid"]["sha256"]) == 64
+    assert found["faceid"]["size"] > 0
+    assert all(file["licence"] for file in report["files"])
+    assert report["packages"]["torch"]
+
+
+def test_the_doctor_says_what_is_missing_and_where_to_get_it(here: Path, capsys: pytest.CaptureFixture[str]):
+    for folder in (here, here / "nowhere"):
+        assert main(["doctor", "--models", str(folder)]) == 1
+        words = capsys.readouterr().out
+        assert "uniportrait-faceid_sd15.bin from Junjie96/UniPortrait" in words
+        assert words.endswith("people cannot be put into pictures yet\n")
+
+
+def test_words_for_people_are_printed_without_json(
+    models: Path, here: Path, capsys: pytest.CaptureFixture[str]
+):
+    library = ["--models", str(models), "--library", str(here / "people")]
+    assert main(["enrol", "Anna", "anna.png", *library]) == 0
+    assert "Anna is enrolled from 1 picture" in capsys.readouterr().out
+    assert main(["generate", "a park", "--person", "Anna", *QUICK, *library]) == 0
+    assert "Anna: missing" in capsys.readouterr().out
+    assert main(["faces", "group.png", "--models", str(models)]) == 0
+    assert capsys.readouterr().out.startswith("group.png: 2 faces\n  1: ")
+    assert main(["doctor", "--models", str(models)]) == 0
+    assert capsys.readouterr().out.endswith("people can be put into pictures\n")
+
+
+def test_the_module_runs_as_a_program_and_needs_nothing_heavy_for_its_version():
+    code = "import sys; from lib_uniid.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass\n"
+    code += "print(*sorted({'torch', 'transformers', 'cv2'} & set(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed == f"uniid {__version__}\n\n"
+    program = [sys.executable, "-m", "lib_uniid.cli", "--version"]
+    assert (
+        subprocess.run(program, capture_output=True, text=True, check=True).stdout == f"uniid {__version__}\n"
+    )
+
+
+# --- what does not ---
+
+PERSON = ("--person", "Anna=anna.png")
+NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=anna.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("enrol", "Anna", "empty.png"), "empty.png: no face was found"),
+        (("enrol", "Anna", "group.png"), "group.png: 2 faces were found"),
+        (("enrol", "Anna", "group.png", "--face", "3"), "group.png: there is no face number 3"),
+        (("enrol", "Anna", "group.png", "--point", "1,1"), "group.png: there is no face at (1, 1)"),
+        (("enrol", "Anna", "group.png", "--point", "1;1"), "X,Y"),
+        (("enrol", " ", "anna.png"), "empty name"),
+        (("enrol", "Anna", "text.png"), "text.png is not a picture"),
+        (("enrol", "Anna", "damaged.png"), "damaged.png is damaged"),
+        (("enrol", "Anna", "huge.png"), "huge.png declares more than 50 megapixels"),
+        (("enrol", "Anna", "nothing.png"), "nothing.png"),
+        (("faces", "text.png"), "text.png is not a picture"),
+        (("generate", "  ", *PERSON), "the prompt is empty"),
+        (("generate", "a park", *NINE), "at most 8 people fit into one picture, got 9"),
+        (("generate", "a park", *PERSON, *PERSON), "named twice"),
+        (("generate", "a park", "--person", "Eve"), "nobody called 'Eve' is enrolled"),
+        (("generate", "a park", "--person", "Eve=empty.png"), "empty.png: no face"),
+        (("generate", "a park", *PERSON, "--weight", "Ben=1"), "--weight names 'Ben'"),
+        (("generate", "a park", *PERSON, "--weight", "strong"), "--weight takes NUMBER or NAME=NUMBER"),
+        (("generate", "a park", *PERSON, "--mix", "Anna=Ben"), "--mix takes NAME=OTHER:SHARE"),
+        (("generate", "a park", *PERSON, "--mask", "Anna=text.png"), "text.png is not a picture"),
+        (("generate", "a park", *PERSON, "--routing", "mask"), "Anna has none"),
+        (("generate", "a park", *PERSON, "--width", "100"), "width must be a multiple of 8"),
+        (("generate", "a park", "--from", "text.png"), "text.png is not a picture"),
+        (("generate", "a park", "--sampler", "NoSuchScheduler"), "NoSuchScheduler"),
+        (("generate", "a park", "--base", "lora.safetensors"), "lora.safetensors is a LoRA"),
+        (("generate", "a park", "--base", "text.png"), "text.png"),
+        (("generate", "a park", "--models", "nowhere"), "there is no models folder nowhere"),
+        (("generate", "a park", "--models", "."), "no base model under"),
+        (("generate", "a park", "--device", "toaster"), "toaster"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
+)
+def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(
+    models: Path, here: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+):
+    _write_bad_files(here)
+    before = files(here)
+    where = [] if "--models" in arguments else ["--models", str(models)]
+    library = [] if arguments[0] == "faces" else ["--library", str(here / "people")]
+    assert main([*arguments, *where, *library, "--json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    sentence = [line for line in captured.err.splitlines() if not line.endswith(" ...")]
+    assert len(sentence) == 1, captured.err
+    assert sentence[0].startswith("uniid: ")
+    assert said in sentence[0]
+    assert files(here) == before
+
+
+def _write_bad_files(folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    (folder / "text.png").write_text("I am a text.")
+    (folder / "damaged.png").write_bytes((folder / "anna.png").read_bytes()[:100])
+    Image.new("1", (20000, 20000)).save(folder / "huge.png")
+    save_file({"lora_unet_a.lora_down.weight": np.zeros((1, 1), np.float32)}, folder / "lora.safetensors")
+
+
+def test_a_name_that_is_taken_is_refused_before_any_work_and_can_be_replaced(
+    models: Path, uniid: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+):
+    uniid("enrol", "Anna", "anna.png")
+    assert main(["enrol", "Anna", "ben.png", "--models", str(models), "--library", "people"]) == 2
+    assert "--replace" in capsys.readouterr().err
+    uniid("enrol", "Anna", "ben.png", "--replace")
+
+
+def test_interrupting_leaves_nothing_behind(
+    models: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lib_uniid.hosts.diffusers.DiffusersHost.decode", interrupt)
+    before = files(here)
+    assert main(["generate", "a park", *QUICK, "--models", str(models)]) == 130
+    assert capsys.readouterr().err.endswith("uniid: interrupted, nothing was left behind\n")
+    assert files(here) == before
+
+
+def test_a_package_that_is_missing_is_named(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "lib_uniid.commands.faces", None)
+    assert main(["faces", "x.png", "--models", str(models)]) == 2
+    assert "is not installed; see what is missing with uniid doctor" in capsys.readouterr().err

@@ -1,0 +1,229 @@
+"""From pictures of people to checked pictures with them, on narrow networks with random weights."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib_uniid.config import GenerationSettings, PersonSettings
+from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
+from lib_uniid.faces.detection import Face
+from lib_uniid.hosts.diffusers import open_studio
+from lib_uniid.hosts.protocol import Host
+from lib_uniid.library.store import Person
+from lib_uniid.pipeline import Made, Reference, Studio
+from tests.red_faces import red_face_picture
+
+ONE = red_face_picture((64, 64))
+TWO = red_face_picture((64, 64), (190, 60))
+PLAIN = GenerationSettings(prompt="two people in a park", steps=2, cfg_scale=3.0)
+ANNA, BEN = PersonSettings(name="Anna"), PersonSettings(name="Ben")
+LEFT = np.repeat(np.array([[1.0, 0.0]], dtype=np.float32), 2, axis=0)
+
+
+@pytest.fixture(scope="module")
+def studio(models: Path) -> Studio:
+    return open_studio(models, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def people(studio: Studio) -> dict[str, Person]:
+    other = ONE.copy()
+    other[50:96, 32:80] = (255, 30, 0)
+    enrolled: dict[str, Person] = {}
+    for name, picture in (("Anna", ONE), ("Ben", other)):
+        enrolled[name], _ = studio.enrol(name, [Reference(picture=picture, label=name, largest=True)])
+    return enrolled
+
+
+@pytest.fixture
+def look(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[Sequence[np.ndarray]]], None]:
+    """Says which embeddings are found in the pictures to come, one after another."""
+
+    def script(pictures: Sequence[Sequence[np.ndarray]]) -> None:
+        left = iter(pictures)
+        monkeypatch.setattr(studio.models.finder, "find", lambda _: tuple(map(face, next(left))))
+
+    def face(embedding: np.ndarray) -> Face:
+        box, landmarks = (0.0, 0.0, 9.0, 9.0), np.zeros((5, 2), dtype=np.float32)
+        return Face(number=1, box=box, landmarks=landmarks, score=1.0, embedding=embedding)
+
+    return script
+
+
+def together(*people: PersonSettings, **changes: object) -> GenerationSettings:
+    return replace(PLAIN, people=people, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def latents(made: Sequence[Made]) -> np.ndarray:
+    return np.stack([one.picture for one in made])
+
+
+# --- enrolling ---
+
+
+def test_references_of_one_person_follow_one_another_as_tokens(studio: Studio):
+    references = [Reference(picture=ONE, label="a"), Reference(picture=TWO, label="b", number=2)]
+    person, seen = studio.enrol("Anna", references)
+    single, _ = studio.enrol("Anna", references[:1])
+    assert person.features.references == 2
+    assert len(person.features.intrinsic) == 2 * len(single.features.intrinsic)
+    assert [one.face.number for one in seen] == [1, 2]
+    assert np.linalg.norm(person.embedding) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_picture_without_a_face_and_the_one_with_several_are_named(studio: Studio):
+    grey = np.full((128, 128, 3), 128, dtype=np.uint8)
+    with pytest.raises(NoFaceError, match=r"^empty\.png: no face"):
+        studio.enrol("Anna", [Reference(picture=ONE, label="ok"), Reference(picture=grey, label="empty.png")])
+    with pytest.raises(SeveralFacesError, match=r"^group\.png: 2 faces"):
+        studio.enrol("Anna", [Reference(picture=TWO, label="group.png")])
+
+
+def test_a_person_without_pictures_is_refused(studio: Studio):
+    with pytest.raises(ConfigError, match="Anna has no pictures"):
+        studio.enrol("Anna", [])
+
+
+# --- nothing when off ---
+
+
+def test_without_people_a_picture_is_bit_identical_before_and_after_people_were_in_one(
+    studio: Studio, people: dict[str, Person]
+):
+    untouched = open_studio(studio.models.folder.root, device="cpu").host
+    before = untouched.sample(PLAIN, [5])
+    weights = {name: tensor.clone() for name, tensor in studio.host.unet.state_dict().items()}
+    plain = latents(studio.generate(replace(PLAIN, seed=5), {}))
+    with_people = latents(studio.generate(together(ANNA, BEN, seed=5), people))
+    assert not np.array_equal(plain, with_people)
+    assert torch.equal(studio.host.sample(PLAIN, [5]), before)
+    assert np.array_equal(latents(studio.generate(replace(PLAIN, seed=5), {})), plain)
+    for name, tensor in studio.host.unet.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
+
+
+def test_cancelling_in_the_middle_leaves_no_trace(studio: Studio, people: dict[str, Person]):
+    before = studio.host.sample(PLAIN, [5])
+
+    def cancel(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        studio.generate(together(ANNA, BEN), people, progress=cancel)
+    assert torch.equal(studio.host.sample(PLAIN, [5]), before)
+
+
+def test_plain_pictures_need_no_faces_and_no_adapter(models: Path):
+    said: list[str] = []
+    open_studio(models, device="cpu", notify=said.append).generate(PLAIN, {})
+    assert said == ["loading the base model"]
+
+
+# --- people ---
+
+
+def test_every_person_setting_changes_the_picture(studio: Studio, people: dict[str, Person]):
+    variants = [
+        together(ANNA),
+        together(BEN),
+        together(ANNA, identity_scale=0.2),
+        together(replace(ANNA, weight=0.3)),
+        together(replace(ANNA, structure_scale=1.5)),
+        together(replace(ANNA, mix=(("Ben", 0.5),))),
+        together(replace(ANNA, mask=LEFT)),
+        together(replace(ANNA, start=0.5)),
+        together(replace(ANNA, end=0.5)),
+        together(ANNA, BEN),
+        together(ANNA, BEN, routing="off"),
+        together(replace(ANNA, mask=LEFT), replace(BEN, mask=1 - LEFT), routing="mask"),
+    ]
+    made = [latents(studio.generate(variant, people)).tobytes() for variant in variants]
+    assert len(set(made)) == len(variants)
+
+
+def test_a_whole_share_of_another_person_is_that_person(studio: Studio, people: dict[str, Person]):
+    mixed = studio.generate(together(replace(ANNA, mix=(("Ben", 1.0),))), people)
+    ben = studio.generate(together(BEN), people)
+    assert np.abs(latents(mixed).astype(int) - latents(ben)).max() <= 1
+
+
+def test_routing_maps_give_each_place_away_once_and_masks_are_kept(studio: Studio, people: dict[str, Person]):
+    (routed,) = studio.generate(together(ANNA, BEN), people)
+    assert routed.routing is not None
+    assert routed.routing.shape == (2, 16, 16)
+    assert routed.routing.sum(axis=0) == pytest.approx(1.0, abs=1e-5)
+    drawn = together(replace(ANNA, mask=LEFT), replace(BEN, mask=1 - LEFT), routing="mask")
+    (masked,) = studio.generate(drawn, people)
+    assert masked.routing is not None
+    assert masked.routing[0, :, :4] == pytest.approx(1.0, abs=0.05)
+    assert masked.routing[0, :, 12:] == pytest.approx(0.0, abs=0.05)
+
+
+def test_one_person_has_no_routing_map(studio: Studio, people: dict[str, Person]):
+    (made,) = studio.generate(together(ANNA), people)
+    assert made.routing is None
+
+
+def test_nobody_is_asked_for_who_was_not_given(studio: Studio, people: dict[str, Person]):
+    with pytest.raises(ConfigError, match="'Eve' is named in the settings"):
+        studio.generate(together(replace(ANNA, mix=(("Eve", 0.2),))), people)
+
+
+def test_people_of_different_encoders_do_not_meet(studio: Studio, people: dict[str, Person]):
+    stranger = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
+    with pytest.raises(EncoderMismatchError):
+        studio.generate(together(ANNA, BEN), people | {"Ben": stranger})
+
+
+def test_enrolled_people_need_no_encoders(models: Path, studio: Studio, people: dict[str, Person]):
+    studio.generate(together(ANNA), people)
+    said: list[str] = []
+    open_studio(models, device="cpu", notify=said.append).generate(together(ANNA), people)
+    assert "loading the face encoders" not in said
+
+
+def test_a_start_picture_of_any_size_is_fitted(studio: Studio, people: dict[str, Person]):
+    settings = together(ANNA, width=64, height=128, strength=0.5, steps=4)
+    (made,) = studio.generate(settings, people, start=np.full((300, 500, 3), 90, dtype=np.uint8))
+    assert made.picture.shape == (128, 64, 3)
+
+
+# --- the check after the picture ---
+
+
+def test_retries_stop_when_everybody_is_there(
+    studio: Studio, people: dict[str, Person], look: Callable[..., None]
+):
+    anna = people["Anna"].embedding
+    look([[], [anna]])
+    (made,) = studio.generate(together(ANNA, seed=10, retries=5), people)
+    assert (made.seed, made.presence.complete) == (11, True)
+
+
+def test_the_best_try_is_kept_when_nobody_is_ever_complete(
+    studio: Studio, people: dict[str, Person], look: Callable[..., None]
+):
+    anna = people["Anna"].embedding
+    look([[], [anna, anna], []])
+    (made,) = studio.generate(together(ANNA, seed=10, retries=2), people)
+    assert made.seed == 11
+    assert made.presence.doubled == ("Anna",)
+
+
+def test_only_the_poor_pictures_of_a_batch_are_tried_again_and_their_seeds_make_them_again(
+    studio: Studio, people: dict[str, Person], look: Callable[..., None]
+):
+    anna = people["Anna"].embedding
+    look([[anna], [], [anna], [anna]])
+    first, second = studio.generate(together(ANNA, seed=10, pictures=2, retries=3), people)
+    assert (first.seed, second.seed) == (10, 13)
+    (again,) = studio.generate(together(ANNA, seed=13), people)
+    assert np.abs(again.picture.astype(int) - second.picture).max() <= 1
+
+
+def test_the_stand_alone_host_fits_the_protocol(studio: Studio):
+    assert isinstance(studio.host, Host)
