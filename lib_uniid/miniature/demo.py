@@ -99,7 +99,7 @@ def run(paths: Sequence[Path], out: Path, seed: int, scene: str) -> dict[str, An
     with TemporaryDirectory() as cache, tqdm(total=len(MIXES) + len(STRUCTURE) + 3, disable=None) as bar:
         bar.set_description("demo")
         studio = open_studio(trained_models(), cache=Path(cache))
-        references = dict(zip(_names(paths), map(load_picture, paths), strict=True))
+        references = dict(zip(names_of(paths), map(load_picture, paths), strict=True))
         people = {
             name: studio.enrol(name, [Reference(picture=picture, label=name, largest=True)])[0]
             for name, picture in references.items()
@@ -210,7 +210,7 @@ def _write(out: Path, pictures: dict[str, np.ndarray], report: dict[str, Any]) -
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def names_of(paths: Sequence[Path]) -> list[str]:
     """People's names from their files': ``Anna-1.png`` is Anna, a second Anna is Anna 2."""
     words = [re.split(r"[-_.\s]", path.stem)[0] or "person" for path in paths]
     counts = [words[:index].count(word) + 1 for index, word in enumerate(words)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,8 @@ class Seen:
     def embeddings(self, count: int) -> np.ndarray:
         """ID embeddings of the largest faces, left to right; fewer rows where fewer faces are."""
         faces = sorted(self.faces, key=lambda face: -_area(face))[:count]
-        found = [face.embedding for face in sorted(faces, key=lambda face: face.number)]
+        ordered = sorted(faces, key=lambda face: face.number)
+        found = [face.embedding for face in ordered if face.embedding is not None]
         return np.stack(found) if found else np.zeros((0, 1), np.float32)
 
 
@@ -273,7 +275,7 @@ class Evaluation:
 
     @torch.no_grad()
     def _through_vae(self, picture: np.ndarray) -> np.ndarray:
-        host = self.studio.host
+        host: Any = self.studio.host
         pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
         latents = host.vae.encode(pixels).latent_dist.mode() * host.vae.config.scaling_factor
         return host.decode(latents)[0]

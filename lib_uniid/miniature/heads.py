@@ -144,7 +144,8 @@ class HeadPainter:
         self.canvas = paint(self.canvas, colour, cover(distance, self.scale) * alpha)
 
     def _is(self, *styles: str) -> Tensor:
-        return sum((self.style == HAIR_STYLES.index(s)) for s in styles).clamp(max=1)[:, None, None].float()
+        numbers = torch.tensor([HAIR_STYLES.index(style) for style in styles])
+        return torch.isin(self.style, numbers)[:, None, None].float()
 
     def _face_shape(self) -> Tensor:
         """Superellipse that narrows towards the chin, less so for a strong jaw."""

@@ -7,6 +7,7 @@ block less per level; widths are free.
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
@@ -26,7 +27,7 @@ def ldm_state(unet: nn.Module, vae: nn.Module, text_model: nn.Module) -> dict[st
 
 
 def _renamed(
-    module: nn.Module, prefix: str, names: list[str], convert: Callable[..., dict[str, Tensor]]
+    module: Any, prefix: str, names: list[str], convert: Callable[..., dict[str, Tensor]]
 ) -> dict[str, Tensor]:
     ours = module.state_dict()
     numbered = {prefix + name: torch.tensor(number) for number, name in enumerate(names)}

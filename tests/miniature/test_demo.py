@@ -11,7 +11,7 @@ from lib_uniid.miniature import demo
 
 def test_people_are_named_after_their_files_and_kept_apart() -> None:
     paths = [Path("Anna-1.png"), Path("Ben.png"), Path("Anna_2.png")]
-    assert demo._names(paths) == ["Anna", "Ben", "Anna 2"]
+    assert demo.names_of(paths) == ["Anna", "Ben", "Anna 2"]
 
 
 def test_a_sheet_has_a_labelled_tile_for_each_picture() -> None:

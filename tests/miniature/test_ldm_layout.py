@@ -1,6 +1,7 @@
 """A checkpoint written in the ldm layout loads as any other and computes the same."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -25,7 +26,7 @@ def test_the_miniature_checkpoint_loads_through_the_product_and_the_vae_keeps_wh
     trained(tmp_path)
     write_base(tmp_path, tmp_path)
     path = tmp_path / "uniid-miniature.safetensors"
-    loaded = networks(read(path), hints_beside(path), path.name)
+    loaded: Any = networks(read(path), hints_beside(path), path.name)
     vae, state = new_vae(), torch.load(tmp_path / "vae.pt", weights_only=True)
     vae.load_state_dict(state)
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1

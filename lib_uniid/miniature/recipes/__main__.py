@@ -5,11 +5,13 @@ python -m lib_uniid.miniature.recipes [--out runs/miniature] [--processes 2] [--
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
 
 from lib_uniid.miniature import TRAINED
 
@@ -53,8 +55,8 @@ def main() -> int:
         result = options.out / stage.result
         if result.exists() or (options.only and result.stem not in options.only):
             continue
-        if (kept := TRAINED / stage.result).exists():
-            shutil.copy(kept, result)
+        if (kept := TRAINED / f"{result.stem}.safetensors").exists():
+            torch.save(load_file(kept), result)
             continue
         sys.stderr.write(f"{stage.name} {' '.join(stage.arguments)}\n")
         launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={options.processes}", "-m"]

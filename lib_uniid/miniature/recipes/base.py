@@ -3,6 +3,7 @@
 import argparse
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ SEED = 31
 TEXT_WIDTH = 64
 
 
-def new_unet() -> nn.Module:
+def new_unet() -> Any:
     """The narrow UNet in SD1.5's layout: four levels, 16 cross-attention sites."""
     from diffusers import UNet2DConditionModel
 
@@ -29,7 +30,7 @@ def new_unet() -> nn.Module:
     )
 
 
-def new_text_model() -> nn.Module:
+def new_text_model() -> Any:
     """The narrow CLIP text model with the full official vocabulary."""
     from transformers import CLIPTextConfig, CLIPTextModel
 

@@ -5,6 +5,7 @@ import random
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,7 +107,7 @@ def known_tokens() -> list[int]:
     return sorted({token for text in words for token in token_ids(text)})
 
 
-def _scene(count: int, state: dict) -> Scene:
+def _scene(count: int, state: dict[str, Any]) -> Scene:
     return Scene(
         people=count,
         place=state["place"],
@@ -117,7 +118,7 @@ def _scene(count: int, state: dict) -> Scene:
     )
 
 
-def _scene_state(parts: list[Scene]) -> dict:
+def _scene_state(parts: list[Scene]) -> dict[str, Any]:
     looks = Looks.join([p.looks for p in parts])
     return {
         "place": torch.cat([p.place for p in parts]),

@@ -23,6 +23,14 @@ def _unit(width_in: int, width: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(width_in, width, 3, stride, 1), nn.BatchNorm2d(width), nn.ReLU())
 
 
+def _head() -> nn.Conv2d:
+    """Scores, boxes and points of both anchors; it begins by finding nothing."""
+    head = nn.Conv2d(48, 2 * 15, 1)
+    assert head.bias is not None
+    nn.init.constant_(head.bias.view(2, 15)[:, 0], -4.0)
+    return head
+
+
 class Detector(nn.Module):
     """A small pyramid; ``forward`` gives insightface's nine outputs for one picture batch of one."""
 
@@ -33,9 +41,7 @@ class Detector(nn.Module):
         self.coarse = nn.Sequential(_unit(48, 64, 2), _unit(64, 64), _unit(64, 64), _unit(64, 64))
         self.lateral = nn.ModuleList(nn.Conv2d(width, 48, 1) for width in (24, 48, 64))
         self.smooth = nn.ModuleList(_unit(48, 48) for _ in STRIDES)
-        self.heads = nn.ModuleList(nn.Conv2d(48, 2 * 15, 1) for _ in STRIDES)
-        for head in self.heads:
-            nn.init.constant_(head.bias.view(2, 15)[:, 0], -4.0)
+        self.heads = nn.ModuleList(_head() for _ in STRIDES)
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """Score logit, box and points (in strides), ``[b 2 15 h w]`` each, from pixels averaged by four."""

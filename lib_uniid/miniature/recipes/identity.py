@@ -3,6 +3,7 @@
 import argparse
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ def new_resampler() -> Resampler:
     )
 
 
-def frozen_base(out: Path) -> tuple[nn.Module, nn.Module]:
+def frozen_base(out: Path) -> tuple[Any, Any]:
     """The trained UNet and text model, not to be trained any more."""
     state = torch.load(out / "base.pt", weights_only=True)
     unet, text = new_unet(), new_text_model()
@@ -70,12 +71,8 @@ def train(out: Path, steps: int, batch: int) -> None:
     nobody = new_encoder(out).uncond()
     unet, text = frozen_base(out)
     sites: tuple[Site, ...] = find_sites(unet)
-    model = nn.ModuleDict(
-        {
-            "resampler": new_resampler(),
-            "adapter": UniPortraitAdapter.for_sites(sites, RANK).requires_grad_(True),
-        }
-    )
+    resampler, adapter = new_resampler(), UniPortraitAdapter.for_sites(sites, RANK).requires_grad_(True)
+    model = nn.ModuleDict({"resampler": resampler, "adapter": adapter})
     schedule, generator = NoiseSchedule(), team.generator(SEED)
     rng = random.Random(SEED * 1009 + team.rank)
     rows = Rows([Role.COND] * batch)
@@ -84,8 +81,9 @@ def train(out: Path, steps: int, batch: int) -> None:
     )
     for step in course.run():
         index = torch.randint(0, len(alone.encoded), (batch,), generator=generator)
-        tokens = tokens_of(model["resampler"], *(f[:, 0] for f in features.of(1, index)), nobody, generator)
-        plan = Plan.build(model["adapter"], sites, [Person(tokens=tokens)], None, PlanSettings(id_scale=1.0))
+        intrinsic, structure = features.of(1, index)
+        tokens = tokens_of(resampler, intrinsic[:, 0], structure[:, 0], nobody, generator)
+        plan = Plan.build(adapter, sites, [Person(tokens=tokens)], None, PlanSettings(id_scale=1.0))
         times = torch.randint(0, 1000, (batch,), generator=generator)
         latents = alone.encoded[index].float()
         noise = torch.randn(latents.shape, generator=generator)

@@ -26,6 +26,7 @@ SCALE, MARGIN = 16.0, 0.15
 def new_recogniser() -> CurricularFace:
     """The narrow backbone with its head."""
     model = CurricularFace(SIZES)
+    assert model.output_layer is not None
     model.output_layer[1] = nn.Dropout(0.0)  # fresh people every step: nothing to overfit
     return model
 

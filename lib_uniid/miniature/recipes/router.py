@@ -58,9 +58,11 @@ def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
         group = library.groups[count]
         index = torch.randint(0, len(group.encoded), (batch,), generator=generator)
         order = torch.stack([torch.randperm(count, generator=generator) for _ in range(batch)])
-        chosen = [torch.gather(f, 1, order[:, :, None, None].expand_as(f)) for f in features.of(count, index)]
+        intrinsic, structure = (
+            torch.gather(f, 1, order[:, :, None, None].expand_as(f)) for f in features.of(count, index)
+        )
         with torch.no_grad():
-            tokens = tokens_of(resampler, *(f.flatten(0, 1) for f in chosen), nobody, generator)
+            tokens = tokens_of(resampler, intrinsic.flatten(0, 1), structure.flatten(0, 1), nobody, generator)
             tokens = tokens.unflatten(0, (batch, count))
             states = text(library.tokens(index + first[count], rng, empty=0.1)).last_hidden_state
         persons = torch.gather(

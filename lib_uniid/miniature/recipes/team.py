@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -162,7 +163,7 @@ class Course:
                 partial.replace(checkpoint)
         self.module.load_state_dict(ema.weights)
 
-    def _groups(self, chosen: list[nn.Parameter]) -> list[dict]:
+    def _groups(self, chosen: list[nn.Parameter]) -> list[dict[str, Any]]:
         """Parameters by their rate: ``slow`` maps a part of a name to a factor."""
         wanted = {id(parameter) for parameter in chosen}
         groups: dict[float, list[nn.Parameter]] = {}

@@ -9,6 +9,7 @@ before the last convolution would forget every flat colour.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,12 @@ WIDTHS = (64, 32, 64, 64)
 HALF = SIZE // 2
 
 
-def new_vae(widths: tuple[int, ...] = WIDTHS) -> nn.Module:
+def new_vae(widths: tuple[int, ...] = WIDTHS) -> Any:
     """An autoencoder with one level per width (four are the official f8)."""
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(
+    build: Any = AutoencoderKL  # its stubs allow one level only
+    return build(
         block_out_channels=widths,
         layers_per_block=1,
         down_block_types=("DownEncoderBlock2D",) * len(widths),
@@ -35,7 +37,7 @@ def new_vae(widths: tuple[int, ...] = WIDTHS) -> nn.Module:
     )
 
 
-def new_inner_vae() -> nn.Module:
+def new_inner_vae() -> Any:
     """The three inner levels, with an output norm of their own that lets flat colours pass."""
     inner = new_vae(WIDTHS[1:])
     inner.decoder.conv_norm_out = nn.GroupNorm(4, WIDTHS[1], eps=1e-6)
@@ -65,7 +67,7 @@ def crops(generator: torch.Generator, count: int, size: int = SIZE) -> Tensor:
     return torch.stack(cut)
 
 
-def loss(vae: nn.Module, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+def loss(vae: Any, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
     """Colour, edges and a little KL; and what the log wants to know."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         latents = vae.encode(pixels).latent_dist
@@ -116,8 +118,9 @@ def train(out: Path, inner_steps: int, lift_steps: int, steps: int) -> None:
     team = Team.join()
     torch.manual_seed(SEED)
     inner, generator = new_inner_vae(), team.generator(SEED)
-    common = {"team": team, "weight_decay": 0.0}
-    course = Course(module=inner, steps=inner_steps, rate=2e-3, log=out / "vae-inner.jsonl", **common)
+    course = Course(
+        team=team, module=inner, steps=inner_steps, rate=2e-3, log=out / "vae-inner.jsonl", weight_decay=0.0
+    )
     for step in course.run():
         whole = step.number % 5 == 4
         pixels = pictures(generator, 8, HALF)[0] if whole else crops(generator, 10, HALF)
@@ -125,11 +128,17 @@ def train(out: Path, inner_steps: int, lift_steps: int, steps: int) -> None:
     vae = new_vae()
     new = grow(inner, vae)
     course = Course(
-        module=vae, parameters=new, steps=lift_steps, rate=1.5e-3, log=out / "vae-lift.jsonl", **common
+        team=team,
+        module=vae,
+        parameters=new,
+        steps=lift_steps,
+        rate=1.5e-3,
+        log=out / "vae-lift.jsonl",
+        weight_decay=0.0,
     )
     for step in course.run():
         step.loss, step.notes = loss(vae, crops(generator, 2), generator)
-    course = Course(module=vae, steps=steps, rate=6e-4, log=out / "vae.jsonl", **common)
+    course = Course(team=team, module=vae, steps=steps, rate=6e-4, log=out / "vae.jsonl", weight_decay=0.0)
     for step in course.run():
         pixels = pictures(generator, 2)[0] if step.number % 4 == 3 else crops(generator, 2)
         step.loss, step.notes = loss(vae, pixels, generator)
