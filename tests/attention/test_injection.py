@@ -136,8 +136,11 @@ def test_no_plan_injects_nothing(unet: UNet2DConditionModel, sites: tuple[Site, 
 
 
 def test_inference_mode_is_fine(unet: UNet2DConditionModel, sites: tuple[Site, ...]):
-    with leaves_no_trace(unet), torch.inference_mode(), injected(sites, unet_plan(sites, 2), Rows(GUIDED)):
-        predict(unet)
+    plan = unet_plan(sites, 2)
+    with injected(sites, plan, Rows(GUIDED)):
+        usual = predict(unet)
+    with leaves_no_trace(unet), torch.inference_mode(), injected(sites, plan, Rows(GUIDED)):
+        assert torch.equal(predict(unet), usual)
 
 
 def test_lora_merged_equals_lora_beside(unet: UNet2DConditionModel, sites: tuple[Site, ...]):

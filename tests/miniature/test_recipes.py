@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lib_uniid.checkpoints.onnx_header import read_onnx_header
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.hosts.diffusers import open_studio
@@ -76,7 +77,11 @@ def test_the_whole_chain_fits_into_forty_megabytes(models: Path) -> None:
 
 def test_insightface_reads_the_pack(models: Path) -> None:
     finder = FaceFinder(models / "insightface" / "models" / "miniature", recognise=True)
-    finder.find(np.zeros((128, 128, 3), np.uint8))  # hardly trained: it need not find anything
+    faces = finder.find(np.zeros((128, 128, 3), np.uint8))  # hardly trained: it need not find anything
+    assert all(face.embedding is not None and face.embedding.shape == (128,) for face in faces)
+    header = read_onnx_header(models / "insightface" / "models" / "miniature" / "w600k_r50.onnx")
+    assert header is not None
+    assert header.recognises
 
 
 def test_stage_two_leaves_the_id_embedding_alone(models: Path) -> None:
