@@ -170,7 +170,7 @@ def measure(size: Size, dtype: torch.dtype, pairs: int) -> Iterator[Figure]:
     """Times of a step by those of the plain step of the same round."""
     bench = Bench(size, dtype, "cpu")
     injections = bench.variants()
-    variants: dict[str, Injection] = {"plain": nullcontext, **injections}
+    variants: dict[str, Injection] = {"plain": nullcontext, "plain-again": nullcontext, **injections}
     times: dict[str, list[float]] = {name: [] for name in variants}
     bench.step()  # the first step also pays for memory
     for number in tqdm(range(pairs), desc="rounds", unit="round", file=sys.stderr):
@@ -179,7 +179,7 @@ def measure(size: Size, dtype: torch.dtype, pairs: int) -> Iterator[Figure]:
             times[name].append(seconds(bench, variants[name]))
     yield Figure(name=f"attention/{size.name}/plain", value=median(times["plain"]), unit="s")
     targets = {f"people={count}": bound for count, bound in TARGETS.items()} if size is FULL else {}
-    for name in injections:
+    for name in [*injections, "plain-again"]:  # the last says how far noise alone goes
         ratio = median(ours / plain for ours, plain in zip(times[name], times["plain"], strict=True))
         path = f"attention/{size.name}/{name}/ratio"
         if name in targets:

@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.report import Figure, report
 from lib_uniid.errors import UniIDError
 from lib_uniid.miniature.evaluation import Evaluation, kept_rate
+from lib_uniid.miniature.recipes.meter import LOOKS
 
 CURVE = (0.0, 0.1, 0.3, 0.6, 1.0)
 CURVE_PICTURES = 32
@@ -35,9 +36,17 @@ def main(argv: list[str]) -> int:
 def figures(evaluation: Evaluation) -> Iterator[Figure]:
     """Every figure of the suite, cheapest first."""
     yield Figure.at_least("miniature/recogniser/verification", evaluation.verification(), "share", 0.99)
+    yield from _meters(evaluation)
     yield from _alone(evaluation)
     yield from _together(evaluation)
     yield from _curve(evaluation)
+
+
+def _meters(evaluation: Evaluation) -> Iterator[Figure]:
+    for way, through_vae in (("drawn", False), ("through_vae", True)):
+        for name, value in evaluation.meter_quality(through_vae=through_vae).items():
+            unit = "R2" if name in LOOKS else "share"
+            yield Figure(name=f"miniature/meters/{way}/{name}", value=value, unit=unit)
 
 
 def _alone(evaluation: Evaluation) -> Iterator[Figure]:

@@ -14,16 +14,18 @@ from lib_uniid.attention.adapter import LoRA
 def merged(linear: nn.Linear, lora: LoRA, scale: float) -> Generator[None]:
     """Add the LoRA to the layer's weight: it costs nothing per step.
 
-    The original tensor is kept and put back, so what comes out is bit for bit what went in.
+    A copy of the weight is kept and copied back, so what comes out is bit for bit what went in. The storage
+    stays the same: the host may move the layer between devices, and the memory is as warm as without people.
     """
-    original = linear.weight.data
-    with torch.inference_mode(mode=False), torch.no_grad():
+    with torch.inference_mode():  # may write to any weight, however the host has loaded it
+        original = linear.weight.clone()
         delta = scale * lora.delta().to(original.device)
-        linear.weight.data = (original.float() + delta).to(original.dtype)
+        linear.weight.data.copy_(original.float() + delta)
     try:
         yield
     finally:
-        linear.weight.data = original
+        with torch.inference_mode():
+            linear.weight.data.copy_(original)
 
 
 @contextmanager

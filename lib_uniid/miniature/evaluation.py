@@ -29,7 +29,7 @@ from lib_uniid.miniature.people import HAIR_COLOURS, Looks, sample_identities
 from lib_uniid.miniature.recipes.meter import FACE_SIZE, LOOKS, SCENE_SIZE, Meters
 from lib_uniid.miniature.scenes import PLACES, STYLES
 from lib_uniid.miniature.world import draw, portraits, sample_scenes
-from lib_uniid.pipeline import Made, Reference
+from lib_uniid.pipeline import Reference
 
 SEED = 900_001
 STEPS, CFG_SCALE, IDENTITY_SCALE = 15, 4.0, 1.0
@@ -42,8 +42,27 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FaceReading:
+    """What a meter reads off the largest face: smile -1..1, age and glasses 0..1, hair as an index."""
+
+    smile: float
+    age: float
+    glasses: float
+    hair: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What meters read off a picture; ``face`` is None where no face was found."""
+
+    place: int
+    style: int
+    face: FaceReading | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What a prompt asks for, as a meter reads it; None where it does not ask."""
+    """What a prompt asks for; hair None where it does not ask."""
 
     place: int
     style: int
@@ -62,6 +81,20 @@ class Words:
         text = " ".join([subject, *looks, WHERE[PLACES[self.place]][0]])
         return text if self.style == 0 else f"{text}, {STYLES[self.style]}"
 
+    def kept(self, read: Reading) -> dict[str, bool]:
+        """Which of the words the picture shows; without a face none of the words on faces."""
+        face = read.face
+        kept = {
+            "place": read.place == self.place,
+            "style": read.style == self.style,
+            "smile": face is not None and (face.smile > 0) == (self.smile > 0),
+            "age": face is not None and (face.age > 0.5) == (self.age > 0.5),
+            "glasses": face is not None and (face.glasses > 0.5) == (self.glasses > 0.5),
+        }
+        if self.hair is not None:
+            kept["hair"] = face is not None and face.hair == self.hair
+        return kept
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest:
@@ -70,21 +103,6 @@ class Guest:
     person: Person
     traits: torch.Tensor
     looks: Looks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What the judge and the meters find in one picture."""
-
-    faces: tuple[Face, ...]
-    kept: dict[str, bool]
-
-    def embeddings(self, count: int) -> np.ndarray:
-        """ID embeddings of the largest faces, left to right; fewer rows where fewer faces are."""
-        faces = sorted(self.faces, key=lambda face: -_area(face))[:count]
-        ordered = sorted(faces, key=lambda face: face.number)
-        found = [face.embedding for face in ordered if face.embedding is not None]
-        return np.stack(found) if found else np.zeros((0, 1), np.float32)
 
 
 class Evaluation:
@@ -124,7 +142,7 @@ class Evaluation:
         generator = torch.Generator().manual_seed(SEED + 1)
         who = torch.stack([guest.traits for guest in self.guests])
         again, _ = portraits(who, generator, plain_style=True)
-        probes = [self._largest(picture) for picture in _as_pictures(again)]
+        probes = [self.embeddings(picture, 1)[0] for picture in _as_pictures(again)]
         gallery = np.stack([guest.person.embedding for guest in self.guests])
         scores = cosine(np.stack(probes), gallery)
         different = scores[np.arange(len(scores)), np.roll(np.arange(len(scores)), 1)]
@@ -140,7 +158,7 @@ class Evaluation:
         drawn = _as_pictures(draw(scene, generator))
         scores: list[float] = []
         for index, picture in enumerate(drawn):
-            found = self.look(self._through_vae(picture), None).embeddings(people)
+            found = self.embeddings(self._through_vae(picture), people)
             if len(found) == people:  # drawn left to right in this order
                 mine = self.guests[index * people : (index + 1) * people]
                 scores += [
@@ -171,7 +189,7 @@ class Evaluation:
         routing: Routing = "auto",
         structure_scale: float | None = None,
         masks: bool = False,
-    ) -> tuple[Seen, Made]:
+    ) -> np.ndarray:
         """Picture ``index`` with this many guests (0: the same words and seed without anybody)."""
         named = self.guests[index * people : (index + 1) * people]
         words = self.words(index)
@@ -191,31 +209,55 @@ class Evaluation:
             identity_scale=IDENTITY_SCALE,
             routing=routing,
         )
-        made = self.studio.generate(settings, {guest.person.name: guest.person for guest in named})[0]
-        return self.look(made.picture, words), made
+        return self.studio.generate(settings, {guest.person.name: guest.person for guest in named})[0].picture
+
+    def embeddings(self, picture: np.ndarray, count: int) -> np.ndarray:
+        """ID embeddings of the largest faces, left to right; fewer rows where fewer faces are."""
+        faces = sorted(self.studio.models.finder.find(picture), key=lambda face: -_area(face))[:count]
+        ordered = sorted(faces, key=lambda face: face.number)
+        found = [face.embedding for face in ordered if face.embedding is not None]
+        return np.stack(found) if found else np.zeros((0, 1), np.float32)
 
     @torch.no_grad()
-    def look(self, picture: np.ndarray, words: Words | None) -> Seen:
-        """Let judge and meters look at a picture."""
-        faces = self.studio.models.finder.find(picture)
-        if words is None:
-            return Seen(faces=faces, kept={})
+    def read(self, picture: np.ndarray) -> Reading:
+        """Let the meters look at a picture."""
         pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
         place, style = self.meters.scenery(F.adaptive_avg_pool2d(pixels, SCENE_SIZE))
-        kept = {"place": int(place.argmax()) == words.place, "style": int(style.argmax()) == words.style}
-        face = max(faces, key=_area, default=None)
-        crop = None if face is None else torch.from_numpy(align(picture, face.landmarks))
-        wanted = {"smile": words.smile, "age": words.age, "glasses": words.glasses}
-        if crop is None:
-            return Seen(faces=faces, kept=kept | dict.fromkeys(wanted, False))
-        values = F.adaptive_avg_pool2d(crop.permute(2, 0, 1)[None].float() / 255, FACE_SIZE)
-        numbers, hair = self.meters.looks(values)
-        for name, number in zip(LOOKS, numbers[0].tolist(), strict=True):
-            middle = 0.0 if name == "smile" else 0.5
-            kept[name] = (number > middle) == (wanted[name] > middle)
-        if words.hair is not None:
-            kept["hair"] = int(hair.argmax()) == words.hair
-        return Seen(faces=faces, kept=kept)
+        found = max(self.studio.models.finder.find(picture), key=_area, default=None)
+        face = None
+        if found is not None:
+            crop = torch.from_numpy(align(picture, found.landmarks)).permute(2, 0, 1)[None].float() / 255
+            numbers, hair = self.meters.looks(F.adaptive_avg_pool2d(crop, FACE_SIZE))
+            values = dict(zip(LOOKS, numbers[0].tolist(), strict=True))
+            face = FaceReading(hair=int(hair.argmax()), **values)
+        return Reading(place=int(place.argmax()), style=int(style.argmax()), face=face)
+
+    def meter_quality(self, *, through_vae: bool) -> dict[str, float]:
+        """How far the meters can be trusted, on drawings of all looks and styles, found and aligned as usual.
+
+        Share of right classes of place, style and hair; R2 of smile, age and glasses.
+        """
+        generator = torch.Generator().manual_seed(SEED + 3)
+        who = torch.stack([guest.traits for guest in self.guests])
+        drawn, scene = portraits(who, generator)
+        pictures = _as_pictures(drawn)
+        read = [self.read(self._through_vae(picture) if through_vae else picture) for picture in pictures]
+        faces = [(index, one.face) for index, one in enumerate(read) if one.face is not None]
+        looks = scene.looks[torch.tensor([index for index, _ in faces])]
+        quality = {
+            "place": float(
+                np.mean([one.place == place for one, place in zip(read, scene.place, strict=True)])
+            ),
+            "style": float(
+                np.mean([one.style == style for one, style in zip(read, scene.style, strict=True)])
+            ),
+            "hair": float(np.mean([f.hair == hair for (_, f), hair in zip(faces, looks.hair, strict=True)])),
+        }
+        for name in LOOKS:
+            truth = getattr(looks, name).numpy()
+            error = np.array([getattr(face, name) for _, face in faces]) - truth
+            quality[name] = float(1 - np.square(error).mean() / truth.var())
+        return quality
 
     def alone(self, structure_scale: float | None = None, pictures: int | None = None) -> "Alone":
         """One person a picture: how like, how often nearest of all, and which words are kept."""
@@ -224,10 +266,10 @@ class Evaluation:
         scores, kept = np.full((count, count), -1.0), list[dict[str, bool]]()
         for index in range(count):
             self.progress("one person", index, count)
-            seen, _ = self.make(index, 1, structure_scale=structure_scale)
-            if len(found := seen.embeddings(1)):
+            picture = self.make(index, 1, structure_scale=structure_scale)
+            if len(found := self.embeddings(picture, 1)):
                 scores[index] = cosine(found, gallery)[0]
-            kept.append(seen.kept)
+            kept.append(self.words(index).kept(self.read(picture)))
         return Alone(
             similarity=float(scores.diagonal().mean()),
             others=float(scores[~np.eye(count, dtype=bool)].mean()),
@@ -241,7 +283,7 @@ class Evaluation:
         kept: list[dict[str, bool]] = []
         for index in range(count):
             self.progress("nobody", index, count)
-            kept.append(self.make(index, 0)[0].kept)
+            kept.append(self.words(index).kept(self.read(self.make(index, 0))))
         return kept
 
     def together(self, people: int, *, routing: Routing = "auto", masks: bool = False) -> "Together":
@@ -250,11 +292,11 @@ class Evaluation:
         right, own, other = 0, list[float](), list[float]()
         for index in range(count):
             self.progress(f"{people} people", index, count)
-            seen, _ = self.make(index % self.pictures, people, routing=routing, masks=masks)
+            picture = self.make(index, people, routing=routing, masks=masks)
             gallery = np.stack(
                 [guest.person.embedding for guest in self.guests[index * people : (index + 1) * people]]
             )
-            found = seen.embeddings(people)
+            found = self.embeddings(picture, people)
             if len(found) < people:
                 continue
             scores = cosine(found, gallery)
@@ -269,9 +311,6 @@ class Evaluation:
             right=right / count,
             pictures=count,
         )
-
-    def _largest(self, picture: np.ndarray) -> np.ndarray:
-        return self.look(picture, None).embeddings(1)[0]
 
     @torch.no_grad()
     def _through_vae(self, picture: np.ndarray) -> np.ndarray:

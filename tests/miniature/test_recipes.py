@@ -31,8 +31,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder from recipes that hardly began."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What recipes leave that hardly began."""
     out = tmp_path_factory.mktemp("trained")
     vae.train(out, inner_steps=1, lift_steps=1, steps=1)
     detector.train(out, steps=1, batch=1)
@@ -45,8 +45,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features.build(out)
     identity.train(out, steps=2, batch=2)
     router.train(out, steps=2, batch=2, weight=router.LAMBDA, name="router")
+    return out
+
+
+@pytest.fixture(scope="module")
+def models(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folder that they make."""
     folder = tmp_path_factory.mktemp("models")
-    assemble(out, folder)
+    assemble(trained, folder)
     return folder
 
 
@@ -90,6 +96,10 @@ def test_stage_two_leaves_the_id_embedding_alone(models: Path) -> None:
     assert not any("faceid." in name.removeprefix("faceid_adapter.") for name in routed)
     changed = "faceid_adapter.1.to_out_lora.up.weight"
     assert not torch.equal(faceid[changed], routed[changed])
+
+
+def test_an_untrained_router_is_right_about_as_often_as_not(trained: Path) -> None:
+    assert 0.1 < router.accuracy(trained, "router", pictures=8, chunk=4) < 0.9
 
 
 def test_a_course_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

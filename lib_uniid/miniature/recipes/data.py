@@ -129,6 +129,17 @@ def _scene_state(parts: list[Scene]) -> dict[str, Any]:
     }
 
 
+def encode(vae: Any, pixels: Tensor) -> Tensor:
+    """The autoencoder's latents ``[n 4 16 16]``, unscaled, of pictures in [0, 1]."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return vae.encode(pixels * 2 - 1).latent_dist.mean.float()
+
+
+def persons_of(scene: Scene) -> Tensor:
+    """How much of each latent cell each person's face box covers, ``[n people 16 16]``."""
+    return cell_cover(scene.boxes()).reshape(len(scene), scene.people, GRID, GRID)
+
+
 @torch.no_grad()
 def build(out: Path, pictures: int, chunk: int = 50) -> None:
     """Draw and encode ``pictures`` pictures; each process makes its share and writes its own part."""
@@ -143,13 +154,11 @@ def build(out: Path, pictures: int, chunk: int = 50) -> None:
         for _ in range(max(1, int(pictures * share / team.size / chunk))):
             scene = sample_scenes(chunk, count, generator)
             drawn.append(scene)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                encoded.append(vae.encode(draw(scene, generator) * 2 - 1).latent_dist.mean.float())
-        boxes = torch.cat([scene.boxes() for scene in drawn])
+            encoded.append(encode(vae, draw(scene, generator)))
         groups[count] = {
             "scene": _scene_state(drawn),
             "encoded": torch.cat(encoded),
-            "persons": cell_cover(boxes).reshape(-1, count, GRID, GRID).half(),
+            "persons": torch.cat([persons_of(scene) for scene in drawn]).half(),
         }
     torch.save(groups, out / f"pictures-{team.rank}.part")
     team.wait()

@@ -2,26 +2,73 @@
 
 import argparse
 import random
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from lib_uniid.attention.adapter import UniPortraitAdapter
 from lib_uniid.attention.injection import RoutingRecord, injected
 from lib_uniid.attention.plan import Person, Plan, PlanSettings
+from lib_uniid.attention.routing import Choose
 from lib_uniid.attention.rows import Role, Rows
-from lib_uniid.attention.sites import find_sites
+from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.encoders.identity import IDFeatures
-from lib_uniid.miniature.recipes.data import Library
-from lib_uniid.miniature.recipes.features import Features, new_encoder
+from lib_uniid.miniature.captions import caption
+from lib_uniid.miniature.recipes.data import Library, encode, persons_of, token_ids
+from lib_uniid.miniature.recipes.features import Features, crops_of, new_encoder
 from lib_uniid.miniature.recipes.identity import FACE_WEIGHT, RANK, frozen_base, new_resampler, tokens_of
 from lib_uniid.miniature.recipes.team import Course, Team
+from lib_uniid.miniature.recipes.vae import new_vae
+from lib_uniid.miniature.world import draw, sample_scenes
+from lib_uniid.tokens.uniportrait import Resampler
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 from lib_uniid.training.routing import gumbel_choice, routing_loss
 
-SEED = 71
+SEED, HELD_OUT = 71, 9071
 LAMBDA = 0.1
 TOKENS = 16
+
+
+@dataclass(slots=True)
+class Chain:
+    """What stage II stands on, all of it frozen, and the router that is to be trained."""
+
+    unet: Any
+    text: Any
+    sites: tuple[Site, ...]
+    resampler: Resampler
+    adapter: UniPortraitAdapter
+    router: nn.ModuleDict
+    nobody: IDFeatures
+
+    @staticmethod
+    def load(out: Path) -> "Chain":
+        """The results of the earlier recipes; the router is new and its LoRA begins as stage I's."""
+        unet, text = frozen_base(out)
+        sites = find_sites(unet)
+        trained = torch.load(out / "identity.pt", weights_only=True)
+        resampler, adapter = new_resampler(), UniPortraitAdapter.for_sites(sites, RANK)
+        resampler.load_state_dict(trained["resampler"])
+        adapter.load_state_dict(trained["adapter"])
+        for part in (resampler, adapter):
+            part.requires_grad_(False)
+        router = adapter.add_router(TOKENS)
+        return Chain(unet, text, sites, resampler, adapter, router, new_encoder(out).uncond())
+
+    def predict(
+        self, noisy: Tensor, times: Tensor, tokens: Tensor, states: Tensor, choose: Choose | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The predicted noise and what the router said, for ID tokens ``b people k d``."""
+        people = [Person(tokens=tokens[:, person]) for person in range(tokens.shape[1])]
+        plan = Plan.build(self.adapter, self.sites, people, None, PlanSettings(id_scale=1.0, choose=choose))
+        record, rows = RoutingRecord(), Rows([Role.COND] * len(noisy))
+        with injected(self.sites, plan, rows, merge_lora=False, record=record):
+            predicted = self.unet(noisy, times, states).sample
+        return predicted, list(record.logits.values())
 
 
 def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
@@ -29,19 +76,10 @@ def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
     team = Team.join()
     torch.manual_seed(SEED)
     library, features = Library.load(out / "pictures.pt"), Features(out)
-    nobody: IDFeatures = new_encoder(out).uncond()
-    unet, text = frozen_base(out)
-    sites = find_sites(unet)
-    trained = torch.load(out / "identity.pt", weights_only=True)
-    resampler, adapter = new_resampler(), UniPortraitAdapter.for_sites(sites, RANK)
-    resampler.load_state_dict(trained["resampler"])
-    adapter.load_state_dict(trained["adapter"])
-    for part in (resampler, adapter):
-        part.requires_grad_(False)
-    router = adapter.add_router(TOKENS).requires_grad_(True)
+    chain = Chain.load(out)
+    router = chain.router.requires_grad_(True)
     schedule, generator = NoiseSchedule(), team.generator(SEED)
     rng, shuffle = random.Random(SEED * 1009 + team.rank), random.Random(SEED)
-    rows = Rows([Role.COND] * batch)
     course = Course(
         team=team,
         module=router,
@@ -53,35 +91,65 @@ def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
     )
     first = {1: 0, 2: len(library.groups[1].encoded)}
     first[3] = first[2] + len(library.groups[2].encoded)
+    choose = gumbel_choice(generator)
     for step in course.run():
         count = 3 if shuffle.random() < 0.35 else 2
         group = library.groups[count]
         index = torch.randint(0, len(group.encoded), (batch,), generator=generator)
-        order = torch.stack([torch.randperm(count, generator=generator) for _ in range(batch)])
-        intrinsic, structure = (
-            torch.gather(f, 1, order[:, :, None, None].expand_as(f)) for f in features.of(count, index)
-        )
+        order = torch.stack([torch.randperm(count, generator=generator) for _ in range(batch)])[
+            :, :, None, None
+        ]
+        intrinsic, structure = (f.gather(1, order.expand_as(f)) for f in features.of(count, index))
         with torch.no_grad():
-            tokens = tokens_of(resampler, intrinsic.flatten(0, 1), structure.flatten(0, 1), nobody, generator)
-            tokens = tokens.unflatten(0, (batch, count))
-            states = text(library.tokens(index + first[count], rng, empty=0.1)).last_hidden_state
-        persons = torch.gather(
-            group.persons[index].float(), 1, order[:, :, None, None].expand(-1, -1, 16, 16)
-        )
-        settings = PlanSettings(id_scale=1.0, choose=gumbel_choice(generator))
-        plan = Plan.build(adapter, sites, [Person(tokens=tokens[:, i]) for i in range(count)], None, settings)
+            tokens = tokens_of(
+                chain.resampler, intrinsic.flatten(0, 1), structure.flatten(0, 1), chain.nobody, generator
+            ).unflatten(0, (batch, count))
+            states = chain.text(library.tokens(index + first[count], rng, empty=0.1)).last_hidden_state
+        persons = group.persons[index].float()
+        persons = persons.gather(1, order.expand_as(persons))
         times = torch.randint(0, 1000, (batch,), generator=generator)
         latents = group.encoded[index].float()
         noise = torch.randn(latents.shape, generator=generator)
-        record = RoutingRecord()
-        with injected(sites, plan, rows, merge_lora=False, record=record):
-            predicted = unet(schedule.add(latents, noise, times), times, states).sample
+        noisy = schedule.add(latents, noise, times)
+        predicted, logits = chain.predict(noisy, times, tokens, states, choose)
         drawn = face_weighted_error(predicted, noise, persons.amax(1), schedule.weight(times), FACE_WEIGHT)
-        routed, right = routing_loss(record.logits.values(), persons)
+        routed, right = routing_loss(logits, persons)
         step.loss = drawn + weight * routed
         step.notes = {"routing": routed.detach(), "right": right}
     if team.rank == 0:
         torch.save(router.state_dict(), out / f"{name}.pt")
+
+
+@torch.no_grad()
+def accuracy(out: Path, name: str, pictures: int = 96, chunk: int = 16) -> float:
+    """Share of places in faces that the trained router gives to the right person, over all sites.
+
+    Scenes of two people never seen, noised to times evenly below 700 (later, nobody can be told from
+    anybody), routed as in sampling: without Gumbel noise.
+    """
+    chain = Chain.load(out)
+    chain.router.load_state_dict(torch.load(out / f"{name}.pt", weights_only=True))
+    encoder, vae = new_encoder(out), new_vae().eval()
+    vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True))
+    scale = Library.load(out / "pictures.pt").scale
+    schedule, generator, rng = (
+        NoiseSchedule(),
+        torch.Generator().manual_seed(HELD_OUT),
+        random.Random(HELD_OUT),
+    )
+    times = torch.linspace(0, 699, pictures).long()[torch.randperm(pictures, generator=generator)]
+    shares: list[float] = []
+    for some in times.split(chunk):
+        scene = sample_scenes(len(some), 2, generator)
+        latents = encode(vae, draw(scene, generator)) * scale
+        intrinsic, structure = encoder.per_reference(crops_of(scene.who, generator))
+        tokens = chain.resampler(intrinsic, structure).unflatten(0, (-1, 2))
+        captions = torch.tensor([token_ids(caption(scene, i, rng)) for i in range(len(some))])
+        noisy = schedule.add(latents, torch.randn(latents.shape, generator=generator), some)
+        states = chain.text(captions).last_hidden_state
+        _, logits = chain.predict(noisy, some, tokens, states)
+        shares.append(routing_loss(logits, persons_of(scene))[1].item())
+    return sum(shares) / len(shares)
 
 
 if __name__ == "__main__":
@@ -93,3 +161,5 @@ if __name__ == "__main__":
     parser.add_argument("--name", default="router")
     arguments = parser.parse_args()
     train(arguments.out, arguments.steps, arguments.batch, arguments.weight, arguments.name)
+    if Team.rank_of_this_process() == 0:
+        sys.stderr.write(f"routing accuracy {accuracy(arguments.out, arguments.name):.4f}\n")
