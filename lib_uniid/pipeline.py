@@ -130,13 +130,26 @@ class Studio:
                 made[n] = max(made[n], again, key=lambda one: one.presence.rank)
         return made
 
-    @torch.no_grad()
     def plan(self, settings: GenerationSettings, people: Mapping[str, Person]) -> Plan | None:
         """What is injected for these people at a size that is set; None without people."""
         if not settings.people:
             return None
-        fingerprint = _encoder_of(settings, people)
-        scales = [_structure_scale(person, settings, people) for person in settings.people]
+        options = PlanSettings(
+            id_scale=settings.identity_scale, routing=settings.routing, latent_size=_latent_size(settings)
+        )
+        return self.plan_for(self._sites, settings.people, people, options)
+
+    @torch.no_grad()
+    def plan_for(
+        self,
+        sites: Sequence[Site],
+        asked: Sequence[PersonSettings],
+        people: Mapping[str, Person],
+        options: PlanSettings,
+    ) -> Plan | None:
+        """The same for any UNet with these sites, so that a host may sample by itself; see ``Plan.build``."""
+        fingerprint = _encoder_of(asked, people)
+        scales = [_structure_scale(person, asked, people) for person in asked]
         planned = [
             PlannedPerson(
                 tokens=self._tokens(person, scale, people),
@@ -145,14 +158,11 @@ class Studio:
                 start=person.start,
                 end=person.end,
             )
-            for person, scale in zip(settings.people, scales, strict=True)
+            for person, scale in zip(asked, scales, strict=True)
         ]
         # The uncond rows know no persons apart, so they get the mean of the structure scales.
         nobody = self._nobody(fingerprint, sum(scales) / len(scales))
-        options = PlanSettings(
-            id_scale=settings.identity_scale, routing=settings.routing, latent_size=_latent_size(settings)
-        )
-        return Plan.build(self.models.adapter, self._sites, planned, nobody, options)
+        return Plan.build(self.models.adapter, sites, planned, nobody, options)
 
     @cached_property
     def host(self) -> Host:
@@ -222,12 +232,12 @@ class _Order:
     progress: Progress
 
 
-def _encoder_of(settings: GenerationSettings, people: Mapping[str, Person]) -> str:
+def _encoder_of(asked: Sequence[PersonSettings], people: Mapping[str, Person]) -> str:
     """The fingerprint of the encoders that made everybody; only some may have been encoded with structure.
 
     Raises ``ConfigError`` for somebody who was not given, ``EncoderMismatchError`` for other encoders.
     """
-    names = [name for person in settings.people for name in (person.name, *dict(person.mix))]
+    names = [name for person in asked for name in (person.name, *dict(person.mix))]
     for name in names:
         if name not in people:
             raise ConfigError(f"{name!r} is named in the settings and was not given; enrol them first")
@@ -238,13 +248,13 @@ def _encoder_of(settings: GenerationSettings, people: Mapping[str, Person]) -> s
 
 
 def _structure_scale(
-    person: PersonSettings, settings: GenerationSettings, people: Mapping[str, Person]
+    person: PersonSettings, asked: Sequence[PersonSettings], people: Mapping[str, Person]
 ) -> float:
     if person.structure_scale is not None:
         return person.structure_scale
     if any(people[name].features.structure is None for name in (person.name, *dict(person.mix))):
         return 0.0
-    return ALONE if len(settings.people) == 1 else TOGETHER
+    return ALONE if len(asked) == 1 else TOGETHER
 
 
 def _mean_embedding(chosen: Sequence[SeenFace]) -> Float[np.ndarray, " d"]:

@@ -14,18 +14,32 @@ from lib_uniid.attention.adapter import LoRA
 def merged(linear: nn.Linear, lora: LoRA, scale: float) -> Generator[None]:
     """Add the LoRA to the layer's weight: it costs nothing per step.
 
-    A copy of the weight is kept and copied back, so what comes out is bit for bit what went in. The storage
-    stays the same: the host may move the layer between devices, and the memory is as warm as without people.
+    A copy of the weight is kept and copied back, so what comes out is bit for bit what went in.
     """
-    with torch.inference_mode():  # may write to any weight, however the host has loaded it
-        original = linear.weight.clone()
-        delta = scale * lora.delta().to(original.device)
-        linear.weight.data.copy_(original.float() + delta)
+    original = merge(linear, lora, scale)
     try:
         yield
     finally:
-        with torch.inference_mode():
-            linear.weight.data.copy_(original)
+        overwrite(linear.weight, original)
+
+
+def merge(linear: nn.Linear, lora: LoRA, scale: float) -> Tensor:
+    """Add the LoRA to the layer's weight for good, and return a copy of the weight before."""
+    with torch.inference_mode():
+        original = linear.weight.clone()
+        delta = scale * lora.delta().to(original.device)
+        overwrite(linear.weight, original.float() + delta)
+    return original
+
+
+def overwrite(weight: Tensor, values: Tensor) -> None:
+    """Write into a weight's own storage, however the host has loaded it.
+
+    The storage stays the same: the host may move the layer between devices, and the memory is as warm as
+    without people.
+    """
+    with torch.inference_mode():
+        weight.data.copy_(values)
 
 
 @contextmanager

@@ -39,9 +39,13 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeopleFolder:
-    """The people in a folder, by name."""
+    """The people in a folder, by name or by id; an id is the name of the file and never changes."""
 
     folder: Path
+
+    def ids(self) -> dict[str, str]:
+        """Everybody's id, by name."""
+        return {name: path.stem for path, name in self._files()}
 
     def names(self) -> list[str]:
         """Everybody's name, in alphabetical order."""
@@ -53,6 +57,14 @@ class PeopleFolder:
         if path is None:
             known = ", ".join(self.names()) or "nobody is enrolled yet"
             raise ConfigError(f"nobody called {name!r} is enrolled ({known}); enrol them with uniid enrol")
+        return _read(path)
+
+    def load_id(self, wanted: str) -> Person:
+        """The person of this id; ``ConfigError`` when there is none."""
+        # Compared with what is there, never made into a path.
+        path = next((path for path, _ in self._files() if path.stem == wanted), None)
+        if path is None:
+            raise ConfigError(f"nobody with the id {wanted!r} is enrolled; import or enrol them again")
         return _read(path)
 
     def save(self, person: Person, *, replace: bool = False) -> Path:

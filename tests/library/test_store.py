@@ -67,3 +67,21 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path):
     (tmp_path / "lora.safetensors").write_bytes(b"not ours")
     (tmp_path / "notes.txt").write_text("notes")
     assert PeopleFolder(folder=tmp_path).names() == []
+
+
+def test_an_id_stays_when_the_person_is_replaced_and_finds_them(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(person("Anna"))
+    ids = store.ids()
+    store.save(person("Anna", structure=False), replace=True)
+    assert store.ids() == ids
+    assert store.load_id(ids["Anna"]).features.structure is None
+
+
+@pytest.mark.parametrize("wanted", ["nobody", "", "../person", "*"])
+def test_an_id_that_is_nobodys_is_refused_and_never_becomes_a_path(tmp_path: Path, wanted: str):
+    store = PeopleFolder(folder=tmp_path / "people")
+    PeopleFolder(folder=tmp_path).save(person("Ben")).rename(tmp_path / "person.safetensors")
+    store.save(person("Anna"))
+    with pytest.raises(ConfigError, match="nobody with the id"):
+        store.load_id(wanted)
