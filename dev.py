@@ -99,6 +99,8 @@ def install() -> None:
     steps = {
         "torch": ["torch"],
         "torchvision": ["--no-deps", "torchvision"],
+        # The WebUIs' own UNet, for tests; of what its package names, only torch and einops are used.
+        "ldm": ["--no-deps", "stable-diffusion-sdkit"],
         "the other packages": ["-r", REQUIREMENTS / "dev.txt"],
         "UniID itself, in place": ["--no-deps", "--no-build-isolation", "-e", ROOT],
     }

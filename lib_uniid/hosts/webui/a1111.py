@@ -1,0 +1,163 @@
+"""People on AUTOMATIC1111's UNet: rows by position, LoRA merged beside the user's own."""
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib_uniid.attention.adapter import LoRA
+from lib_uniid.attention.injection import injected
+from lib_uniid.attention.lora import merge, overwrite
+from lib_uniid.attention.plan import Plan
+from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.attention.sites import Site
+from lib_uniid.hosts.webui.attachment import Counter, lora_scale, progress_of, unet_of, untouched
+
+NETWORKS, BACKUP = "network_", "network_weights_backup"
+"""What the names begin with under which the host's Lora extension keeps its state on each layer, and one."""
+
+SAMPLE = 64
+"""Values by which a weight is known again."""
+
+
+class Cursor:
+    """The roles of the rows of each UNet call, by position.
+
+    Per evaluation of the model the host lays out all cond rows, then all uncond rows, and passes them to the
+    UNet in that order: at once, in chunks that may hold both, or without the uncond rows.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows, self.unexplained = rows, 0
+        self._order: list[Role] = []
+        self._place = 0
+
+    def reset(self, cond: int, total: int) -> None:
+        """Begin an evaluation of ``total`` rows, of which the first ``cond`` are guided by the prompt."""
+        self._order = [Role.COND] * cond + [Role.UNCOND] * (total - cond)
+        self._place = 0
+
+    def advance(self, count: int) -> None:
+        """Tell ``rows`` of a UNet call with so many rows; rows that were never laid out stay untouched."""
+        roles = self._order[self._place : self._place + count]
+        self._place += count
+        if len(roles) < count:
+            roles, self.unexplained = untouched(count), self.unexplained + 1
+        self.rows.roles = roles
+
+
+class A1111People:
+    """A plan on the UNet of ``p``; see :class:`lib_uniid.hosts.webui.attachment.Attachment`."""
+
+    def __init__(self, p: Any, sites: tuple[Site, ...], plan: Plan) -> None:
+        self.unet, self.rows, self._checkpoint = unet_of(p), Rows(()), _checkpoint(p)
+        self.cursor = Cursor(self.rows)
+        with ExitStack() as stack:
+            self._layers = [
+                stack.enter_context(beside_networks(site.projections[name], lora, lora_scale(plan)))
+                for site in sites
+                for name, lora in plan.lora.get(site.index, {}).items()
+            ]
+            stack.enter_context(injected(sites, replace(plan, lora={}), self.rows))
+            stack.callback(self.unet.register_forward_pre_hook(self._call, with_kwargs=True).remove)
+            self.counter = Counter(sites, stack)
+            self._stack = stack.pop_all()
+
+    def holds(self, p: Any) -> bool:
+        # A checkpoint of the same configuration is loaded into the same UNet.
+        same = unet_of(p) is self.unet and _checkpoint(p) is self._checkpoint
+        return same and all(layer.unchanged for layer in self._layers)
+
+    def step(self, params: Any) -> None:
+        self.counter.evaluations += 1
+        self.rows.progress = progress_of(params)
+        self.cursor.reset(cond=int(params.text_cond.shape[0]), total=int(params.x.shape[0]))
+
+    def notes(self) -> list[str]:
+        notes = self.counter.notes()
+        if self.cursor.unexplained:
+            notes.append(
+                f"in {self.cursor.unexplained} calls of the UNet nobody was put in: another extension made "
+                "them with rows that the host had not announced"
+            )
+        return notes
+
+    def release(self) -> None:
+        self._stack.close()
+
+    def _call(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x: Tensor = args[0] if args else kwargs["x"]
+        self.cursor.advance(x.shape[0])
+
+
+def _checkpoint(p: Any) -> object:
+    return getattr(p.sd_model, "sd_checkpoint_info", None)
+
+
+class Layer:
+    """A linear layer with our LoRA in it, and with everything as it was that the Lora extension changes."""
+
+    def __init__(self, linear: nn.Linear, lora: LoRA, scale: float) -> None:
+        self.linear = linear
+        bias: Tensor | None = getattr(linear, "bias", None)
+        self._bias = None if bias is None else bias.detach().clone()
+        self._state = self._now()
+        self._weight = merge(linear, lora, scale)
+        self._ours = self._sample()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the Lora extension has left the layer alone since."""
+        now = self._now()
+        return now.keys() == self._state.keys() and all(now[name] is self._state[name] for name in now)
+
+    def restore(self) -> None:
+        """Take our LoRA out, if it is still in.
+
+        Where somebody has written another weight over ours, it is theirs: another checkpoint, or what the
+        Lora extension made of its own backup. Unless that backup was taken while ours was in the weight.
+        """
+        backup = vars(self.linear).get(BACKUP)
+        if not torch.equal(self._sample(), self._ours) and (
+            backup is None or backup is self._state.get(BACKUP)
+        ):
+            return
+        overwrite(self.linear.weight, self._weight)
+        if self._bias is not None:
+            overwrite(self.linear.bias, self._bias)
+        for name in self._now().keys() - self._state.keys():
+            delattr(self.linear, name)
+        for name, value in self._state.items():
+            setattr(self.linear, name, value)
+
+    def _now(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self.linear).items() if name.startswith(NETWORKS)}
+
+    def _sample(self) -> Tensor:
+        """A few values by which the weight is known again."""
+        weight = self.linear.weight.detach()
+        if weight.is_meta:  # the host has thrown the model away
+            return weight.new_zeros(0, device="cpu")
+        return weight.flatten()[:: max(1, weight.numel() // SAMPLE)].float().cpu()
+
+
+@contextmanager
+def beside_networks(linear: nn.Linear, lora: LoRA, scale: float) -> Generator[Layer]:
+    """Merge ``lora`` into a layer into which the user's LoRAs are merged as well.
+
+    The host's Lora extension merges the user's lazily, in ``nn.Linear.forward``, and keeps a backup of the
+    weight before. If that happened after our merge, the backup would hold our LoRA. So the extension is made
+    to do its work first, by one call with zeros. Should it work again in between (a LoRA that is switched at
+    some step), its state of the layer is put back together with the weight that it belongs to, and it will
+    find out by itself what is wanted.
+    """
+    with torch.no_grad(), suppress(RuntimeError):  # by then its work is done; the product may lack on a CPU
+        linear.forward(linear.weight.new_zeros(1, linear.in_features))
+    layer = Layer(linear, lora, scale)
+    try:
+        yield layer
+    finally:
+        layer.restore()

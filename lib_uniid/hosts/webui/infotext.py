@@ -1,0 +1,54 @@
+"""What is written into a picture about the people in it and read back: ids and fingerprints, no pixels."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, Request, to_dict
+
+KEY = "UniID"
+"""The infotext's key; its value is a request in JSON, which the host quotes."""
+
+RESULT = "UniID result"
+"""The key in the generation's result under which the check of the pictures stands; never in an infotext."""
+
+DIGEST = "sha256:"
+
+
+def write(p: Any, request: Request, known: Mapping[str, str]) -> None:
+    """Have the host write ``request``; ``known`` has the fingerprint of everybody in it by their id."""
+    described = replace(request, people=tuple(_described(person, known) for person in request.people))
+    p.extra_generation_params[KEY] = json.dumps(to_dict(described), separators=(",", ":"))
+
+
+def remove(p: Any) -> None:
+    """Have the host write nothing: the dict may come from another generation's processing object."""
+    p.extra_generation_params.pop(KEY, None)
+    p.extra_generation_params.pop(RESULT, None)
+
+
+def paste_request(parameters: Mapping[str, Any]) -> str:
+    """What the panel's request becomes when an infotext is pasted: empty where it has nothing of ours."""
+    return str(parameters.get(KEY, ""))
+
+
+def paste_enabled(parameters: Mapping[str, Any]) -> bool:
+    """What the panel's switch becomes; the host would keep it where nothing is returned."""
+    return KEY in parameters
+
+
+def _described(person: PersonRequest, known: Mapping[str, str]) -> PersonRequest:
+    assert person.id is not None, "everybody has an id once they are found"
+    mask = person.mask
+    if mask is not None and not mask.startswith(DIGEST):
+        mask = DIGEST + hashlib.sha256(mask.encode()).hexdigest()[:12]
+    return replace(
+        person,
+        name=None,
+        references=(),
+        mask=mask,
+        fingerprint=known[person.id],
+        mix=tuple(MixRequest(id=part.id, share=part.share) for part in person.mix),
+    )

@@ -1,0 +1,173 @@
+"""From a request to people: out of the library, or out of the pictures that came along."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lib_uniid.config import PersonSettings
+from lib_uniid.errors import ConfigError, UniIDError
+from lib_uniid.faces.picture import load_picture
+from lib_uniid.hosts.protocol import Picture
+from lib_uniid.hosts.webui.infotext import DIGEST
+from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, ReferenceRequest, Request
+from lib_uniid.library.store import PeopleFolder, Person
+from lib_uniid.pipeline import Reference, Studio
+from lib_uniid.typing import Float32
+
+SHOWN = "pictures-"
+"""What the id of somebody begins with who is in no library; the fingerprint of their features follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cast:
+    """Everybody of one generation.
+
+    ``people`` has them by name, those who are only mixed in too. ``request`` is the one that was asked for
+    with everybody's id in it, ``known`` has their fingerprints by id, and ``notes`` what should be said.
+    """
+
+    settings: tuple[PersonSettings, ...]
+    people: Mapping[str, Person]
+    request: Request
+    known: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def gather(request: Request, studio: Studio, library: PeopleFolder) -> Cast:
+    """Find or enrol everybody whom the request names.
+
+    Raises the error of :mod:`lib_uniid.errors` that fits, beginning with the field's path.
+    """
+    found = _Found(studio, library)
+    present: list[PersonRequest] = []
+    settings: list[PersonSettings] = []
+    for number, person in enumerate(request.people):
+        if not person.enabled:
+            continue
+        path = f"people[{number}]"
+        with _at(path):
+            named = found.person(path, person, number)
+            if any(before.id == named.id for before in present):
+                raise ConfigError(" is somebody who is in the request already; name each person once")
+            settings.append(_settings(path, named, found))
+        present.append(named)
+    return Cast(
+        settings=tuple(settings),
+        people=found.people,
+        request=replace(request, people=tuple(present)),
+        known={key: fingerprint(found.people[name]) for key, name in found.names.items()},
+        notes=tuple(found.notes),
+    )
+
+
+def fingerprint(person: Person) -> str:
+    """Twelve hex digits over a person's features: another enrolment of the same person has others."""
+    features = person.features
+    digest = hashlib.sha256(features.fingerprint.encode())
+    for tensor in (features.intrinsic, features.structure):
+        if tensor is not None:
+            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+class _Found:
+    """People by name as they are found, with their ids."""
+
+    def __init__(self, studio: Studio, library: PeopleFolder) -> None:
+        self.studio, self.library = studio, library
+        self.people: dict[str, Person] = {}
+        self.names: dict[str, str] = {}  # by id
+        self.notes: list[str] = []
+
+    def person(self, path: str, asked: PersonRequest, number: int) -> PersonRequest:
+        """The same with id and name, and the ids of those who are mixed in."""
+        if asked.references:
+            key, name = self._enrol(path, asked, number)
+        else:
+            key, name = self._enrolled(asked.id, asked.name)
+        if asked.fingerprint not in (None, fingerprint(self.people[name])):
+            self.notes.append(f"{name} was enrolled anew since the infotext was written; they may look other")
+        mix: list[MixRequest] = []
+        for place, part in enumerate(asked.mix):
+            with _at(f".mix[{place}]"):
+                other, _ = self._enrolled(part.id, part.name)
+                mix.append(replace(part, id=other))
+        return replace(asked, id=key, name=name, mix=tuple(mix))
+
+    def _enrol(self, path: str, asked: PersonRequest, number: int) -> tuple[str, str]:
+        name = asked.name or f"person {number + 1}"
+        references = [
+            _reference(f"{path}.references[{place}]", one) for place, one in enumerate(asked.references)
+        ]
+        person, _ = self.studio.enrol(name, references)
+        return self._add(SHOWN + fingerprint(person), name, person)
+
+    def _enrolled(self, key: str | None, name: str | None) -> tuple[str, str]:
+        """By id (``key``), or else by name."""
+        if key is not None and key.startswith(SHOWN):
+            raise ConfigError(
+                f".id: {key!r} was made from pictures that came along and were not kept; give them again"
+            )
+        with _at(".name" if key is None else ".id"):
+            person = self.library.load(name or "") if key is None else self.library.load_id(key)
+        return self._add(key or self.library.ids()[person.name], person.name, person)
+
+    def _add(self, key: str, name: str, person: Person) -> tuple[str, str]:
+        if name in self.people and self.names.get(key) != name:
+            raise ConfigError(f" is the second of the name {name!r}; give everybody another name")
+        self.people[name], self.names[key] = person, name
+        return key, name
+
+
+def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings:
+    assert person.id is not None, "everybody has an id once they are found"
+    return PersonSettings(
+        name=found.names[person.id],
+        weight=person.weight,
+        structure_scale=person.structure_scale,
+        mix=tuple((found.names[part.id or ""], part.share) for part in person.mix),
+        mask=None if person.mask is None else _mask(f"{path}.mask", person.mask),
+        start=person.start,
+        end=person.end,
+    )
+
+
+def _reference(path: str, asked: ReferenceRequest) -> Reference:
+    picture = _picture(f"{path}.picture", asked.picture)
+    return Reference(picture=picture, label=path, number=asked.face, largest=asked.largest)
+
+
+def _mask(path: str, text: str) -> Float32[np.ndarray, "height width"]:
+    if text.startswith(DIGEST):
+        raise ConfigError(".mask: an infotext names masks and does not keep them; draw it again")
+    return _picture(path, text).mean(axis=2, dtype=np.float32) / 255.0
+
+
+def _picture(path: str, text: str) -> Picture:
+    """Decode base64, alone or behind the head of a data URL."""
+    head, comma, tail = text.partition(",")
+    encoded = tail if comma and head.startswith("data:") else text
+    try:
+        data = base64.b64decode("".join(encoded.split()), validate=True)
+    except (ValueError, binascii.Error) as error:
+        shown = f"{text[:40]!r} ({len(text)} characters)"
+        raise ConfigError(f"{path} must be a picture in base64, got {shown}") from error
+    return load_picture(data, path)
+
+
+@contextmanager
+def _at(path: str) -> Generator[None]:
+    """Put the field's path before messages; those that begin with a dot or a blank go on from it."""
+    try:
+        yield
+    except UniIDError as error:
+        text = str(error)
+        if text.startswith("people["):
+            raise
+        between = "" if text.startswith((".", " ")) else ": "
+        raise type(error)(f"{path}{between}{text}") from error

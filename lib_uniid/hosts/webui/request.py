@@ -1,0 +1,301 @@
+"""The one request behind API, panel and infotext: a versioned dict, checked field by field.
+
+The hosts hand over whatever JSON was sent, so nothing is taken on trust. A message names the field by its
+path, says what is allowed and shows what was given. Only the standard library and the settings' limits are
+used here, because this is imported when the WebUI starts.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_args
+
+from lib_uniid.config import MAX_PEOPLE, Routing
+from lib_uniid.errors import ConfigError
+
+VERSION = 1
+MAX_REFERENCES = 16
+MAX_NAME = 200
+MAX_BASE64 = 90 * 2**20
+"""Characters of a picture: a little more than what ``faces.picture.MAX_BYTES`` takes in base64."""
+
+Reader = Callable[[str, object], Any]
+"""Takes a field's path and its raw value; gives the value, or raises ConfigError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceRequest:
+    """A picture of a person in base64 (alone or as a data URL), and which of its faces is meant.
+
+    ``face`` counts from 1, left to right. Without it there must be one face, unless ``largest`` is set.
+    """
+
+    picture: str
+    face: int | None = None
+    largest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixRequest:
+    """Another enrolled person, by ``id`` or ``name``, and their share of the person who is mixed."""
+
+    share: float
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonRequest:
+    """One person: enrolled and named by ``id`` or ``name``, or shown in ``references``.
+
+    ``fingerprint`` is what an infotext says of their features. ``mask`` is a picture in base64, white where
+    the person may appear. The other fields are those of :class:`lib_uniid.config.PersonSettings`.
+    """
+
+    id: str | None = None
+    name: str | None = None
+    fingerprint: str | None = None
+    references: tuple[ReferenceRequest, ...] = ()
+    weight: float = 1.0
+    structure_scale: float | None = None
+    mix: tuple[MixRequest, ...] = ()
+    mask: str | None = None
+    start: float = 0.0
+    end: float = 1.0
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One generation. ``check`` looks for the people in the finished pictures.
+
+    ``fallback`` says what to do when they cannot be put in: ``fail``, or make the picture without them.
+    """
+
+    version: int
+    people: tuple[PersonRequest, ...]
+    enabled: bool = True
+    routing: str = "auto"
+    identity_scale: float = 0.7
+    check: bool = True
+    fallback: str = "fail"
+
+
+def parse(raw: object) -> Request:
+    """A request from a dict; ``ConfigError`` naming the first field that is wrong."""
+    request = _request("", raw)
+    assert isinstance(request, Request)
+    return request
+
+
+def parse_json(text: str) -> Request:
+    """A request from JSON text, as the panel and an infotext hold it."""
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the request must be JSON ({error}), got {_shown(text)}") from error
+    return parse(raw)
+
+
+def to_dict(request: Request) -> dict[str, Any]:
+    """The dict that ``parse`` makes this request from; fields at their defaults are left out."""
+    return _to_dict(request)
+
+
+def _to_dict(value: Any) -> dict[str, Any]:
+    given = {field.name: (getattr(value, field.name), field.default) for field in fields(value)}
+    return {name: _plain(one) for name, (one, default) in given.items() if one != default}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_to_dict(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+# --- readers of single values ---
+
+
+def _refused(path: str, allowed: str, value: object) -> ConfigError:
+    return ConfigError(f"{path or 'the request'} must be {allowed}, got {_shown(value)}")
+
+
+def _shown(value: object, most: int = 60) -> str:
+    """A value as JSON writes it, where it can; pictures are not poured into a message."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = f"{type(value).__name__}"
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def _number(low: float, high: float) -> Reader:
+    def read(path: str, value: object) -> float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
+            return float(value)
+        raise _refused(path, f"a number from {low:g} to {high:g}", value)  # NaN as well
+
+    return read
+
+
+def _whole(low: int, high: int) -> Reader:
+    def read(path: str, value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise _refused(path, f"a whole number from {low} to {high}", value)
+        return value
+
+    return read
+
+
+def _flag(path: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _refused(path, "true or false", value)
+    return value
+
+
+def _text(most: int) -> Reader:
+    def read(path: str, value: object) -> str:
+        if not isinstance(value, str) or not value.strip() or len(value) > most:
+            raise _refused(path, f"a text of 1 to {most} characters", value)
+        return value
+
+    return read
+
+
+def _one_of(*allowed: str) -> Reader:
+    def read(path: str, value: object) -> str:
+        if not isinstance(value, str) or value not in allowed:
+            raise _refused(path, f"one of {', '.join(allowed)}", value)
+        return value
+
+    return read
+
+
+def _version(path: str, value: object) -> int:
+    if value is not True and value == VERSION:
+        return VERSION
+    raise _refused(path, f"{VERSION}, the version of the request that this extension reads", value)
+
+
+# --- readers of what holds values ---
+
+
+def _optional(read: Reader) -> Reader:
+    return lambda path, value: None if value is None else read(path, value)
+
+
+def _several(read: Reader, most: int) -> Reader:
+    def read_all(path: str, value: object) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)) or len(value) > most:
+            raise _refused(path, f"a list of at most {most}", value)
+        return tuple(read(f"{path}[{number}]", one) for number, one in enumerate(value))
+
+    return read_all
+
+
+def _record(kind: type, readers: Mapping[str, Reader]) -> Reader:
+    required = [
+        field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING
+    ]
+
+    def read(path: str, value: object) -> Any:
+        if not isinstance(value, Mapping):
+            raise _refused(path, "an object", value)
+        prefix = f"{path}." if path else ""
+        unknown = sorted(str(name) for name in value if name not in readers)
+        if unknown:
+            raise ConfigError(f"{prefix}{unknown[0]} is not known; allowed are {', '.join(readers)}")
+        for name in required:
+            if name not in value:
+                raise ConfigError(f"{prefix}{name} is missing; {path or 'the request'} needs it")
+        return kind(**{name: readers[name](f"{prefix}{name}", one) for name, one in value.items()})
+
+    return read
+
+
+_reference_record = _record(
+    ReferenceRequest,
+    {"picture": _text(MAX_BASE64), "face": _optional(_whole(1, 999)), "largest": _flag},
+)
+_mix_record = _record(
+    MixRequest,
+    {"id": _optional(_text(MAX_NAME)), "name": _optional(_text(MAX_NAME)), "share": _number(0.0, 1.0)},
+)
+
+
+def _reference(path: str, value: object) -> ReferenceRequest:
+    """A plain text is the picture alone."""
+    read = _reference_record(path, {"picture": value} if isinstance(value, str) else value)
+    if read.face is not None and read.largest:
+        raise ConfigError(f"{path} has both face and largest; choose the face by one of them")
+    return read
+
+
+def _mix(path: str, value: object) -> MixRequest:
+    read = _mix_record(path, value)
+    if (read.id is None) == (read.name is None):
+        raise ConfigError(f"{path} must have either id or name, to say who is mixed in")
+    return read
+
+
+_person_record = _record(
+    PersonRequest,
+    {
+        "id": _optional(_text(MAX_NAME)),
+        "name": _optional(_text(MAX_NAME)),
+        "fingerprint": _optional(_text(MAX_NAME)),
+        "references": _several(_reference, MAX_REFERENCES),
+        "weight": _number(0.0, 2.0),
+        "structure_scale": _optional(_number(0.0, 2.0)),
+        "mix": _several(_mix, MAX_PEOPLE),
+        "mask": _optional(_text(MAX_BASE64)),
+        "start": _number(0.0, 1.0),
+        "end": _number(0.0, 1.0),
+        "enabled": _flag,
+    },
+)
+
+
+def _person(path: str, value: object) -> PersonRequest:
+    read = _person_record(path, value)
+    if read.id is None and read.name is None and not read.references:
+        raise ConfigError(f"{path} must have an id or a name of somebody enrolled, or references")
+    if read.id is not None and read.references:
+        raise ConfigError(f"{path} has both id and references; give one of them")
+    if not read.start < read.end:
+        raise ConfigError(f"{path}.start must lie before {path}.end, got {read.start:g} and {read.end:g}")
+    total = math.fsum(part.share for part in read.mix)
+    if total > 1.0 + 1e-6:
+        raise ConfigError(f"{path}.mix must have shares of at most 1 together, got {total:g}")
+    return read
+
+
+_request_record = _record(
+    Request,
+    {
+        "version": _version,
+        "people": _several(_person, MAX_PEOPLE),
+        "enabled": _flag,
+        "routing": _one_of(*get_args(Routing)),
+        "identity_scale": _number(0.0, 2.0),
+        "check": _flag,
+        "fallback": _one_of("fail", "plain"),
+    },
+)
+
+
+def _request(path: str, value: object) -> Request:
+    read = _request_record(path, value)
+    present = [person for person in read.people if person.enabled]
+    if read.enabled and not present:
+        raise ConfigError("people must name at least one person who is enabled; or set enabled to false")
+    if read.routing == "mask":
+        _require_masks(read.people)
+    return read
+
+
+def _require_masks(people: Iterable[PersonRequest]) -> None:
+    for number, person in enumerate(people):
+        if person.enabled and person.mask is None:
+            raise ConfigError(f"people[{number}].mask must be a picture where routing is mask, got null")

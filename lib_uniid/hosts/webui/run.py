@@ -1,0 +1,126 @@
+"""One generation: who is in it, what is injected, and what came of it."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lib_uniid.attention.plan import Plan, PlanSettings
+from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.checkpoints.folder import ModelFolder
+from lib_uniid.encoders.cache import EncodingCache
+from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
+from lib_uniid.evaluation.presence import Appearance, Presence, check
+from lib_uniid.hosts.protocol import Host
+from lib_uniid.hosts.webui.a1111 import A1111People
+from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
+from lib_uniid.hosts.webui.forge import ForgePeople
+from lib_uniid.hosts.webui.people import Cast, gather
+from lib_uniid.hosts.webui.request import Request
+from lib_uniid.library.store import PeopleFolder
+from lib_uniid.models import Models
+from lib_uniid.pipeline import Studio
+
+log = logging.getLogger("uniid")
+
+
+class Workshop:
+    """The networks of the host's models folder, and the people enrolled there; kept between generations."""
+
+    def __init__(self, models: Path, device: str) -> None:
+        self.library = PeopleFolder(folder=models / "uniid" / "library")
+        self.studio = Studio(
+            Models(
+                folder=ModelFolder(models),
+                device=torch.device(device),
+                cache=EncodingCache(folder=models / "uniid" / "cache"),
+                notify=log.info,
+            ),
+            _no_host,
+        )
+
+
+class Run:
+    """What one processing object was asked for. It never holds that object, whose end is also its own."""
+
+    def __init__(self, request: Request, workshop: Workshop) -> None:
+        self.request, self.workshop = request, workshop
+        self.cast: Cast = gather(request, workshop.studio, workshop.library)
+        self.found: list[Presence] = []
+        self._plans: dict[tuple[object, ...], Plan | None] = {}
+
+    def attach(self, p: Any, latent_size: tuple[int, int], load: Callable[[Any], None] | None) -> Attachment:
+        """Put everybody on the UNet that ``p`` samples from, at a latent size of (rows, columns).
+
+        Raises ``CheckpointMismatchError`` for a checkpoint of another family than the weights' own.
+        """
+        sites = _sites(p)
+        plan = self._plan(sites, latent_size)
+        assert plan is not None, "a request has at least one person"
+        return ForgePeople(p, sites, plan, load) if is_forge(p) else A1111People(p, sites, plan)
+
+    def look(self, picture: Image.Image) -> str:
+        """Find everybody in a finished picture, and say it in one sentence."""
+        faces = self.workshop.studio.models.finder.find(np.asarray(picture.convert("RGB")))
+        people = [(one.name, self.cast.people[one.name].embedding) for one in self.cast.settings]
+        presence = check(faces, people)
+        self.found.append(presence)
+        return f"picture {len(self.found)}: {'; '.join(map(_in_words, presence.people))}"
+
+    def result(self) -> str:
+        """The checks of all pictures so far as JSON: one list of people per picture."""
+        return json.dumps(
+            [
+                [
+                    {"name": one.name, "face": one.face, "similarity": _rounded(one.similarity)}
+                    for one in presence.people
+                ]
+                for presence in self.found
+            ]
+        )
+
+    def _plan(self, sites: tuple[Site, ...], latent_size: tuple[int, int]) -> Plan | None:
+        """Built once for each UNet layout, and for each size where masks are drawn."""
+        drawn = any(one.mask is not None for one in self.cast.settings)
+        layout = tuple((site.width, site.context, site.heads) for site in sites)
+        key = (layout, latent_size if drawn else None)
+        if key not in self._plans:
+            options = PlanSettings(
+                id_scale=self.request.identity_scale,
+                routing=self.request.routing,  # pyright: ignore[reportArgumentType], checked by the request
+                latent_size=latent_size,
+            )
+            # The host may be in inference mode, whose tensors are good for nothing outside it.
+            with torch.inference_mode(mode=False):
+                self._plans[key] = self.workshop.studio.plan_for(
+                    sites, self.cast.settings, self.cast.people, options
+                )
+        return self._plans[key]
+
+
+def _sites(p: Any) -> tuple[Site, ...]:
+    try:
+        return find_sites(unet_of(p))
+    except (AttributeError, HostTooOldError) as error:
+        raise CheckpointMismatchError(
+            "people can only be put into pictures of a Stable Diffusion 1.5 checkpoint, and another kind is "
+            "loaded; choose such a checkpoint, or switch UniID off"
+        ) from error
+
+
+def _in_words(person: Appearance) -> str:
+    similarity = "" if person.similarity is None else f" (similarity {person.similarity:.2f})"
+    return f"{person.name} {'not found' if person.face is None else 'found'}{similarity}"
+
+
+def _rounded(similarity: float | None) -> float | None:
+    return None if similarity is None else round(similarity, 4)
+
+
+def _no_host() -> Host:
+    raise AssertionError("in a WebUI the host makes the pictures itself")

@@ -1,0 +1,266 @@
+"""What the WebUI's hooks do, without the WebUI: it imports nothing of the host and nothing heavy.
+
+A host swallows whatever a hook raises and goes on as if nothing had happened. So a failure is kept, and the
+sampling that follows is made to raise it: nobody gets a picture without the people who were asked for.
+"""
+
+import logging
+import weakref
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from lib_uniid.errors import CheckpointMismatchError, ConfigError, UniIDError
+from lib_uniid.hosts.webui import infotext
+from lib_uniid.hosts.webui.request import Request, parse, parse_json
+
+if TYPE_CHECKING:
+    from lib_uniid.hosts.webui.attachment import Attachment
+    from lib_uniid.hosts.webui.run import Run, Workshop
+else:  # imported when they are needed, and not to say what they are
+    Attachment = Run = Workshop = Any
+
+
+log = logging.getLogger("uniid")
+
+
+@runtime_checkable
+class HostServices(Protocol):
+    """What is needed of a host beside what its hooks hand over."""
+
+    def models_folder(self) -> Path:
+        """Where the user's models are."""
+        ...
+
+    def device(self) -> str:
+        """Where the face encoders work, as torch writes it; the host is asked to make room there."""
+        ...
+
+    def load(self, patcher: Any) -> None:
+        """Have a host with patchers load one in the middle of sampling."""
+        ...
+
+
+def asked(raw: object = "", enabled: object = False) -> Request | None:
+    """The request in a script's arguments; None when it is switched off.
+
+    Through the API the first argument is the request itself, a dict, and says by itself whether it is on.
+    The panel has it as text beside a switch.
+    """
+    if not isinstance(enabled, bool):
+        raise ConfigError(f"the second argument, the switch, must be true or false, got {enabled!r}")
+    if isinstance(raw, str) and not enabled:
+        return None
+    request = parse_json(raw) if isinstance(raw, str) else parse(raw)
+    return request if request.enabled else None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Entry:
+    """What is known of one processing object; ``sampled`` says whether people were ever put on for it.
+
+    ``failure`` is a sentence and no exception, whose traceback would keep the processing object alive.
+    """
+
+    request: Request | None = None
+    run: Run | None = None
+    failure: str | None = None
+    sampled: bool = False
+
+
+class _Entries:
+    """Entries by the identity of their processing objects.
+
+    These cannot be hashed, and shallow copies of them are made, so nothing can be kept on them either. An
+    entry ends with its object.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[weakref.ref[Any], _Entry]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, p: Any) -> _Entry | None:
+        reference, entry = self._entries.get(id(p), (None, None))
+        return entry if reference is not None and reference() is p else None
+
+    def put(self, p: Any, entry: _Entry) -> None:
+        key = id(p)
+
+        def drop(ended: weakref.ref[Any]) -> None:
+            if key in self._entries and self._entries[key][0] is ended:  # the number may be in use again
+                del self._entries[key]
+
+        self._entries[key] = weakref.ref(p, drop), entry
+
+    def drop(self, p: Any) -> None:
+        if self.get(p) is not None:
+            del self._entries[id(p)]
+
+
+class Extension:
+    """The hooks, in the order in which a host calls them; one object serves both tabs.
+
+    ``_attached`` is what is on a UNet now, and for whom. It is on only while sampling: put on before every
+    pass and taken off after it, so a generation that another script runs in between finds the plain model.
+    """
+
+    def __init__(self, services: HostServices) -> None:
+        self.services = services
+        self.entries = _Entries()
+        self._workshop: Workshop | None = None
+        self._attached: tuple[_Entry, Attachment] | None = None
+
+    # --- the host's hooks ---
+
+    def before_process(self, p: Any, *args: object) -> None:
+        """Begin; also the place to clean up after a generation that raised, for which no later hook ran."""
+        self._detach()
+        self.entries.drop(p)
+        entry = _Entry()
+        with self._kept(entry):
+            entry.request = asked(*args)
+        if entry.request is not None or entry.failure is not None:
+            self.entries.put(p, entry)
+
+    def process(self, p: Any) -> None:
+        """Find everybody. The infotext is written here, or what a copied ``p`` brought along removed."""
+        infotext.remove(p)
+        entry = self.entries.get(p)
+        if entry is None or entry.request is None:
+            return
+        with self._kept(entry):
+            entry.run = self._run(entry.request)
+            infotext.write(p, entry.run.cast.request, entry.run.cast.known)
+            _say(p, entry.run.cast.notes)
+
+    def process_before_every_sampling(self, p: Any, x: Any) -> None:
+        """Put everybody on; ``x`` is the start latent, ``b 4 rows columns``.
+
+        Always anew: a pass has its own size and LoRAs, and a host may have thrown our patches away.
+        """
+        self._detach()
+        entry = self.entries.get(p)
+        if entry is not None:
+            self._attach(p, entry, x, sampling=False)
+
+    def on_cfg_denoiser(self, params: Any) -> None:
+        """Before each evaluation of the model, whoever samples: only the pictures of ours are touched."""
+        p = params.denoiser.p
+        entry = self.entries.get(p)
+        if not self._fits(p, entry):  # another generation goes on, a refiner came, or LoRAs were switched
+            self._detach()
+            if entry is not None:
+                self._attach(p, entry, params.x, sampling=True)
+        if entry is not None and self._attached is not None:
+            with self._kept(entry):
+                self._attached[1].step(params)
+            self._refuse_after_failure(p, entry)
+
+    def postprocess_batch(self, p: Any) -> None:
+        """Take everybody off."""
+        if self._attached is not None and self._attached[0] is self.entries.get(p):
+            _say(p, self._attached[1].notes())
+        self._detach()
+
+    def postprocess_image(self, p: Any, pp: Any) -> None:
+        """Look who is in the picture. It is made by now, so a failure here is said under it."""
+        entry = self.entries.get(p)
+        if entry is None or entry.run is None or not entry.run.request.check:
+            return
+        try:
+            _say(p, [entry.run.look(pp.image)])
+        except Exception as error:
+            _say(p, [f"the picture could not be checked ({error})"])
+            raise
+
+    def postprocess(self, p: Any, processed: Any) -> None:
+        """End; the check goes into the result that the API returns, not into infotexts."""
+        entry = self.entries.get(p)
+        if entry is not None and entry.run is not None and entry.run.found:
+            # A new dict: the old one may be shared with the next generation.
+            told = {infotext.RESULT: entry.run.result()}
+            processed.extra_generation_params = {**processed.extra_generation_params, **told}
+        self._detach()
+        self.entries.drop(p)
+
+    def unload(self) -> None:
+        """The script is being unloaded, and the model stays."""
+        self._detach()
+        self._workshop = None
+
+    # --- inside ---
+
+    def _run(self, request: Request) -> Run:
+        from lib_uniid.hosts.webui.run import Run, Workshop
+
+        if self._workshop is None:
+            self._workshop = Workshop(self.services.models_folder(), self.services.device())
+        return Run(request, self._workshop)
+
+    def _fits(self, p: Any, entry: _Entry | None) -> bool:
+        """Whether what is on a UNet is for ``entry``, and still on the UNet that ``p`` samples from."""
+        if entry is None or self._attached is None:
+            return entry is None and self._attached is None
+        owner, attached = self._attached
+        return owner is entry and attached.holds(p)
+
+    def _attach(self, p: Any, entry: _Entry, x: Any, *, sampling: bool) -> None:
+        """Put people on, or what refuses to sample without them."""
+        from lib_uniid.hosts.webui.attachment import Pause, unet_of
+
+        with self._kept(entry):
+            if entry.run is not None and entry.failure is None:
+                latent_size, load = (int(x.shape[-2]), int(x.shape[-1])), self.services.load
+                try:
+                    attached = entry.run.attach(p, latent_size, load if sampling else None)
+                except CheckpointMismatchError:
+                    if not sampling or not entry.sampled:
+                        raise
+                    _say(p, ["the refiner is of another family: from its first step on nobody is put in"])
+                    attached = Pause(unet_of(p))
+                self._attached = entry, attached
+                entry.sampled = True
+        self._refuse_after_failure(p, entry)
+
+    def _refuse_after_failure(self, p: Any, entry: _Entry) -> None:
+        from lib_uniid.hosts.webui.attachment import Pause, Refusal, unet_of
+
+        if entry.failure is None or self._attached is not None:
+            return
+        if entry.request is not None and entry.request.fallback == "plain":
+            infotext.remove(p)
+            _say(p, [f"nobody was put in: {entry.failure}"])
+            self._attached = entry, Pause(unet_of(p))
+        else:
+            self._attached = entry, Refusal(unet_of(p), entry.failure)
+
+    def _detach(self) -> None:
+        attached, self._attached = self._attached, None
+        if attached is not None:
+            attached[1].release()
+
+    @contextmanager
+    def _kept(self, entry: _Entry) -> Generator[None]:
+        """Keep what is raised until the sampling can raise it: no picture without the people."""
+        try:
+            yield
+        except UniIDError as error:
+            self._fail(entry, str(error))
+        except Exception as error:
+            log.exception("UniID failed")
+            self._fail(entry, f"UniID failed ({type(error).__name__}: {error}); the log has the details")
+
+    def _fail(self, entry: _Entry, failure: str) -> None:
+        entry.failure = failure
+        self._workshop = None  # files may be added or mended before the next try
+        self._detach()
+
+
+def _say(p: Any, sentences: Iterable[str]) -> None:
+    """Under the picture."""
+    for sentence in sentences:
+        p.comment(f"UniID: {sentence}")

@@ -1,0 +1,33 @@
+"""What is needed of the WebUI that runs us; its modules are looked up when they are used."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ENCODERS = 4 * 2**30
+"""Bytes that the host is asked to free for the face encoders; CLIP's ViT-H in float32 takes 2.5 GB."""
+
+
+class WebUI:
+    """AUTOMATIC1111 or Forge; see :class:`lib_uniid.hosts.webui.script.HostServices`."""
+
+    def models_folder(self) -> Path:
+        return Path(import_module("modules.paths").models_path)
+
+    def device(self) -> str:
+        if not _has_backend():
+            return str(import_module("modules.devices").device)
+        memory = import_module("backend.memory_management")
+        device = memory.get_torch_device()
+        memory.free_memory(ENCODERS, device)
+        return str(device)
+
+    def load(self, patcher: Any) -> None:
+        if _has_backend():
+            import_module("backend.memory_management").load_model_gpu(patcher)
+
+
+def _has_backend() -> bool:
+    """Forge 2 manages memory itself, in a package of that name."""
+    return find_spec("modules_forge") is not None and find_spec("backend") is not None

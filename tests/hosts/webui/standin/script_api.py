@@ -1,0 +1,127 @@
+"""What a host offers to a script: its base class, its callbacks, the few components that are needed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
+from types import ModuleType, TracebackType
+from typing import Any
+
+HOOKS = (
+    "before_process",
+    "process",
+    "process_before_every_sampling",
+    "postprocess_batch",
+    "postprocess_image",
+    "postprocess",
+)
+
+
+class AlwaysVisible:
+    """The mark that ``show`` returns."""
+
+
+class Script:
+    """The base class: every hook does nothing."""
+
+    AlwaysVisible = AlwaysVisible
+    infotext_fields: list[tuple[Any, Any]]
+    args_from = args_to = 0
+    is_img2img = False
+
+    def title(self) -> str:
+        raise NotImplementedError
+
+    def show(self, is_img2img: bool) -> Any:
+        return True
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        return []
+
+    def elem_id(self, item_id: str) -> str:
+        self.show(self.is_img2img)
+        return f"script_{self.title().lower()}_{item_id}"
+
+
+for _hook in HOOKS:
+    setattr(Script, _hook, lambda self, p, *args, **kwargs: None)
+
+
+class Component:
+    """A Gradio component as far as the API looks at it."""
+
+    def __init__(self, value: Any = None, label: str = "", elem_id: str = "", **_: Any) -> None:
+        self.value, self.label, self.elem_id = value, label, elem_id
+
+
+class Block:
+    """A layout element."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __enter__(self) -> "Block":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+@dataclass
+class Callbacks:
+    """Registered functions by event; what they raise is kept and goes no further."""
+
+    functions: dict[str, list[Callable[..., None]]] = field(default_factory=dict[str, Any])
+    raised: list[Exception] = field(default_factory=list[Exception])
+
+    def register(self, event: str) -> Callable[[Callable[..., None]], None]:
+        return lambda function: self.functions.setdefault(event, []).append(function)
+
+    def call(self, event: str, *args: Any) -> None:
+        for function in self.functions.get(event, []):
+            try:
+                function(*args)
+            except Exception as error:
+                self.raised.append(error)
+
+
+@dataclass(kw_only=True)
+class CFGDenoiserParams:
+    """What ``on_cfg_denoiser`` is told; both hosts use these names for different things."""
+
+    x: Any
+    sigma: Any
+    sampling_step: int
+    total_sampling_steps: int
+    text_cond: Any
+    text_uncond: Any
+    denoiser: Any
+
+
+def host_modules(
+    callbacks: Callbacks, models_path: str, load_model_gpu: Callable[[Any], None] | None = None
+) -> dict[str, ModuleType]:
+    """What ``import`` finds in the host's process; Forge's own packages where it can load a patcher."""
+    names = ["modules.scripts", "modules.script_callbacks", "modules.paths", "modules.devices", "gradio"]
+    forge = ["modules_forge", "backend", "backend.memory_management"] if load_model_gpu else []
+    found: dict[str, Any] = {name: ModuleType(name) for name in ["modules", *names, *forge]}
+    for name, module in found.items():
+        module.__spec__ = ModuleSpec(name, None)
+        if "." in name:
+            package, _, part = name.partition(".")
+            setattr(found[package], part, module)
+    found["modules.scripts"].Script = Script
+    found["modules.scripts"].AlwaysVisible = AlwaysVisible
+    for event in ("cfg_denoiser", "script_unloaded"):
+        setattr(found["modules.script_callbacks"], f"on_{event}", callbacks.register(event))
+    found["modules.paths"].models_path = models_path
+    found["modules.devices"].device = "cpu"
+    found["gradio"].Accordion = Block
+    found["gradio"].Checkbox = found["gradio"].Textbox = Component
+    if load_model_gpu:
+        memory = found["backend.memory_management"]
+        memory.load_model_gpu = load_model_gpu
+        memory.get_torch_device = lambda: "cpu"
+        memory.free_memory = lambda size, device: None
+    return found

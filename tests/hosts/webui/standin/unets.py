@@ -1,0 +1,67 @@
+"""Narrow UNets with the calling convention of the hosts, all of the same weights."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+from torch import Tensor, nn
+
+from lib_uniid.miniature import ldm_layout
+from tests.narrow import TEXT_WIDTH, UNET_CONFIG, WIDTH
+
+
+class DiffusersUNet(UNet2DConditionModel):
+    """Called as the hosts call theirs."""
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, **_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().forward(x, timesteps, context, return_dict=False)[0]
+
+
+class OtherUNet(DiffusersUNet):
+    """One of another family, which reads only the beginning of each text token."""
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, **_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().forward(x, timesteps, context[..., : self.config["cross_attention_dim"]])
+
+
+def diffusers_unet(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return DiffusersUNet(**UNET_CONFIG).eval().requires_grad_(False)
+
+
+def ldm_unet(seed: int = 0) -> nn.Module:
+    """The hosts' own UNet, with the weights of ``diffusers_unet``; skips where its package is missing."""
+    if "omegaconf" not in sys.modules:  # looked up for one isinstance check
+        for name in ("omegaconf", "omegaconf.listconfig"):
+            sys.modules[name] = ModuleType(name)
+        setattr(sys.modules["omegaconf.listconfig"], "ListConfig", type("ListConfig", (), {}))  # noqa: B010
+    package: Any = pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
+    unet: nn.Module = package.UNetModel(
+        image_size=16,
+        in_channels=4,
+        out_channels=4,
+        model_channels=WIDTH,
+        attention_resolutions=[4, 2, 1],
+        num_res_blocks=2,
+        channel_mult=[1, 1, 2, 2],
+        num_heads=8,
+        use_spatial_transformer=True,
+        transformer_depth=1,
+        context_dim=TEXT_WIDTH,
+        use_checkpoint=False,
+        legacy=False,
+    )
+    unet.load_state_dict(_ldm_names(diffusers_unet(seed)))
+    return unet.eval().requires_grad_(False)
+
+
+def _ldm_names(unet: nn.Module) -> dict[str, Tensor]:
+    def convert(names: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+        prefixed = {f"model.diffusion_model.{name}": number for name, number in names.items()}
+        return convert_ldm_unet_checkpoint(prefixed, config)
+
+    return ldm_layout._renamed(unet, "", ldm_layout._unet_names(), convert)  # pyright: ignore[reportPrivateUsage]

@@ -1,0 +1,131 @@
+"""A request that cannot be fulfilled fails; it never gives a picture without the people."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lib_uniid.hosts.webui.services import WebUI as Services
+from tests.hosts.webui.asking import BLACK, FACE, NO_FACE, TWO_FACES, ask, person
+from tests.hosts.webui.conftest import Start
+from tests.hosts.webui.standin.webui import WebUI
+from tests.hosts.webui.watching import Traceless, any_host, hooks, latents
+
+
+def shown(*references: Any, **values: Any) -> dict[str, Any]:
+    return {"references": list(references), **values}
+
+
+WRONG: dict[str, Callable[[], Any]] = {
+    "the request must be an object, got null": lambda: {"UniID": {"args": [None]}},
+    "the request must be an object, got 5": lambda: {"uniid": {"args": [5]}},
+    "people[0].weight must be a number from 0 to 2, got null": lambda: ask(person(weight=None)),
+    "people[0].name: nobody called 'Eve' is enrolled (Anna, Ben)": lambda: ask(person("Eve")),
+    "people[0].id: nobody with the id '../Anna' is enrolled": lambda: ask({"id": "../Anna"}),
+    "people[1] is somebody who is in the request already": lambda: ask(person(), person()),
+    "people[0].mix[0].name: nobody called 'Eve'": lambda: ask(person(mix=[{"name": "Eve", "share": 0.5}])),
+    "people[0].references[0].picture must be a picture in base64, got 'Anna'": lambda: ask(shown("Anna")),
+    "people[0].references[0].picture is not a picture": lambda: ask(shown("aGVsbG8=")),
+    "people[0].references[1]: no face was found": lambda: ask(shown(FACE, NO_FACE)),
+    "people[0].references[0]: 2 faces were found": lambda: ask(shown(TWO_FACES)),
+    "people[0].references[0]: there is no face number 3": lambda: ask(
+        shown({"picture": TWO_FACES, "face": 3})
+    ),
+    "people[0].mask: an infotext names masks": lambda: ask(person(mask="sha256:0123456789ab")),
+    "people[0].mask must be a picture in base64": lambda: ask(person(mask="left")),
+    "people[0]: Anna: mask is empty": lambda: ask(person(mask=BLACK)),
+    "people[0].id: 'pictures-0123' was made from pictures": lambda: ask({"id": "pictures-0123"}),
+    "people[1] is the second of the name 'Anna'": lambda: ask(person(), shown(TWO_LARGEST, name="Anna")),
+}
+TWO_LARGEST = {"picture": TWO_FACES, "face": 2}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_request_that_is_wrong_fails_with_the_name_of_the_field(start: Start, message: str):
+    webui = start("a1111")
+    failed = webui.txt2img(alwayson_scripts=WRONG[message]())
+    assert (failed.status, failed.images) == (500, [])
+    assert failed.error.startswith(f"UniIDError: {message}")
+    assert hooks(any_host(webui).unet) == 0
+
+
+def test_the_request_after_a_wrong_one_is_as_before(webui: WebUI):
+    plain = Traceless(webui)
+    for wrong in (ask(person(weight=-1)), ask(person("Eve"))):
+        assert webui.txt2img(alwayson_scripts=wrong).status == 500
+    plain.check()
+    assert webui.txt2img(alwayson_scripts=ask(person())).status == 200
+
+
+def test_a_fault_of_our_own_fails_as_visibly(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: Any) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr("lib_uniid.hosts.webui.infotext.write", broken)
+    failed = webui.txt2img(alwayson_scripts=ask(person()))
+    assert (failed.status, failed.error) == (
+        500,
+        "UniIDError: UniID failed (KeyError: 'x'); the log has the details",
+    )
+
+
+def test_a_missing_model_file_is_named_and_found_once_it_is_there(
+    webui: WebUI, webui_models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "uniid").mkdir()
+    (tmp_path / "uniid" / "library").symlink_to(webui_models / "uniid" / "library")
+    monkeypatch.setattr(Services, "models_folder", lambda _: tmp_path)
+    failed = webui.txt2img(alwayson_scripts=ask(person()))
+    assert failed.status == 500
+    assert "put it into" in failed.error
+    for path in webui_models.iterdir():
+        if path.name != "uniid":
+            (tmp_path / path.name).symlink_to(path)
+    for path in (webui_models / "uniid").iterdir():
+        if path.name != "library":
+            (tmp_path / "uniid" / path.name).symlink_to(path)
+    assert webui.txt2img(alwayson_scripts=ask(person())).status == 200
+
+
+def test_what_fails_in_the_middle_of_sampling_fails_as_visibly(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
+    plain = Traceless(webui)
+
+    def broken(params: Any) -> float:
+        if params.denoiser.step == 1:
+            raise ValueError("no progress")
+        return 0.0
+
+    for module in ("a1111", "forge"):
+        monkeypatch.setattr(f"lib_uniid.hosts.webui.{module}.progress_of", broken)
+    failed = webui.txt2img(steps=3, alwayson_scripts=ask(person()))
+    assert failed.status == 500
+    assert "ValueError: no progress" in failed.error
+    plain.check()
+
+
+# --- unless it is allowed ---
+
+
+def test_a_picture_without_the_people_is_made_where_the_request_allows_it(webui: WebUI):
+    plain = webui.txt2img()
+    answer = webui.txt2img(alwayson_scripts=ask(person("Eve"), fallback="plain", check=True))
+    assert torch.equal(latents(answer), latents(plain))
+    assert answer.comments[0].startswith("UniID: nobody was put in: people[0].name: nobody called 'Eve'")
+    assert answer.infotexts == plain.infotexts
+
+
+def test_another_family_of_checkpoints_is_let_pass_where_the_request_allows_it(
+    start: Start, other_unet: nn.Module
+):
+    webui = start("forge", other_unet)
+    answer = webui.txt2img(alwayson_scripts=ask(person(), fallback="plain"))
+    assert torch.equal(latents(answer), latents(webui.txt2img()))
+    assert "load the checkpoint family that" in answer.comments[0]
+    assert "UniID" not in answer.infotexts[0]
+
+
+def test_a_request_that_cannot_be_read_is_never_let_pass(webui: WebUI):
+    assert webui.txt2img(alwayson_scripts=ask(person(weight="1"), fallback="plain")).status == 500

@@ -1,0 +1,98 @@
+"""What a picture says of the people in it makes the same picture again, and shows nothing of them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib_uniid.hosts.webui import infotext
+from lib_uniid.hosts.webui.services import WebUI as Services
+from lib_uniid.library.store import PeopleFolder
+from lib_uniid.pipeline import Reference
+from tests.hosts.webui.asking import FACE, LEFT, ask, person
+from tests.hosts.webui.standin.processing import parse_infotext
+from tests.hosts.webui.standin.webui import WebUI
+from tests.hosts.webui.watching import latents
+from tests.red_faces import red_face_picture
+
+FULL = ask(
+    person("Anna", weight=0.8, structure_scale=0.5, mix=[{"name": "Ben", "share": 0.25}], end=0.75),
+    person("Ben", start=0.25),
+    routing="off",
+    identity_scale=0.9,
+)
+
+
+def test_a_picture_is_made_again_from_its_own_infotext(webui: WebUI):
+    answer = webui.txt2img(steps=4, alwayson_scripts=FULL)
+    again = webui.txt2img(steps=4, infotext=answer.infotexts[0])
+    assert torch.equal(latents(again), latents(answer))
+    assert again.infotexts == answer.infotexts
+
+
+def test_the_infotext_holds_ids_and_fingerprints_but_no_names_and_no_pixels(webui: WebUI, webui_models: Path):
+    ids = PeopleFolder(folder=webui_models / "uniid" / "library").ids()
+    answer = webui.txt2img(alwayson_scripts=ask(person("Anna", mask=LEFT), {"references": [FACE]}))
+    text = answer.infotexts[0]
+    written = json.loads(parse_infotext(text)["UniID"])
+    anna, shown = written["people"]
+    assert anna["id"] == ids["Anna"]
+    assert anna["mask"].startswith("sha256:")
+    assert len(anna["fingerprint"]) == 12
+    assert shown == {"id": f"pictures-{shown['fingerprint']}", "fingerprint": shown["fingerprint"]}
+    assert "Anna" not in text
+    assert FACE[:40] not in text
+    assert LEFT[:40] not in text
+
+
+def test_each_picture_of_a_plain_generation_has_nothing_of_ours(webui: WebUI):
+    webui.txt2img(alwayson_scripts=FULL)
+    assert "UniID" not in webui.txt2img().infotexts[0]
+
+
+def test_pasting_a_plain_picture_switches_off_what_was_pasted_before():
+    assert infotext.paste_enabled({"UniID": "{}"}) is True
+    assert infotext.paste_enabled({"Steps": "20"}) is False
+    assert infotext.paste_request({"Steps": "20"}) == ""
+
+
+def test_somebody_who_was_only_shown_is_asked_for_again(webui: WebUI):
+    text = webui.txt2img(alwayson_scripts=ask({"references": [FACE]})).infotexts[0]
+    failed = webui.txt2img(infotext=text)
+    assert failed.status == 500
+    assert "people[0].id: 'pictures-" in failed.error
+    assert "give them again" in failed.error
+
+
+@pytest.fixture
+def own_library(webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PeopleFolder:
+    """The library of a models folder of this test's own."""
+    root = tmp_path / "models"
+    shutil.copytree(webui_models, root)
+    monkeypatch.setattr(Services, "models_folder", lambda _: root)
+    return PeopleFolder(folder=root / "uniid" / "library")
+
+
+def test_somebody_who_is_gone_is_named_by_the_id(webui: WebUI, own_library: PeopleFolder):
+    text = webui.txt2img(alwayson_scripts=ask(person("Anna"))).infotexts[0]
+    path = own_library.folder / f"{own_library.ids()['Anna']}.safetensors"
+    path.unlink()
+    failed = webui.txt2img(infotext=text)
+    assert failed.status == 500
+    assert f"people[0].id: nobody with the id '{path.stem}' is enrolled" in failed.error
+
+
+def test_somebody_who_was_enrolled_anew_is_told(webui: WebUI, own_library: PeopleFolder):
+    answer = webui.txt2img(alwayson_scripts=ask(person("Anna")))
+    studio = webui.namespace["extension"]._workshop.studio
+    other = red_face_picture((64, 64))
+    other[40:60, 40:60] = (255, 60, 60)
+    enrolled, _ = studio.enrol("Anna", [Reference(picture=other, label="other", largest=True)])
+    own_library.save(enrolled, replace=True)
+    again = webui.txt2img(infotext=answer.infotexts[0])
+    assert again.comments == [
+        "UniID: Anna was enrolled anew since the infotext was written; they may look other"
+    ]
+    assert not torch.equal(latents(again), latents(answer))

@@ -1,0 +1,92 @@
+"""People of a request: enrolled or shown, mixed, switched off, and looked for in the picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from lib_uniid.library.store import PeopleFolder
+from tests.hosts.webui.asking import FACE, TWO_FACES, ask, person
+from tests.hosts.webui.conftest import Start
+from tests.hosts.webui.standin.webui import WebUI
+from tests.hosts.webui.watching import latents
+from tests.near import assert_near
+from tests.red_faces import red_face_picture
+
+
+@pytest.fixture
+def webui(start: Start) -> WebUI:
+    return start("a1111")
+
+
+def made(webui: WebUI, *people: dict[str, Any], **values: Any) -> torch.Tensor:
+    return latents(webui.txt2img(alwayson_scripts=ask(*people, **values)))
+
+
+def test_a_person_is_the_same_by_name_by_id_and_in_their_pictures(webui: WebUI, webui_models: Path):
+    ids = PeopleFolder(folder=webui_models / "uniid" / "library").ids()
+    by_name = made(webui, person("Anna"))
+    assert torch.equal(made(webui, {"id": ids["Anna"]}), by_name)
+    assert torch.equal(made(webui, {"references": [FACE]}), by_name)
+    assert torch.equal(made(webui, {"references": [f"data:image/png;base64,{FACE}"]}), by_name)
+    assert not torch.allclose(made(webui, person("Ben")), by_name, atol=1e-3)
+
+
+def test_several_references_and_a_chosen_face_are_taken(webui: WebUI):
+    second = {"picture": TWO_FACES, "face": 2}
+    one, two = made(webui, {"references": [FACE]}), made(webui, {"references": [FACE, second]})
+    assert not torch.allclose(two, one, atol=1e-4)
+
+
+def test_every_field_of_a_person_changes_the_picture(webui: WebUI):
+    kinds = [
+        {},
+        {"weight": 0.4},
+        {"structure_scale": 1.5},
+        {"mix": [{"name": "Ben", "share": 0.5}]},
+        {"start": 0.5},
+        {"end": 0.5},
+    ]
+    pictures = [made(webui, person("Anna", **kind)) for kind in kinds]
+    pictures += [made(webui, person("Anna"), identity_scale=0.2)]
+    assert len({picture.numpy().tobytes() for picture in pictures}) == len(pictures)
+
+
+def test_somebody_who_is_mixed_in_wholly_is_that_person(webui: WebUI):
+    mixed = made(webui, person("Anna", mix=[{"name": "Ben", "share": 1.0}]))
+    assert_near(mixed, made(webui, person("Ben")), within=1e-3)
+
+
+def test_somebody_who_is_switched_off_is_not_there(webui: WebUI):
+    alone = made(webui, person("Anna"))
+    assert torch.equal(made(webui, person("Anna"), person("Ben", enabled=False)), alone)
+
+
+# --- who is in the picture ---
+
+
+def test_everybody_is_looked_for_and_it_is_said_under_the_picture_and_in_the_result(webui: WebUI):
+    picture = Image.fromarray(red_face_picture((64, 64)))
+    webui.host.decode = lambda latents: [picture] * len(latents)
+    answer = webui.txt2img(n_iter=2, steps=1, alwayson_scripts=ask(person("Anna"), person("Ben"), check=True))
+    assert answer.comments == [
+        f"UniID: picture {number}: Anna found (similarity 1.00); Ben not found" for number in (1, 2)
+    ]
+    anna = {"name": "Anna", "face": 1, "similarity": 1.0}
+    ben = {"name": "Ben", "face": None, "similarity": None}
+    assert json.loads(answer.result["UniID result"]) == [[anna, ben], [anna, ben]]
+    assert "similarity" not in "".join(answer.infotexts)
+    assert "UniID result" not in webui.txt2img(steps=1).result
+
+
+def test_a_check_that_fails_does_not_take_the_picture_away(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: Any) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr("lib_uniid.hosts.webui.run.check", broken)
+    answer = webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna"), check=True))
+    assert (answer.status, len(answer.images)) == (200, 1)
+    assert answer.comments == ["UniID: the picture could not be checked (broken)"]

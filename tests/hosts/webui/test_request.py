@@ -1,0 +1,200 @@
+"""The request: what is allowed gets through, and everything else is refused with the name of its field."""
+
+import contextlib
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.webui.request import PersonRequest, Request, parse, parse_json, to_dict
+from lib_uniid.hosts.webui.script import asked
+
+ANNA = {"name": "Anna"}
+
+
+def request(*people: object, **values: object) -> dict[str, Any]:
+    return {"version": 1, "people": list(people), **values}
+
+
+def test_a_person_by_name_is_enough():
+    assert parse(request(ANNA)) == Request(version=1, people=(PersonRequest(name="Anna"),))
+
+
+def test_a_reference_may_be_the_picture_alone():
+    short, long = (
+        parse(request({"references": [one]})).people[0].references for one in ("aGk=", {"picture": "aGk="})
+    )
+    assert short == long
+
+
+def test_whole_numbers_are_numbers():
+    weight = parse(request(ANNA | {"weight": 1})).people[0].weight
+    assert isinstance(weight, float)
+
+
+WRONG = {
+    "the request must be an object, got null": None,
+    "the request must be an object, got [1]": [1],
+    "version is missing; the request needs it": {"people": [ANNA]},
+    "version must be 1, the version of the request that this extension reads, got 2": request()
+    | {"version": 2},
+    "version must be 1, the version of the request that this extension reads, got true": request()
+    | {"version": True},
+    "people is missing; the request needs it": {"version": 1},
+    "people must name at least one person who is enabled": request(),
+    "people must be a list of at most 8, got null": request() | {"people": None},
+    "people must be a list of at most 8, got": request(*[ANNA] * 9),
+    "people[1] must be an object, got": request(ANNA, "Ben"),
+    "people[0].wieght is not known; allowed are id, name, ": request(ANNA | {"wieght": 1.0}),
+    'people[0].weight must be a number from 0 to 2, got "1"': request(ANNA | {"weight": "1"}),
+    "people[0].weight must be a number from 0 to 2, got null": request(ANNA | {"weight": None}),
+    "people[0].weight must be a number from 0 to 2, got true": request(ANNA | {"weight": True}),
+    "people[0].weight must be a number from 0 to 2, got 2.5": request(ANNA | {"weight": 2.5}),
+    "people[0].weight must be a number from 0 to 2, got NaN": request(ANNA | {"weight": float("nan")}),
+    "people[0].name must be a text of 1 to 200 characters, got 7": request({"name": 7}),
+    "people[0] must have an id or a name": request({"weight": 1.0}),
+    "people[0] has both id and references": request({"id": "x", "references": ["aGk="]}),
+    "people[0].references[0].face must be a whole number from 1 to 999, got 1.5": request(
+        {"references": [{"picture": "aGk=", "face": 1.5}]}
+    ),
+    "people[0].references[0] has both face and largest": request(
+        {"references": [{"picture": "aGk=", "face": 1, "largest": True}]}
+    ),
+    "people[0].start must lie before people[0].end, got 0.5 and 0.5": request(
+        ANNA | {"start": 0.5, "end": 0.5}
+    ),
+    "people[0].mix[0].share is missing": request(ANNA | {"mix": [{"name": "Ben"}]}),
+    "people[0].mix[0] must have either id or name": request(ANNA | {"mix": [{"share": 0.5}]}),
+    "people[0].mix must have shares of at most 1 together, got 1.2": request(
+        ANNA | {"mix": [{"name": "Ben", "share": 0.6}, {"name": "Cid", "share": 0.6}]}
+    ),
+    'routing must be one of auto, mask, off, got "masks"': request(ANNA, routing="masks"),
+    "people[0].mask must be a picture where routing is mask, got null": request(ANNA, routing="mask"),
+    'enabled must be true or false, got "yes"': request(ANNA, enabled="yes"),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_wrong_is_named_with_its_field_and_what_is_allowed(message: str):
+    with pytest.raises(ConfigError) as refused:
+        parse(WRONG[message])
+    assert str(refused.value).startswith(message)
+
+
+def test_a_picture_is_not_poured_into_a_message():
+    with pytest.raises(ConfigError, match=r"\.\.\. \(5000\d characters\)$") as refused:
+        parse(request({"name": "x" * 50000}))
+    assert len(str(refused.value)) < 250
+
+
+def test_text_that_is_no_json_is_shown():
+    with pytest.raises(ConfigError, match=r'^the request must be JSON \(.*\), got "\{oops"'):
+        parse_json("{oops")
+
+
+def test_text_nested_beyond_measure_is_refused():
+    with pytest.raises(ConfigError, match="must be JSON"):
+        parse_json("[" * 100_000)
+
+
+# --- what the hosts pass ---
+
+
+def test_a_dict_is_on_unless_it_says_otherwise():
+    assert asked(request(ANNA)) == asked(request(ANNA), True)
+    assert asked(request(ANNA), False) is not None
+    assert asked(request(ANNA, enabled=False), True) is None
+
+
+def test_text_counts_only_with_the_switch():
+    text = json.dumps(request(ANNA))
+    assert asked() is None
+    assert asked(text, False) is None
+    assert asked(text, True) == parse_json(text)
+    with pytest.raises(ConfigError, match="must be JSON"):
+        asked("", True)
+
+
+def test_null_in_the_place_of_a_request_is_refused():
+    with pytest.raises(ConfigError, match="the request must be an object, got null"):
+        asked(None)
+
+
+def test_a_switch_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="the switch, must be true or false, got 'yes'"):
+        asked("{}", "yes")
+
+
+# --- there and back ---
+
+SHARES = st.floats(0, 0.125)
+NAMES = st.text(min_size=1, max_size=20).filter(str.strip)
+PICTURES = st.fixed_dictionaries({"picture": NAMES}, optional={"face": st.integers(1, 999)})
+PEOPLE = st.fixed_dictionaries(
+    {"name": NAMES},
+    optional={
+        "references": st.lists(PICTURES, max_size=3),
+        "weight": st.floats(0, 2),
+        "structure_scale": st.none() | st.floats(0, 2),
+        "mix": st.lists(st.fixed_dictionaries({"name": NAMES, "share": SHARES}), max_size=8),
+        "mask": st.none() | NAMES,
+        "start": st.floats(0, 0.4),
+        "end": st.floats(0.5, 1),
+    },
+)
+REQUESTS = st.fixed_dictionaries(
+    {"version": st.just(1), "people": st.lists(PEOPLE, min_size=1, max_size=8)},
+    optional={"routing": st.sampled_from(["auto", "off"]), "identity_scale": st.floats(0, 2)},
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(REQUESTS)
+def test_a_request_comes_back_from_its_own_json(raw: dict[str, Any]):
+    read = parse(raw)
+    assert parse_json(json.dumps(to_dict(read))) == read
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["version", "people", "name", "references", "mix", "weight", "x"]),
+            inner,
+            max_size=4,
+        )
+    ),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(JSON)
+def test_whatever_is_sent_is_read_or_refused_in_a_sentence(raw: Any):
+    with contextlib.suppress(ConfigError):
+        parse(raw)
+
+
+# --- the documentation ---
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "webui.md").read_text()
+
+
+def test_the_documented_requests_are_allowed():
+    (example,) = re.findall(r"```json\n(.+?)```", PAGE, re.DOTALL)
+    assert len(parse_json(example).people) == 2
+    (body,) = re.findall(r"-d '(.+?)'", PAGE, re.DOTALL)
+    (argument,) = json.loads(body)["alwayson_scripts"]["UniID"]["args"]
+    assert len(parse(argument).people) == 2
+
+
+@pytest.mark.parametrize("kind", [Request, PersonRequest])
+def test_every_field_is_documented(kind: type):
+    documented = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`[^|]+) \|", PAGE, re.MULTILINE))))
+    assert {field.name for field in fields(kind)} <= documented

@@ -1,0 +1,115 @@
+"""What the WebUI executes at its start: quick, light, and without effects."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hosts.webui.standin.webui import ROOT, TABS, WebUI
+
+# The host has numpy loaded, and jaxtyping is not installed there.
+PROBE = """
+import sys, time
+import numpy
+sys.modules["jaxtyping"] = None
+from pathlib import Path
+from tests.hosts.webui.standin.script_api import Callbacks, host_modules
+sys.modules.update(host_modules(Callbacks(), "models"))
+code = compile(Path("scripts/uniid.py").read_text(), "uniid.py", "exec")
+before = time.perf_counter()
+exec(code, {"__name__": "uniid.py"})
+print(1000 * (time.perf_counter() - before), *sorted(set(sys.modules)))
+"""
+HEAVY = {
+    "torch",
+    "insightface",
+    "open_clip",
+    "onnxruntime",
+    "cv2",
+    "diffusers",
+    "transformers",
+    "safetensors",
+}
+START_MILLISECONDS, INSTALL_MILLISECONDS = 150, 100
+
+
+def printed(code: str) -> list[str]:
+    """Words that a fresh interpreter prints."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_loading_the_script_is_quick_and_brings_in_nothing_heavy():
+    runs = [printed(PROBE) for _ in range(3)]  # the machine may be busy
+    assert set(runs[0][1:]) & HEAVY == set()
+    assert "lib_uniid.hosts.webui.script" in runs[0]
+    assert min(float(run[0]) for run in runs) < START_MILLISECONDS
+
+
+def test_a_generation_without_people_brings_in_nothing_of_ours(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
+    name = "lib_uniid.hosts.webui.run"
+    monkeypatch.setitem(sys.modules, name, None)  # importing it would raise
+    assert webui.txt2img().status == 200
+    assert webui.raised == []
+
+
+def test_the_tabs_have_the_same_plain_arguments(webui: WebUI):
+    assert [webui.defaults[tab] for tab in TABS] == [["", False]] * 2
+    labels = [component.label for component in webui.components]
+    assert len(set(labels)) == len(labels) == 2  # the host keeps settings by label
+    assert len({component.elem_id for component in webui.components}) == 2
+
+
+# --- install.py ---
+
+
+@pytest.fixture
+def install() -> Any:
+    spec = importlib.util.spec_from_file_location("uniid_install", ROOT / "install.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TIMED = """
+import runpy, time
+before = time.perf_counter()
+runpy.run_path("install.py", run_name="__main__")
+print(1000 * (time.perf_counter() - before))
+"""
+
+
+def test_with_everything_there_nothing_is_installed_and_that_quickly():
+    # There is no module named launch here, so a try to install would fail.
+    assert min(float(printed(TIMED)[-1]) for _ in range(3)) < INSTALL_MILLISECONDS
+
+
+def test_only_what_is_missing_is_installed_and_no_version_of_the_host_changes(
+    install: Any, monkeypatch: pytest.MonkeyPatch
+):
+    original = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name in {"insightface", "cv2"} else original(name),
+    )
+    assert install.missing() == ["opencv-python", "insightface==2.1"]
+    commands: list[tuple[str, list[str]]] = []
+
+    def run_pip(command: str, _: str) -> None:
+        head, _, path = command.partition(" --constraint ")
+        commands.append((head, Path(path.strip('"')).read_text().splitlines()))
+
+    install.install(install.missing(), run_pip)
+    assert [head for head, _ in commands] == ['install "opencv-python"', 'install "insightface==2.1"']
+    torch = importlib.import_module("torch")
+    assert all(f"torch=={torch.__version__}" in pins for _, pins in commands)
+
+
+def test_what_is_installed_is_what_the_product_imports(install: Any):
+    assert all(importlib.util.find_spec(name) for name in install.NEEDED)
