@@ -37,10 +37,10 @@ COND, UNCOND, UNTOUCHED = Role.COND, Role.UNCOND, Role.UNTOUCHED
 @pytest.mark.parametrize("prompt", PROMPTS, ids=["plain", "AND", "long", "long AND long", "AND AND"])
 def test_batched_and_unbatched_guidance_agree_on_a1111(start: Start, prompt: str, pictures: int):
     webui = start("a1111")
-    batched = latents(webui.txt2img(prompt=prompt, batch_size=pictures, alwayson_scripts=BOTH))
+    asked: dict[str, Any] = {"prompt": prompt, "batch_size": pictures, "steps": 1, "alwayson_scripts": BOTH}
+    batched = latents(webui.txt2img(**asked))
     any_host(webui).options.batch_cond_uncond = False
-    apart = latents(webui.txt2img(prompt=prompt, batch_size=pictures, alwayson_scripts=BOTH))
-    assert_near(apart, batched, within=1e-3)  # latents of this host reach 14
+    assert_near(latents(webui.txt2img(**asked)), batched, within=1e-3)  # latents of this host reach 14
     assert webui.raised == []
 
 
@@ -99,10 +99,10 @@ def test_calls_of_the_unet_that_nobody_announced_are_left_alone_and_said(start: 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=["plain", "AND", "long", "long AND long", "AND AND"])
 def test_joined_and_split_calls_agree_on_forge(start: Start, prompt: str, pictures: int):
     webui = start("forge")
-    joined = latents(webui.txt2img(prompt=prompt, batch_size=pictures, alwayson_scripts=BOTH))
+    asked: dict[str, Any] = {"prompt": prompt, "batch_size": pictures, "steps": 1, "alwayson_scripts": BOTH}
+    joined = latents(webui.txt2img(**asked))
     any_host(webui).short_of_memory = True
-    split = latents(webui.txt2img(prompt=prompt, batch_size=pictures, alwayson_scripts=BOTH))
-    assert_near(split, joined, within=1e-3)
+    assert_near(latents(webui.txt2img(**asked)), joined, within=1e-3)
     assert webui.raised == []
 
 
@@ -159,8 +159,11 @@ REQUESTS: dict[str, dict[str, Any]] = {
 def test_whole_generations_on_both_hosts_agree(start: Start, name: str):
     made = [latents(start(kind).txt2img(**REQUESTS[name])) for kind in ("a1111", "forge")]
     plain = {key: value for key, value in REQUESTS[name].items() if key != "alwayson_scripts"}
-    assert_near(made[0], made[1], within=1e-3)
-    assert not torch.allclose(made[0], latents(start("a1111").txt2img(**plain)), atol=1e-2)
+    # A rounding error may give a place at the border between two people to the other one, and later steps go
+    # on from there; whoever had a row of the wrong role would see all of the difference that people make.
+    difference = (made[0] - latents(start("a1111").txt2img(**plain))).abs().max()
+    assert difference > 0.1
+    assert_near(made[0], made[1], within=0.01 * float(difference))
 
 
 class Seen:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.hosts.webui.standin.webui import ROOT, TABS, WebUI
 
-# The host has numpy loaded, and jaxtyping is not installed there.
+# The host has numpy loaded and no jaxtyping. It is the time of the processor: the machine may be busy.
 PROBE = """
 import sys, time
 import numpy
@@ -19,9 +19,9 @@ from pathlib import Path
 from tests.hosts.webui.standin.script_api import Callbacks, host_modules
 sys.modules.update(host_modules(Callbacks(), "models"))
 code = compile(Path("scripts/uniid.py").read_text(), "uniid.py", "exec")
-before = time.perf_counter()
+before = time.process_time()
 exec(code, {"__name__": "uniid.py"})
-print(1000 * (time.perf_counter() - before), *sorted(set(sys.modules)))
+print(1000 * (time.process_time() - before), *sorted(set(sys.modules)))
 """
 HEAVY = {
     "torch",
@@ -43,7 +43,7 @@ def printed(code: str) -> list[str]:
 
 
 def test_loading_the_script_is_quick_and_brings_in_nothing_heavy():
-    runs = [printed(PROBE) for _ in range(3)]  # the machine may be busy
+    runs = [printed(PROBE) for _ in range(2)]
     assert set(runs[0][1:]) & HEAVY == set()
     assert "lib_uniid.hosts.webui.script" in runs[0]
     assert min(float(run[0]) for run in runs) < START_MILLISECONDS
@@ -78,15 +78,15 @@ def install() -> Any:
 
 TIMED = """
 import runpy, time
-before = time.perf_counter()
+before = time.process_time()
 runpy.run_path("install.py", run_name="__main__")
-print(1000 * (time.perf_counter() - before))
+print(1000 * (time.process_time() - before))
 """
 
 
 def test_with_everything_there_nothing_is_installed_and_that_quickly():
     # There is no module named launch here, so a try to install would fail.
-    assert min(float(printed(TIMED)[-1]) for _ in range(3)) < INSTALL_MILLISECONDS
+    assert min(float(printed(TIMED)[-1]) for _ in range(2)) < INSTALL_MILLISECONDS
 
 
 def test_only_what_is_missing_is_installed_and_no_version_of_the_host_changes(
