@@ -24,6 +24,8 @@ from tests.hosts.webui.watching import any_host, beside, latents
 from tests.near import assert_near
 
 BOTH = ask(person("Anna"), person("Ben", weight=0.5))
+# Without the router, for which a rounding error can decide to whom a place belongs.
+MEAN = ask(person("Anna"), person("Ben", weight=0.5), routing="off")
 LONG = "a park " + "with trees " * WORDS
 PROMPTS = ["a park", "a park AND a lake", LONG, f"{LONG} AND a lake with {LONG}", "one AND two AND three"]
 
@@ -37,7 +39,7 @@ COND, UNCOND, UNTOUCHED = Role.COND, Role.UNCOND, Role.UNTOUCHED
 @pytest.mark.parametrize("prompt", PROMPTS, ids=["plain", "AND", "long", "long AND long", "AND AND"])
 def test_batched_and_unbatched_guidance_agree_on_a1111(start: Start, prompt: str, pictures: int):
     webui = start("a1111")
-    asked: dict[str, Any] = {"prompt": prompt, "batch_size": pictures, "steps": 1, "alwayson_scripts": BOTH}
+    asked: dict[str, Any] = {"prompt": prompt, "batch_size": pictures, "alwayson_scripts": MEAN}
     batched = latents(webui.txt2img(**asked))
     any_host(webui).options.batch_cond_uncond = False
     assert_near(latents(webui.txt2img(**asked)), batched, within=1e-3)  # latents of this host reach 14
@@ -99,7 +101,7 @@ def test_calls_of_the_unet_that_nobody_announced_are_left_alone_and_said(start: 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=["plain", "AND", "long", "long AND long", "AND AND"])
 def test_joined_and_split_calls_agree_on_forge(start: Start, prompt: str, pictures: int):
     webui = start("forge")
-    asked: dict[str, Any] = {"prompt": prompt, "batch_size": pictures, "steps": 1, "alwayson_scripts": BOTH}
+    asked: dict[str, Any] = {"prompt": prompt, "batch_size": pictures, "alwayson_scripts": MEAN}
     joined = latents(webui.txt2img(**asked))
     any_host(webui).short_of_memory = True
     assert_near(latents(webui.txt2img(**asked)), joined, within=1e-3)
