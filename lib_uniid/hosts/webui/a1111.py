@@ -137,11 +137,11 @@ class Layer:
         return {name: value for name, value in vars(self.linear).items() if name.startswith(NETWORKS)}
 
     def _sample(self) -> Tensor:
-        """A few values by which the weight is known again."""
+        """A copy of a few values, by which the weight is known again."""
         weight = self.linear.weight.detach()
         if weight.is_meta:  # the host has thrown the model away
             return weight.new_zeros(0, device="cpu")
-        return weight.flatten()[:: max(1, weight.numel() // SAMPLE)].float().cpu()
+        return weight.flatten()[:: max(1, weight.numel() // SAMPLE)].clone().float().cpu()
 
 
 @contextmanager
