@@ -27,7 +27,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "people[0].id: nobody with the id '../Anna' is enrolled": lambda: ask({"id": "../Anna"}),
     "people[1] is somebody who is in the request already": lambda: ask(person(), person()),
     "people[0].mix[0].name: nobody called 'Eve'": lambda: ask(person(mix=[{"name": "Eve", "share": 0.5}])),
-    "people[0].references[0].picture must be a picture in base64, got 'Anna'": lambda: ask(shown("Anna")),
+    "people[0].references[0].picture must be a picture in base64, got 'a face'": lambda: ask(shown("a face")),
     "people[0].references[0].picture is not a picture": lambda: ask(shown("aGVsbG8=")),
     "people[0].references[1]: no face was found": lambda: ask(shown(FACE, NO_FACE)),
     "people[0].references[0]: 2 faces were found": lambda: ask(shown(TWO_FACES)),
@@ -35,7 +35,7 @@ WRONG: dict[str, Callable[[], Any]] = {
         shown({"picture": TWO_FACES, "face": 3})
     ),
     "people[0].mask: an infotext names masks": lambda: ask(person(mask="sha256:0123456789ab")),
-    "people[0].mask must be a picture in base64": lambda: ask(person(mask="left")),
+    "people[0].mask must be a picture in base64": lambda: ask(person(mask="the left")),
     "people[0]: Anna: mask is empty": lambda: ask(person(mask=BLACK)),
     "people[0].id: 'pictures-0123' was made from pictures": lambda: ask({"id": "pictures-0123"}),
     "people[1] is the second of the name 'Anna'": lambda: ask(person(), shown(TWO_LARGEST, name="Anna")),

@@ -26,6 +26,7 @@ from tests.near import assert_near
 BOTH = ask(person("Anna"), person("Ben", weight=0.5))
 # Without the router, for which a rounding error can decide to whom a place belongs.
 MEAN = ask(person("Anna"), person("Ben", weight=0.5), routing="off")
+ROUNDING = 2e-4  # of the largest latent: a UNet of random weights lets them, and rounding with them, grow
 LONG = "a park " + "with trees " * WORDS
 PROMPTS = ["a park", "a park AND a lake", LONG, f"{LONG} AND a lake with {LONG}", "one AND two AND three"]
 
@@ -42,7 +43,7 @@ def test_batched_and_unbatched_guidance_agree_on_a1111(start: Start, prompt: str
     asked: dict[str, Any] = {"prompt": prompt, "batch_size": pictures, "alwayson_scripts": MEAN}
     batched = latents(webui.txt2img(**asked))
     any_host(webui).options.batch_cond_uncond = False
-    assert_near(latents(webui.txt2img(**asked)), batched, within=1e-3)  # latents of this host reach 14
+    assert_near(latents(webui.txt2img(**asked)), batched, within=ROUNDING * float(batched.abs().max()))
     assert webui.raised == []
 
 
@@ -104,7 +105,7 @@ def test_joined_and_split_calls_agree_on_forge(start: Start, prompt: str, pictur
     asked: dict[str, Any] = {"prompt": prompt, "batch_size": pictures, "alwayson_scripts": MEAN}
     joined = latents(webui.txt2img(**asked))
     any_host(webui).short_of_memory = True
-    assert_near(latents(webui.txt2img(**asked)), joined, within=1e-3)
+    assert_near(latents(webui.txt2img(**asked)), joined, within=ROUNDING * float(joined.abs().max()))
     assert webui.raised == []
 
 
