@@ -110,7 +110,7 @@ def _add_faces(add_parser: AddParser) -> argparse.ArgumentParser:
 
 def _add_generate(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser("generate", help="make pictures of people")
-    parser.add_argument("prompt", metavar="PROMPT")
+    parser.add_argument("prompt", metavar="PROMPT", help='may be "" with --style-from')
     _add_people(parser.add_argument_group("people").add_argument)
     _add_settings(parser.add_argument_group("picture").add_argument)
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("out"), help="default: %(default)s")
@@ -151,6 +151,8 @@ def _add_settings(add: AddArgument) -> None:
     )
     add("--from", dest="start_picture", type=Path, metavar="PICTURE", help="start picture")
     add("--strength", type=float, default=UNSET, metavar="NUMBER", help="change of it, 0 to 1")
+    add("--style-from", type=Path, metavar="PICTURE", help="picture whose style is taken (by DDIM)")
+    add("--style-strength", type=float, metavar="NUMBER", help="how much of it, 0.01 to 2")
     add("--maps", action="store_true", help="also write who was given which place")
 
 

@@ -1,5 +1,6 @@
 """Settings that are valid once they exist: what a generation and each person in it are told to do."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -7,12 +8,14 @@ from typing import Literal, get_args
 import numpy as np
 
 from lib_uniid.errors import ConfigError
-from lib_uniid.typing import Float32
+from lib_uniid.typing import Float32, UInt8
 
 MAX_PEOPLE = 8
 MAX_PICTURES = 16
 MAX_SIDE = 2048
 MAX_SEED = 2**32 - 1
+STYLE_STRENGTH = math.exp(-0.5)
+"""UniPortrait's demo adds -0.5 to the logits of the style's tokens: their weights are multiplied by this."""
 
 Routing = Literal["auto", "mask", "off"]
 """Who gives a place in the picture to a person: the router, drawn masks, or nobody (the mean of all)."""
@@ -30,6 +33,9 @@ SAMPLERS = (
     "unipc",
 )
 """Short names; the class name of any diffusers scheduler is accepted beside them."""
+
+DDIM = ("ddim", "DDIMScheduler")
+"""The names of the one sampler that goes back exactly the way on which a picture was inverted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +83,44 @@ class PersonSettings:
             raise ConfigError(f"{self.name}: mask is empty; draw where the person may appear")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StyleSettings:
+    """A picture whose style the pictures of a generation take.
+
+    ``picture`` may have any size: it is scaled until it covers the size asked for, and the middle is kept.
+    ``strength`` is what one of its image tokens weighs in self-attention beside an equally good one of the
+    picture being made: 1 is on equal terms.
+    """
+
+    picture: UInt8[np.ndarray, "height width 3"]
+    strength: float = STYLE_STRENGTH
+
+    def __post_init__(self) -> None:
+        shape, kind = self.picture.shape, self.picture.dtype
+        if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            raise ConfigError(
+                "style picture must be RGB in 8 bits, an array of height x width x 3 of uint8; "
+                f"got {' x '.join(map(str, shape))} of {kind}"
+            )
+        _within("style strength", self.strength, 0.01, 2.0)
+
+    @property
+    def sha256(self) -> str:
+        """Of the decoded picture, in hex: what a record says of it instead of showing it."""
+        digest = hashlib.sha256(f"{self.picture.shape}".encode())
+        digest.update(np.ascontiguousarray(self.picture).tobytes())
+        return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSettings:
     """One call's worth of pictures. Sizes are in pixels; None takes the size the model was trained on.
 
     Picture n of the call has the seed ``seed + n``. ``strength`` matters only with a start picture: the share
     of the steps that is run on it. ``retries`` is how many further seeds may be tried for a picture in which
-    somebody is missing.
+    somebody is missing. With a ``style`` the sampler is DDIM, and the prompt may be empty, as it is in
+    UniPortrait's stylise mode; where there is one it is for the pictures being made, and the style picture
+    is sampled along without words.
     """
 
     prompt: str
@@ -96,13 +133,14 @@ class GenerationSettings:
     seed: int = 0
     pictures: int = 1
     sampler: str = "ddim"
+    style: StyleSettings | None = None
     routing: Routing = "auto"
     identity_scale: float = 0.7
     strength: float = 0.6
     retries: int = 0
 
     def __post_init__(self) -> None:
-        if not self.prompt.strip():
+        if not self.prompt.strip() and self.style is None:
             raise ConfigError("the prompt is empty; say in a few words what the picture shows")
         _side("width", self.width)
         _side("height", self.height)
@@ -116,6 +154,10 @@ class GenerationSettings:
         if self.sampler not in SAMPLERS and not self.sampler.endswith("Scheduler"):
             known = ", ".join(SAMPLERS)
             raise ConfigError(f"sampler must be {known} or a diffusers scheduler, got {self.sampler!r}")
+        if self.style is not None and self.sampler not in DDIM:
+            raise ConfigError(
+                f"sampler must be ddim where a picture's style is taken, got {self.sampler!r}; leave it out"
+            )
         self._check_people()
 
     def _check_people(self) -> None:

@@ -1,5 +1,6 @@
 """The whole story on one page: pictures -> faces -> ID features -> tokens -> plan -> picture -> check."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from lib_uniid.attention.math import grids
 from lib_uniid.attention.plan import Person as PlannedPerson
 from lib_uniid.attention.plan import Plan, PlanSettings
 from lib_uniid.attention.rows import Rows
+from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import ConfigError, NoFaceError, SeveralFacesError
@@ -111,7 +113,8 @@ class Studio:
     ) -> list[Made]:
         """Pictures of the people whom the settings name, checked; with retries, the best of all tries.
 
-        The tries of picture n have the seeds ``seed + n + try * pictures``.
+        The tries of picture n have the seeds ``seed + n + try * pictures``. A style picture is inverted
+        once, before anybody is injected; ``progress`` then runs from start to end once more.
         """
         side = self.host.side
         settings = replace(settings, width=settings.width or side, height=settings.height or side)
@@ -120,6 +123,7 @@ class Studio:
             plan=self.plan(settings, people),
             people=[(person.name, people[person.name].embedding) for person in settings.people],
             start=None if start is None else _fit(start, settings),
+            style=self._style(settings, progress),
             progress=progress,
         )
         made = self._make(order, [settings.seed + n for n in range(settings.pictures)])
@@ -201,13 +205,26 @@ class Studio:
         features = self.models.nobody(fingerprint)
         return uncond_tokens(self.models.resampler, len(features.intrinsic), features.structure, scale)
 
+    def _style(self, settings: GenerationSettings, progress: Progress) -> "_Style | None":
+        if settings.style is None:
+            return None
+        picture = _fit(settings.style.picture, settings)
+        return _Style(
+            latents=self.host.invert(picture, settings.steps, progress=progress),
+            sharing=Sharing(score_shift=math.log(settings.style.strength)),
+        )
+
     def _make(self, order: "_Order", seeds: Sequence[int]) -> list[Made]:
         if not seeds:
             return []
         rows, record = Rows(()), RoutingRecord() if len(order.people) > 1 else None
-        with injected(self._sites if order.plan else (), order.plan, rows, record=record):
+        sharing, style = (order.style.sharing, order.style.latents) if order.style else (None, None)
+        with (
+            injected(self._sites if order.plan else (), order.plan, rows, record=record),
+            shared(self._sites if sharing else (), sharing, rows),
+        ):
             latents = self.host.sample(
-                order.settings, seeds, start=order.start, rows=rows, progress=order.progress
+                order.settings, seeds, start=order.start, style=style, rows=rows, progress=order.progress
             )
         maps = None if record is None else _routing_maps(record, *_latent_size(order.settings))
         return [
@@ -222,6 +239,14 @@ class Studio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Style:
+    """An inverted style picture, and how the pictures attend to it."""
+
+    latents: Float[torch.Tensor, "steps 4 rows columns"]
+    sharing: Sharing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Order:
     """What stays the same over all tries of a generation; the size is set in ``settings``."""
 
@@ -229,6 +254,7 @@ class _Order:
     plan: Plan | None
     people: Sequence[tuple[str, Float[np.ndarray, " d"]]]
     start: Picture | None
+    style: _Style | None
     progress: Progress
 
 
@@ -275,7 +301,7 @@ def _fit(picture: Picture, settings: GenerationSettings) -> UInt8[np.ndarray, "f
     """Scaled until it covers the size asked for; the middle is kept."""
     rows, columns = _latent_size(settings)
     size = (columns * PIXELS, rows * PIXELS)
-    return np.asarray(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
+    return np.array(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
 
 
 def _routing_maps(

@@ -1,6 +1,7 @@
 """``uniid`` from end to end on a folder of narrow models, and what it says when something is wrong."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from PIL import Image
 
 from lib_uniid import __version__
 from lib_uniid.cli import main
+from lib_uniid.config import StyleSettings
+from lib_uniid.faces.picture import load_picture
 from tests.red_faces import red_face_picture
 
 QUICK = ("--steps", "2", "--seed", "7", "--device", "cpu")
@@ -108,6 +111,22 @@ def test_a_start_picture_and_a_prompt_that_is_too_long(here: Path, uniid: Callab
     assert made["notes"][-1].endswith("zebra")
 
 
+def test_a_style_is_taken_and_recorded_by_its_hash_alone(here: Path, uniid: Callable[..., Any]):
+    style = ("--style-from", "group.png", "--style-strength", "1.5")
+    made = uniid("generate", "", "--person", "Anna=anna.png", *style, *QUICK)
+    digest = StyleSettings(picture=load_picture(here / "group.png")).sha256
+    assert made["style"] == {"sha256": digest, "strength": 1.5}
+    with Image.open(made["pictures"][0]["path"]) as image:
+        words = image.text["parameters"]  # pyright: ignore[reportAttributeAccessIssue]
+    assert words.startswith("Steps: 2, Sampler: ddim, ")
+    assert words.endswith(f", Style hash: {digest[:10]}, Style strength: 1.5")
+    plain = uniid("generate", "a park", "--person", "Anna=anna.png", *QUICK)
+    assert "style" not in plain
+    official = uniid("generate", "a park", "--style-from", "group.png", *QUICK)
+    assert official["style"]["strength"] == pytest.approx(math.exp(-0.5))
+    assert official["notes"][0].endswith("the model's plain picture in that style")
+
+
 def test_faces_are_listed_left_to_right(uniid: Callable[..., Any]):
     listed = uniid("faces", "group.png", "empty.png", library=False)["pictures"]
     assert [len(picture["faces"]) for picture in listed] == [2, 0]
@@ -163,6 +182,7 @@ def test_the_module_runs_as_a_program_and_needs_nothing_heavy_for_its_version():
 # --- what does not ---
 
 PERSON = ("--person", "Anna=anna.png")
+STYLE = ("--style-from", "anna.png")
 NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=anna.png"))
 
 
@@ -192,6 +212,11 @@ NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=an
         (("generate", "a park", *PERSON, "--routing", "mask"), "Anna has none"),
         (("generate", "a park", *PERSON, "--width", "100"), "width must be a multiple of 8"),
         (("generate", "a park", "--from", "text.png"), "text.png is not a picture"),
+        (("generate", "a park", "--style-from", "text.png"), "text.png is not a picture"),
+        (("generate", "a park", "--style-from", "nothing.png"), "nothing.png"),
+        (("generate", "a park", "--style-strength", "1"), "--style-strength needs the picture"),
+        (("generate", "a park", *STYLE, "--style-strength", "3"), "strength must lie in [0.01, 2], got 3"),
+        (("generate", "a park", *STYLE, "--sampler", "euler"), "sampler must be ddim where"),
         (("generate", "a park", "--sampler", "NoSuchScheduler"), "NoSuchScheduler"),
         (("generate", "a park", "--base", "lora.safetensors"), "lora.safetensors is a LoRA"),
         (("generate", "a park", "--base", "text.png"), "text.png"),

@@ -6,7 +6,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from lib_uniid.config import MAX_PEOPLE, GenerationSettings, PersonSettings
+from lib_uniid.config import MAX_PEOPLE, GenerationSettings, PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError
 
 HALF = np.ones((4, 4), dtype=np.float32)
@@ -51,6 +51,46 @@ def test_a_setting_out_of_range_is_named_with_its_value(field: str, value: objec
 def test_a_person_setting_out_of_range_is_named(field: str, value: object, named: str):
     with pytest.raises(ConfigError, match=named):
         PersonSettings(**({"name": "Anna"} | {field: value}))  # pyright: ignore[reportArgumentType]
+
+
+PICTURE = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("strength", 0.0, r"style strength must lie in \[0.01, 2\], got 0"),
+        ("strength", 2.1, "style strength"),
+        ("strength", math.nan, "style strength"),
+        ("picture", PICTURE[..., 0], r"style picture must be RGB in 8 bits.*; got 2 x 4 of uint8"),
+        ("picture", PICTURE[..., :2], "got 2 x 4 x 2 of uint8"),
+        ("picture", PICTURE[:0], "got 0 x 4 x 3 of uint8"),
+        ("picture", PICTURE / 255, "got 2 x 4 x 3 of float64"),
+    ],
+)
+def test_a_style_setting_out_of_range_is_named(
+    field: str, value: object, named: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in a WebUI
+    with pytest.raises(ConfigError, match=named):
+        StyleSettings(**({"picture": PICTURE} | {field: value}))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_style_needs_no_prompt_and_goes_with_ddim_alone():
+    style = StyleSettings(picture=PICTURE)
+    assert GenerationSettings(prompt="", style=style).sampler == "ddim"
+    assert GenerationSettings(prompt="", style=style, sampler="DDIMScheduler")
+    with pytest.raises(
+        ConfigError, match="sampler must be ddim where a picture's style is taken, got 'euler'"
+    ):
+        GenerationSettings(prompt="a cat", style=style, sampler="euler")
+
+
+def test_a_style_is_known_by_its_content():
+    style, same = StyleSettings(picture=PICTURE), StyleSettings(picture=PICTURE.copy(), strength=1.0)
+    assert style.sha256 == same.sha256 == StyleSettings(picture=PICTURE[:, ::-1][:, ::-1]).sha256
+    others = [PICTURE[::-1], PICTURE.reshape(4, 2, 3)]
+    assert len({style.sha256, *(StyleSettings(picture=other).sha256 for other in others)}) == 3
 
 
 def people(count: int) -> tuple[PersonSettings, ...]:

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from lib_uniid.config import GenerationSettings, PersonSettings
+from lib_uniid.config import GenerationSettings, PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
 from lib_uniid.faces.detection import Face
-from lib_uniid.hosts.diffusers import open_studio
+from lib_uniid.hosts.diffusers import DiffusersHost, open_studio
 from lib_uniid.hosts.protocol import Host
 from lib_uniid.library.store import Person
 from lib_uniid.pipeline import Made, Reference, Studio
@@ -21,6 +22,7 @@ ONE = red_face_picture((64, 64))
 TWO = red_face_picture((64, 64), (190, 60))
 PLAIN = GenerationSettings(prompt="two people in a park", steps=2, cfg_scale=3.0)
 ANNA, BEN = PersonSettings(name="Anna"), PersonSettings(name="Ben")
+PAINTING = StyleSettings(picture=np.random.default_rng(0).integers(0, 256, (90, 200, 3), dtype=np.uint8))
 LEFT = np.repeat(np.array([[1.0, 0.0]], dtype=np.float32), 2, axis=0)
 
 
@@ -190,6 +192,89 @@ def test_a_start_picture_of_any_size_is_fitted(studio: Studio, people: dict[str,
     settings = together(ANNA, width=64, height=128, strength=0.5, steps=4)
     (made,) = studio.generate(settings, people, start=np.full((300, 500, 3), 90, dtype=np.uint8))
     assert made.picture.shape == (128, 64, 3)
+
+
+# --- the style of a picture ---
+
+
+def test_a_style_changes_the_picture_the_more_the_stronger_it_is(studio: Studio, people: dict[str, Person]):
+    plain = latents(studio.generate(together(ANNA), people)).astype(int)
+    distances: list[float] = []
+    for strength in (0.01, 0.3, 2.0):
+        style = replace(PAINTING, strength=strength)
+        styled = latents(studio.generate(together(ANNA, style=style), people))
+        assert styled.shape == plain.shape
+        distances.append(float(np.abs(styled - plain).mean()))
+    assert distances == sorted(distances)
+    assert distances[2] > 3 * distances[0] > 0
+
+
+def test_a_style_does_without_words_and_without_people(studio: Studio):
+    wordless = latents(studio.generate(replace(PLAIN, prompt="", style=PAINTING, pictures=2), {}))
+    assert len(wordless) == 2
+    prompted = latents(studio.generate(replace(PLAIN, style=PAINTING, pictures=2), {}))
+    assert not np.array_equal(wordless, prompted)
+
+
+def test_after_a_style_everything_is_bit_identical_to_before(studio: Studio, people: dict[str, Person]):
+    def cancel(step: int, steps: int) -> None:
+        cancelled.append(step)
+        if len(cancelled) == PLAIN.steps + 1:  # the inversion is done, sampling has begun
+            raise KeyboardInterrupt
+
+    cancelled: list[int] = []
+    styled = together(ANNA, BEN, seed=5, style=PAINTING)
+    before = [latents(studio.generate(replace(styled, style=None), people)), studio.host.sample(PLAIN, [5])]
+    first = latents(studio.generate(styled, people))
+    with pytest.raises(KeyboardInterrupt):
+        studio.generate(styled, people, progress=cancel)
+    after = [latents(studio.generate(replace(styled, style=None), people)), studio.host.sample(PLAIN, [5])]
+    assert np.array_equal(before[0], after[0])
+    assert np.array_equal(before[1], after[1])
+    assert np.array_equal(latents(studio.generate(styled, people)), first)
+    assert not np.array_equal(first, before[0])
+
+
+def test_nobody_is_put_into_the_style_picture(studio: Studio, people: dict[str, Person]):
+    """Its two rows are the same whoever is in the pictures; the LoRA, which is for all rows, is too."""
+    seen: list[torch.Tensor] = []
+    hook = studio.host.unet.register_forward_hook(lambda *call: seen.append(call[2][0]))
+    for who in (ANNA, replace(BEN, weight=2.0)):
+        studio.generate(together(who, style=PAINTING), people)
+    hook.remove()
+    steps = PLAIN.steps  # each time as many of the inversion, then as many of the picture
+    for anna, ben in zip(seen[steps : 2 * steps], seen[3 * steps :], strict=True):
+        same = [torch.allclose(anna[row], ben[row], atol=1e-6) for row in (0, 2, 3)]
+        assert same == [True, True, False]
+
+
+def test_a_style_is_inverted_once_and_without_anybody(
+    studio: Studio, people: dict[str, Person], look: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    inverted: list[torch.Tensor] = []
+    original = DiffusersHost.invert
+
+    def watching(host: DiffusersHost, *arguments: Any, **options: Any) -> torch.Tensor:
+        inverted.append(original(host, *arguments, **options))
+        return inverted[-1]
+
+    monkeypatch.setattr(DiffusersHost, "invert", watching)
+    look([[], [], []])
+    studio.generate(together(ANNA, retries=2, style=PAINTING), people)
+    assert len(inverted) == 1
+    studio.generate(replace(PLAIN, style=PAINTING), {})
+    assert torch.equal(*inverted)
+
+
+def test_without_a_style_nothing_is_inverted_and_nothing_shared(
+    studio: Studio, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(DiffusersHost, "invert", lambda *_, **__: pytest.fail("inverted"))
+    rows: list[int] = []
+    hook = studio.host.unet.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    studio.generate(together(ANNA), people)
+    hook.remove()
+    assert rows == [2] * PLAIN.steps
 
 
 # --- the check after the picture ---

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from lib_uniid.attention.branches import IdentityBranch, ImageBranch, Routed
 from lib_uniid.attention.lora import beside, merged
 from lib_uniid.attention.plan import Plan
-from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.attention.rows import Rows
 from lib_uniid.attention.sites import Site
-from lib_uniid.errors import ConfigError
 from lib_uniid.typing import Float
 
 
@@ -98,20 +97,16 @@ class _Attachment:
         self.ready_for = wanted
 
     def _sum(self, text: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
-        if text.shape[0] != len(self.rows.roles):
-            raise ConfigError(
-                f"the UNet is called with {text.shape[0]} rows and the host named {len(self.rows.roles)}; "
-                "set the roles of all rows before each call"
-            )
+        self.rows.require(text.shape[0])
         parts: list[Tensor] = []
         seen: list[Routed] = []
         for run in self.rows.runs:
             part = text[run.rows]
-            if run.role is not Role.UNTOUCHED and self.identity is not None:
+            if run.role.guided and self.identity is not None:
                 identity, routed = self.identity(run, query[run.rows], hidden[run.rows])
                 part = part + identity
                 seen += [] if routed is None else [routed]
-            if run.role is not Role.UNTOUCHED and self.image is not None:
+            if run.role.guided and self.image is not None:
                 part = part + self.image(run, query[run.rows])
             parts.append(part)
         if self.record is not None and seen:

@@ -1,17 +1,25 @@
-"""The rows of a UNet call: which are guided by the prompt, which against it, which are nobody's business."""
+"""The rows of a UNet call: which are guided by the prompt, which against it, and which nobody is put into."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 
+from lib_uniid.errors import ConfigError
+
 
 class Role(Enum):
-    """What a batch row is for."""
+    """What a batch row is for; ``STYLE`` is the picture whose style the rows after it may take."""
 
     COND = "cond"
     UNCOND = "uncond"
+    STYLE = "style"
     UNTOUCHED = "untouched"
+
+    @property
+    def guided(self) -> bool:
+        """Whether the row belongs to a picture being made, on either side of its guidance."""
+        return self in (Role.COND, Role.UNCOND)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +55,14 @@ class Rows:
     def runs(self) -> tuple[Run, ...]:
         """The batch in slices, so that no index tensor has to travel to the device."""
         return self._runs
+
+    def require(self, rows: int) -> None:
+        """Raise ConfigError unless the UNet is called with as many rows as have a role."""
+        if rows != len(self._roles):
+            raise ConfigError(
+                f"the UNet is called with {rows} rows and the host named {len(self._roles)}; "
+                "set the roles of all rows before each call"
+            )
 
 
 def _runs(roles: tuple[Role, ...]) -> tuple[Run, ...]:

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from lib_uniid import __version__
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.shared import bar, library, reference, studio
-from lib_uniid.config import MAX_SEED, GenerationSettings, PersonSettings
+from lib_uniid.config import MAX_SEED, STYLE_STRENGTH, GenerationSettings, PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError
 from lib_uniid.evaluation.overlay import draw_routing
 from lib_uniid.faces.picture import load_picture
@@ -43,7 +43,10 @@ def run(options: Namespace) -> Outcome:
         made = work.generate(settings, people, start=start, progress=progress)
     notes = _notes(settings, work)
     pictures = [_write(one, settings, options) for one in made]
-    result = {"pictures": pictures, "notes": notes, "seconds": round(time.monotonic() - begun, 1)}
+    seconds = round(time.monotonic() - begun, 1)
+    result: dict[str, Any] = {"pictures": pictures, "notes": notes, "seconds": seconds}
+    if style := settings.style:
+        result["style"] = {"sha256": style.sha256, "strength": style.strength}
     words = [line for picture in pictures for line in _in_words(picture)]
     return Outcome(result=result, words=[*words, *notes])
 
@@ -57,7 +60,17 @@ def _settings(options: Namespace, names: Sequence[str]) -> GenerationSettings:
     allowed = {field.name for field in fields(GenerationSettings)}
     given: dict[str, Any] = {name: value for name, value in vars(options).items() if name in allowed}
     given.setdefault("seed", secrets.randbelow(MAX_SEED + 1))
-    return GenerationSettings(people=_person_settings(options, names), **given)
+    return GenerationSettings(people=_person_settings(options, names), style=_style(options), **given)
+
+
+def _style(options: Namespace) -> StyleSettings | None:
+    strength = options.style_strength
+    if options.style_from is None:
+        if strength is not None:
+            raise ConfigError("--style-strength needs the picture whose style is taken; add --style-from")
+        return None
+    picture = load_picture(options.style_from)
+    return StyleSettings(picture=picture, strength=STYLE_STRENGTH if strength is None else strength)
 
 
 def _person_settings(options: Namespace, names: Sequence[str]) -> tuple[PersonSettings, ...]:
@@ -116,9 +129,8 @@ def _people(
 
 
 def _notes(settings: GenerationSettings, work: Studio) -> list[str]:
-    notes = (
-        [] if settings.people else ["nobody was named with --person, so this is the model's plain picture"]
-    )
+    plain = "the model's plain picture" + (" in that style" if settings.style else "")
+    notes = [] if settings.people else [f"nobody was named with --person, so this is {plain}"]
     if unread := work.host.overlong(settings.prompt):
         notes.append(f"the prompt is too long, its end is not read: {unread}")
     return notes
@@ -154,12 +166,15 @@ def _free_path(folder: Path, seed: int) -> Path:
 def _parameters(made: Made, settings: GenerationSettings) -> str:
     """What made the picture, in the lines that AUTOMATIC1111 writes; nothing of the people."""
     size = f"{made.picture.shape[1]}x{made.picture.shape[0]}"
+    prompt = [settings.prompt] if settings.prompt.strip() else []
     negative = [f"Negative prompt: {settings.negative_prompt}"] if settings.negative_prompt else []
     values = (
         f"Steps: {settings.steps}, Sampler: {settings.sampler}, CFG scale: {settings.cfg_scale:g}, "
         f"Seed: {made.seed}, Size: {size}, UniID: {__version__}"
     )
-    return "\n".join([settings.prompt, *negative, values])
+    if style := settings.style:  # ten digits, as AUTOMATIC1111 names a model by
+        values += f", Style hash: {style.sha256[:10]}, Style strength: {style.strength:g}"
+    return "\n".join([*prompt, *negative, values])
 
 
 def _presence(made: Made) -> dict[str, Any]:

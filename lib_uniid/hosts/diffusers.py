@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Generator, Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -26,7 +26,7 @@ from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
 from lib_uniid.hosts.ldm import Networks, hints_beside, networks
 from lib_uniid.hosts.protocol import Picture, Progress, silent
-from lib_uniid.hosts.schedulers import scheduler, takes_generator
+from lib_uniid.hosts.schedulers import inverse_scheduler, scheduler, takes_generator
 from lib_uniid.hosts.tokenizer import clip_tokenizer
 from lib_uniid.models import Models
 from lib_uniid.pipeline import Studio
@@ -80,28 +80,48 @@ class DiffusersHost:
         return prompt[offsets[last][0] :] if len(offsets) > last + 1 else ""
 
     @torch.no_grad()
+    def invert(
+        self, picture: Picture, steps: int, *, progress: Progress = silent
+    ) -> Float[Tensor, "steps 4 rows columns"]:
+        # UniPortrait guides by 2 here, but between "" and "", so one row says the same.
+        schedule = inverse_scheduler(self.prediction)
+        schedule.set_timesteps(steps, device=self.device)
+        text, latents = self._text([""]), self._encode(picture)
+        passed: list[Tensor] = []
+        for number, timestep in enumerate(schedule.timesteps):
+            prediction = self._predict(latents, timestep, text, cfg_scale=1.0)
+            latents = schedule.step(prediction, timestep, latents).prev_sample
+            passed.append(latents)
+            progress(number + 1, steps)
+        return torch.cat(passed[::-1])
+
+    @torch.no_grad()
     def sample(
         self,
         settings: GenerationSettings,
         seeds: Sequence[int],
         *,
         start: Picture | None = None,
+        style: Float[Tensor, "steps 4 rows columns"] | None = None,
         rows: Rows | None = None,
         progress: Progress = silent,
     ) -> Float[Tensor, "pictures 4 rows columns"]:
         rows = rows or Rows(())
-        guided = settings.cfg_scale > 1.0
-        rows.roles = [Role.UNCOND] * (len(seeds) * guided) + [Role.COND] * len(seeds)
+        lead = 0 if style is None else 1
+        rows.roles = _roles(settings, len(seeds), lead)
         generators = [Generator("cpu").manual_seed(seed) for seed in seeds]
         schedule = scheduler(settings.sampler, self.prediction)
         schedule.set_timesteps(settings.steps, device=self.device)
         timesteps, latents = self._begin(schedule, settings, generators, start)
-        text = self._text(settings, len(seeds))
+        along = None if style is None else _along(style, settings, latents)[-len(timesteps) :]
+        text = self._text(_prompts(settings, len(seeds), lead))
         options = {"generator": generators} if takes_generator(schedule) else {}
         for number, timestep in enumerate(timesteps):
             rows.progress = number / len(timesteps)
             scaled = schedule.scale_model_input(latents, timestep)
-            prediction = self._predict(scaled, timestep, text, settings.cfg_scale)
+            if along is not None:
+                scaled = torch.cat([along[number : number + 1], scaled])
+            prediction = self._predict(scaled, timestep, text, settings.cfg_scale)[lead:]
             latents = schedule.step(prediction, timestep, latents, **options).prev_sample
             progress(number + 1, len(timesteps))
         return latents
@@ -139,13 +159,12 @@ class DiffusersHost:
         clean = self._encode(start).expand_as(noise)
         return timesteps, schedule.add_noise(clean, noise, timesteps[:1].expand(len(noise)))
 
-    def _text(self, settings: GenerationSettings, pictures: int) -> Float[Tensor, "b t d"]:
-        prompts = (
-            [settings.prompt] if settings.cfg_scale <= 1.0 else [settings.negative_prompt, settings.prompt]
-        )
-        ids = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
+    def _text(self, prompts: Sequence[str]) -> Float[Tensor, "b t d"]:
+        """One row per prompt; equal ones are read once."""
+        read = list(dict.fromkeys(prompts))
+        ids = self.tokenizer(read, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
         text = self.text_model(ids.to(self.device))[0].to(self.dtype)
-        return repeat(text, "prompts t d -> (prompts pictures) t d", pictures=pictures)
+        return text[[read.index(prompt) for prompt in prompts]]
 
     def _predict(
         self,
@@ -160,6 +179,31 @@ class DiffusersHost:
             return predicted.float()
         uncond, cond = predicted.float().chunk(2)
         return uncond + cfg_scale * (cond - uncond)
+
+
+def _roles(settings: GenerationSettings, pictures: int, lead: int) -> list[Role]:
+    """Of the batch rows; ``lead`` is 1 where a style picture goes ahead in each half, else 0."""
+    halves = [Role.COND] if settings.cfg_scale <= 1.0 else [Role.UNCOND, Role.COND]
+    return [role for half in halves for role in [Role.STYLE] * lead + [half] * pictures]
+
+
+def _prompts(settings: GenerationSettings, pictures: int, lead: int) -> list[str]:
+    """Of the batch rows, as in ``_roles``. As in UniPortrait the negative prompt is for the whole half."""
+    cond = [""] * lead + [settings.prompt] * pictures
+    return cond if settings.cfg_scale <= 1.0 else [settings.negative_prompt] * (lead + pictures) + cond
+
+
+def _along(
+    style: Tensor, settings: GenerationSettings, latents: Tensor
+) -> Float[Tensor, "steps 4 rows columns"]:
+    """The style picture's latents, known to fit what is sampled."""
+    wanted = (settings.steps, *latents.shape[1:])
+    if style.shape != wanted:
+        raise ConfigError(
+            f"the inverted style picture must have the shape {wanted}, got {tuple(style.shape)}; "
+            "invert it at the size and in the number of steps of the generation"
+        )
+    return style
 
 
 def open_studio(

@@ -47,18 +47,27 @@ class Host(Protocol):
         """The end of ``prompt`` that the text model does not read; empty when it reads all."""
         ...
 
+    def invert(
+        self, picture: Picture, steps: int, *, progress: Progress = silent
+    ) -> Float[Tensor, "steps 4 rows columns"]:
+        """The latents on which DDIM without words would make ``picture`` in so many steps, noisiest first."""
+        ...
+
     def sample(
         self,
         settings: GenerationSettings,
         seeds: Sequence[int],
         *,
         start: Picture | None = None,
+        style: Float[Tensor, "steps 4 rows columns"] | None = None,
         rows: Rows | None = None,
         progress: Progress = silent,
     ) -> Float[Tensor, "pictures 4 rows columns"]:
         """Latents of one picture per seed; from noise, or from ``start`` by ``settings.strength``.
 
-        Before each call of the UNet ``rows`` is told every batch row's role and the share of the steps done.
+        ``style`` is an inverted picture, which is sampled along as the first row of each half of the batch
+        and is not among the results. Before each call of the UNet ``rows`` is told every batch row's role
+        and the share of the steps done.
         """
         ...
 

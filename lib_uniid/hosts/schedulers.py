@@ -44,12 +44,22 @@ def scheduler(name: str, prediction: str = "epsilon") -> Any:
         raise ConfigError(
             f"diffusers has no scheduler {name!r} for Stable Diffusion; take one of {', '.join(SAMPLERS)}"
         )
-    factory = getattr(diffusers, kind)
-    known = inspect.signature(factory.__init__).parameters
-    options = COMMON | {"prediction_type": prediction} | special
-    return factory(**{key: value for key, value in options.items() if key in known})
+    return _set_up(kind, special, prediction)
+
+
+def inverse_scheduler(prediction: str = "epsilon") -> Any:
+    """DDIM the other way, from a picture to the noise it comes from, on the timesteps of ``ddim``."""
+    _, special = NAMED["ddim"]
+    return _set_up("DDIMInverseScheduler", special, prediction)
 
 
 def takes_generator(chosen: Any) -> bool:
     """Whether the scheduler draws noise in its steps and lets us choose it."""
     return "generator" in inspect.signature(chosen.step).parameters
+
+
+def _set_up(kind: str, special: dict[str, Any], prediction: str) -> Any:
+    factory = getattr(diffusers, kind)
+    known = inspect.signature(factory.__init__).parameters
+    options = COMMON | {"prediction_type": prediction} | special
+    return factory(**{key: value for key, value in options.items() if key in known})

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from lib_uniid.encoders.curricularface import CurricularFace
 from lib_uniid.miniature import MODELS
 from lib_uniid.miniature.ldm_layout import ldm_state
-from lib_uniid.miniature.recipes.base import new_text_model, new_unet
+from lib_uniid.miniature.recipes.base import new_base
 from lib_uniid.miniature.recipes.clip import new_tower
 from lib_uniid.miniature.recipes.detector import Detector
 from lib_uniid.miniature.recipes.vae import new_vae
@@ -31,17 +32,29 @@ def assemble(trained: Path, models: Path) -> None:
     write_adapter(trained, models / "uniid")
     write_pack(trained, models / "insightface" / "models" / "miniature")
     save_file(_half(_read(trained / "meters.pt")), models / "uniid" / "meters.safetensors")
+    _write_json(models / "training.json", record(trained))
+
+
+def record(trained: Path) -> dict[str, Any]:
+    """Steps, minutes and last figures of every recipe, from its log; a log of several runs is added up."""
+    told: dict[str, Any] = {}
+    for log in sorted(trained.glob("*.jsonl")):
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        last = lines[-1]
+        stops = [a["seconds"] for a, b in pairwise(lines) if b["seconds"] < a["seconds"]]  # it went on anew
+        minutes = round((sum(stops) + last["seconds"]) / 60, 1)
+        told[log.stem] = {"minutes": minutes} | {key: last[key] for key in last if key != "seconds"}
+    return told
 
 
 def write_base(trained: Path, folder: Path) -> None:
     """One checkpoint as A1111 loads it, with its ``.yaml`` and the text model's configuration."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = _read(trained / "base.pt")
-    unet, text, vae = new_unet(), new_text_model(), new_vae()
-    unet.load_state_dict(state["unet"])
-    text.load_state_dict(state["text"])
+    base, vae = new_base(), new_vae()
+    base.load_state_dict(_read(trained / "base.pt"))
     vae.load_state_dict(_rescaled(_read(trained / "vae.pt"), _read(trained / "pictures.pt")["scale"]))
-    save_file(ldm_state(unet, vae, text), folder / f"{BASE}.safetensors")
+    text: Any = base["text"]
+    save_file(ldm_state(base["unet"], vae, text), folder / f"{BASE}.safetensors")
     config = text.config
     text_folder = folder / f"{BASE}-text"
     text_folder.mkdir(exist_ok=True)

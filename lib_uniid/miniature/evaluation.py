@@ -162,7 +162,7 @@ class Evaluation:
             if len(found) == people:  # drawn left to right in this order
                 mine = self.guests[index * people : (index + 1) * people]
                 scores += [
-                    float(cosine(f[None], g.person.embedding[None])) for f, g in zip(found, mine, strict=True)
+                    cosine(f[None], g.person.embedding[None]).item() for f, g in zip(found, mine, strict=True)
                 ]
         return float(np.mean(scores))
 

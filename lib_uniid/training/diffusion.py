@@ -34,6 +34,13 @@ class NoiseSchedule:
         snr = self.kept[times] / (1 - self.kept[times])
         return snr.clamp(max=gamma) / snr
 
+    def image_weight(self, times: Int[Tensor, " b"], limit: float = 12.0) -> Float[Tensor, " b"]:
+        """Weights (1/SNR, at most ``limit``) under which noise errors count as errors of the clean latents.
+
+        Who somebody is decides itself in the first, noisiest steps, where errors of the noise are smallest.
+        """
+        return ((1 - self.kept[times]) / self.kept[times]).clamp(max=limit)
+
 
 def face_weighted_error(
     predicted: Float[Tensor, "b c height width"],

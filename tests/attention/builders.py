@@ -1,6 +1,7 @@
 """Small UNets and adapters with only what the attention package relies on."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -94,3 +95,32 @@ def small_pair(width: int = 8, context: int = 6) -> Pair:
     """Random layers."""
     torch.manual_seed(0)
     return Pair(attention(width), attention(width, context))
+
+
+def predict(unet: UNet2DConditionModel, rows: int = 2) -> Tensor:
+    """Of the same latents in every row, each with text of its own."""
+    generator = torch.Generator().manual_seed(4)
+    latents = torch.randn(1, 4, 8, 8, generator=generator).expand(rows, -1, -1, -1)
+    text = torch.randn(rows, 7, 32, generator=generator)
+    with torch.no_grad():
+        return unet(latents.to(unet.dtype), 500, encoder_hidden_states=text.to(unet.dtype)).sample
+
+
+def hook_count(module: nn.Module) -> int:
+    """Hooks on the module and everything in it."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks")
+    return sum(len(vars(child)[kind]) for child in module.modules() for kind in kinds)
+
+
+@contextmanager
+def leaves_no_trace(unet: UNet2DConditionModel) -> Generator[None]:
+    """Output, weights (same tensors, same values) and hooks are before as after."""
+    out, state = predict(unet), {name: x.clone() for name, x in unet.state_dict().items()}
+    places = {name: x.data_ptr() for name, x in unet.named_parameters()}
+    yield
+    after = unet.state_dict()
+    assert after.keys() == state.keys()
+    assert all(torch.equal(after[name], state[name]) for name in state)
+    assert places == {name: x.data_ptr() for name, x in unet.named_parameters()}
+    assert hook_count(unet) == 0
+    assert torch.equal(predict(unet), out)

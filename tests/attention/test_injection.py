@@ -1,13 +1,11 @@
 """Laws of putting people on a UNet and taking them off again."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from lib_uniid.attention import branches
@@ -17,7 +15,18 @@ from lib_uniid.attention.plan import Person, Plan, PlanSettings
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.errors import ConfigError
-from tests.attention.builders import GUIDED, Pair, narrow_unet, nobody, people, random_adapter, small_pair
+from tests.attention.builders import (
+    GUIDED,
+    Pair,
+    hook_count,
+    leaves_no_trace,
+    narrow_unet,
+    nobody,
+    people,
+    predict,
+    random_adapter,
+    small_pair,
+)
 from tests.near import assert_near
 
 HALVES = torch.zeros(2, 8, 8)
@@ -36,33 +45,6 @@ def sites(unet: UNet2DConditionModel) -> tuple[Site, ...]:
 
 def unet_plan(sites: tuple[Site, ...], count: int) -> Plan | None:
     return Plan.build(random_adapter(sites), sites, people(count, 32), nobody(32))
-
-
-def predict(unet: UNet2DConditionModel, rows: int = 2) -> Tensor:
-    generator = torch.Generator().manual_seed(4)
-    latents = torch.randn(1, 4, 8, 8, generator=generator).expand(rows, -1, -1, -1)
-    text = torch.randn(rows, 7, 32, generator=generator)
-    with torch.no_grad():
-        return unet(latents.to(unet.dtype), 500, encoder_hidden_states=text.to(unet.dtype)).sample
-
-
-def hook_count(module: nn.Module) -> int:
-    kinds = ("_forward_hooks", "_forward_pre_hooks")
-    return sum(len(vars(child)[kind]) for child in module.modules() for kind in kinds)
-
-
-@contextmanager
-def leaves_no_trace(unet: UNet2DConditionModel) -> Generator[None]:
-    """Output, weights (same tensors, same values) and hooks are before as after."""
-    out, state = predict(unet), {name: x.clone() for name, x in unet.state_dict().items()}
-    places = {name: x.data_ptr() for name, x in unet.named_parameters()}
-    yield
-    after = unet.state_dict()
-    assert after.keys() == state.keys()
-    assert all(torch.equal(after[name], state[name]) for name in state)
-    assert places == {name: x.data_ptr() for name, x in unet.named_parameters()}
-    assert hook_count(unet) == 0
-    assert torch.equal(predict(unet), out)
 
 
 # the small pair of layers, for laws that need no UNet

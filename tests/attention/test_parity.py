@@ -10,6 +10,7 @@ from lib_uniid.attention.adapter import ImageProj, UniPortraitAdapter
 from lib_uniid.attention.injection import RoutingRecord, injected
 from lib_uniid.attention.plan import ImagePrompt, Person, Plan, PlanSettings
 from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.attention.sharing import Sharing, shared
 from tests import recorded
 from tests.attention.builders import GUIDED, Pair, attention
 from tests.near import assert_near
@@ -21,6 +22,21 @@ SELF, CROSS, SHARE = (
 )
 CASES = recorded.notes("attn_cross_small")["cases"]
 GRID = (6, 10)
+STYLED = (Role.STYLE, Role.UNCOND, Role.STYLE, Role.COND)
+
+LORA_CASES = {  # people, LoRA scale
+    "plain": (1, 0.0),
+    "lora1": (1, 1.0),
+    "lora0.5": (1, 0.5),
+    "multi1": (2, 1.0),
+    "both_lora_wins": (1, 1.0),
+}
+SHARING_CASES = {  # LoRA scale, sharing
+    "share_shift": (1.0, Sharing(score_shift=-0.5)),
+    "share_noshift": (0.0, Sharing(score_shift=0.0)),
+    "share_adain_scale": (0.0, Sharing(score_shift=-0.5, score_scale=1.1, adain=True)),
+}
+MAP_CASE = "lora0.5_from_4d"
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +120,9 @@ def test_nobody_leaves_the_layer_as_it_is(pair: Pair, adapter: UniPortraitAdapte
     assert_near(out, CROSS["out.noid"])
 
 
-@pytest.mark.parametrize(
-    ("name", "count", "scale"),
-    [
-        ("plain", 1, 0.0),
-        ("lora1", 1, 1.0),
-        ("lora0.5", 1, 0.5),
-        ("multi1", 2, 1.0),
-        ("both_lora_wins", 1, 1.0),
-    ],
-)
-def test_self_attention_is_the_official_one(
-    pair: Pair, adapter: UniPortraitAdapter, name: str, count: int, scale: float
-):
+@pytest.mark.parametrize("name", LORA_CASES)
+def test_self_attention_is_the_official_one(pair: Pair, adapter: UniPortraitAdapter, name: str):
+    count, scale = LORA_CASES[name]
     case = {"num_faceids": count}
     with torch.no_grad():
         plan = Plan.build(adapter, pair.sites, persons(case), None, PlanSettings(lora_scale=scale))
@@ -133,7 +139,35 @@ def test_self_attention_takes_feature_maps_as_the_official_one_does(pair: Pair, 
         )
         with injected(pair.sites, plan, Rows([Role.COND] * 4)):
             out = pair.self_attention(maps)
-    assert_near(out, SELF["out.lora0.5_from_4d"])
+    assert_near(out, SELF[f"out.{MAP_CASE}"])
+
+
+@pytest.mark.parametrize("merge_lora", [True, False], ids=["merged", "beside"])
+@pytest.mark.parametrize("name", SHARING_CASES)
+def test_shared_self_attention_is_the_official_one(
+    pair: Pair, adapter: UniPortraitAdapter, name: str, merge_lora: bool
+):
+    (scale, sharing), rows = SHARING_CASES[name], Rows(STYLED)
+    options, who = PlanSettings(lora_scale=scale), persons({"num_faceids": 1})
+    with torch.no_grad():
+        plan = Plan.build(adapter, pair.sites, who, None, options)
+        with (
+            injected(pair.sites, plan, rows, merge_lora=merge_lora),
+            shared(pair.sites, sharing, rows),
+        ):
+            out = pair.self_attention(SELF["in.hidden"])
+    assert_near(out, SELF[f"out.{name}"])
+
+
+def test_every_recorded_output_of_self_attention_is_compared_and_every_weight_used(
+    pair: Pair, adapter: UniPortraitAdapter
+):
+    compared = {f"out.{name}" for name in (*LORA_CASES, *SHARING_CASES, MAP_CASE)}
+    layer = {f"attn.{name}" for name in pair.self_attention.state_dict()}
+    single = {f"proc.{name}" for name in recorded.under("0.", adapter.faceid_state_dict())}
+    multi = {name.replace("_lora", "_multi_id_lora") for name in single}
+    assert compared | layer | single | multi | {"in.hidden"} == SELF.keys()
+    assert {f"out.{name}" for name in recorded.notes("attn_self_small")["cases"]} == compared
 
 
 def test_a_batch_of_several_pictures_is_the_official_one(pair: Pair, adapter: UniPortraitAdapter):
@@ -152,12 +186,13 @@ def test_a_batch_of_several_pictures_is_the_official_one(pair: Pair, adapter: Un
     assert_near(out, SHARE["out.single_noshare"])
 
 
+@pytest.mark.parametrize("role", [Role.STYLE, Role.UNTOUCHED])
 @pytest.mark.parametrize(("name", "count"), [("single_share", 1), ("two_share", 2)])
-def test_untouched_rows_are_the_official_style_rows(
-    pair: Pair, adapter: UniPortraitAdapter, name: str, count: int
+def test_nobody_is_put_into_the_official_style_rows(
+    pair: Pair, adapter: UniPortraitAdapter, name: str, count: int, role: Role
 ):
     prompt = ImagePrompt(tokens=CROSS["in.ip"][0], uncond=SHARE["in.uncond_ip"][0], scale=0.7)
-    roles = [Role.UNTOUCHED, Role.UNCOND, Role.UNTOUCHED, Role.COND]
+    roles = [role, Role.UNCOND, role, Role.COND]
     with torch.no_grad():
         plan = Plan.build(
             adapter,

@@ -9,13 +9,13 @@ from safetensors.torch import save_file
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.hosts.ldm import hints_beside, networks
 from lib_uniid.miniature.assemble import write_base
-from lib_uniid.miniature.recipes.base import new_text_model, new_unet
+from lib_uniid.miniature.recipes.base import new_base
 from lib_uniid.miniature.recipes.vae import new_vae
 
 
 def trained(folder: Path) -> None:
     torch.manual_seed(0)
-    torch.save({"unet": new_unet().state_dict(), "text": new_text_model().state_dict()}, folder / "base.pt")
+    torch.save(new_base().state_dict(), folder / "base.pt")
     torch.save(new_vae().state_dict(), folder / "vae.pt")
     torch.save({"scale": 0.4}, folder / "pictures.pt")
 

@@ -12,7 +12,7 @@ from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.library.store import Person
-from lib_uniid.miniature.assemble import assemble
+from lib_uniid.miniature.assemble import assemble, record
 from lib_uniid.miniature.recipes import (
     base,
     clip,
@@ -96,6 +96,13 @@ def test_stage_two_leaves_the_id_embedding_alone(models: Path) -> None:
     assert not any("faceid." in name.removeprefix("faceid_adapter.") for name in routed)
     changed = "faceid_adapter.1.to_out_lora.up.weight"
     assert not torch.equal(faceid[changed], routed[changed])
+
+
+def test_the_record_adds_up_the_runs_of_a_recipe(tmp_path: Path) -> None:
+    lines = [(50, 10.0, 3.0), (100, 20.0, 2.0), (150, 10.0, 1.0)]  # stopped after 100, then 10 seconds more
+    log = [f'{{"step": {step}, "seconds": {seconds}, "loss": {loss}}}' for step, seconds, loss in lines]
+    (tmp_path / "base.jsonl").write_text("\n".join(log))
+    assert record(tmp_path) == {"base": {"minutes": 0.5, "step": 150, "loss": 1.0}}
 
 
 def test_an_untrained_router_is_right_about_as_often_as_not(trained: Path) -> None:

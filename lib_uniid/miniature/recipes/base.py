@@ -48,18 +48,24 @@ def new_text_model() -> Any:
     )
 
 
+def new_base() -> nn.ModuleDict:
+    """Both together, under the names ``unet`` and ``text``."""
+    return nn.ModuleDict({"unet": new_unet(), "text": new_text_model()})
+
+
 def train(out: Path, steps: int, batch: int) -> None:
     """Train text model and UNet together; write ``out/base.pt``."""
     team = Team.join()
     torch.manual_seed(SEED)
     library = Library.load(out / "pictures.pt")
-    unet, text = new_unet(), new_text_model()
+    model = new_base()
+    unet: Any = model["unet"]
+    text: Any = model["text"]
     with torch.no_grad():
         text.get_input_embeddings().weight.mul_(2.0)
         unknown = torch.ones(49408, dtype=torch.bool)
         unknown[known_tokens()] = False
         text.get_input_embeddings().weight[unknown] = 0
-    model = nn.ModuleDict({"unet": unet, "text": text})
     schedule, generator = NoiseSchedule(), team.generator(SEED)
     rng = random.Random(SEED * 1009 + team.rank)
     course = Course(
@@ -83,7 +89,7 @@ def train(out: Path, steps: int, batch: int) -> None:
             predicted, noise, library.face_maps(index), schedule.weight(times), face_weight=3.0
         )
     if team.rank == 0:
-        torch.save({"unet": unet.state_dict(), "text": text.state_dict()}, out / "base.pt")
+        torch.save(model.state_dict(), out / "base.pt")
 
 
 if __name__ == "__main__":

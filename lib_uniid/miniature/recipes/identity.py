@@ -14,7 +14,7 @@ from lib_uniid.attention.plan import Person, Plan, PlanSettings
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.encoders.identity import IDFeatures
-from lib_uniid.miniature.recipes.base import TEXT_WIDTH, new_text_model, new_unet
+from lib_uniid.miniature.recipes.base import TEXT_WIDTH, new_base
 from lib_uniid.miniature.recipes.data import Library
 from lib_uniid.miniature.recipes.features import Features, new_encoder
 from lib_uniid.miniature.recipes.team import Course, Team
@@ -24,6 +24,7 @@ from lib_uniid.training.dropping import drop_structure
 
 SEED = 61
 RANK, FACE_WEIGHT, WITHOUT_FACE = 8, 4.0, 0.05
+PREPARED = 800
 
 
 def new_resampler() -> Resampler:
@@ -42,11 +43,10 @@ def new_resampler() -> Resampler:
 
 def frozen_base(out: Path) -> tuple[Any, Any]:
     """The trained UNet and text model, not to be trained any more."""
-    state = torch.load(out / "base.pt", weights_only=True)
-    unet, text = new_unet(), new_text_model()
-    unet.load_state_dict(state["unet"])
-    text.load_state_dict(state["text"])
-    return unet.requires_grad_(False).eval(), text.requires_grad_(False).eval()
+    base = new_base()
+    base.load_state_dict(torch.load(out / "base.pt", weights_only=True))
+    base.requires_grad_(False).eval()
+    return base["unet"], base["text"]
 
 
 def tokens_of(
@@ -62,6 +62,39 @@ def tokens_of(
     return resampler(intrinsic, structure, drop.scale, structure_keep=drop.keep)
 
 
+def prepare(resampler: Resampler, library: Library, features: Features, team: Team, log: Path) -> None:
+    """Let the resampler learn alone to keep what the features say of a person, read off its tokens linearly.
+
+    Tokens of a fresh resampler are noise to the UNet, and so much alike that attention cannot choose among
+    them; the adapter would spend its first thousand steps on shutting them out.
+    """
+    alone, generator = library.groups[1], team.generator(SEED + 1)
+    readout = nn.Linear(resampler.latents.shape[1] * TEXT_WIDTH, alone.scene.who.shape[1])
+    with torch.no_grad():
+        resampler.latents.normal_()
+    model = nn.ModuleDict({"resampler": resampler, "readout": readout})
+    course = Course(team=team, module=model, steps=PREPARED, rate=2e-3, log=log, warm_up=50, average=0.98)
+    for step in course.run():
+        index = torch.randint(0, len(alone.encoded), (32,), generator=generator)
+        intrinsic, structure = features.of(1, index)
+        drop = drop_structure(len(index), structure.shape[2], generator)
+        tokens = resampler(intrinsic[:, 0], structure[:, 0], drop.scale, structure_keep=drop.keep)
+        step.loss = (readout(tokens.flatten(1)) - alone.scene.who[index]).square().mean()
+    standardise(resampler, *features.of(1, torch.arange(256)))
+
+
+@torch.no_grad()
+def standardise(resampler: Resampler, intrinsic: Tensor, structure: Tensor) -> None:
+    """Fold into the last norm that tokens have mean 0, and deviation 1 from person to person.
+
+    Of a fresh token by far the most is the same for everybody, and drowns the gradient of the rest.
+    """
+    tokens = resampler(intrinsic[:, 0], structure[:, 0])
+    scale, norm = 1 / tokens.std(0).mean(), resampler.norm_out
+    norm.weight.mul_(scale)
+    norm.bias.sub_(tokens.mean((0, 1))).mul_(scale)
+
+
 def train(out: Path, steps: int, batch: int) -> None:
     """Train and write ``out/identity.pt``: ``{"resampler", "adapter"}``."""
     team = Team.join()
@@ -72,12 +105,22 @@ def train(out: Path, steps: int, batch: int) -> None:
     unet, text = frozen_base(out)
     sites: tuple[Site, ...] = find_sites(unet)
     resampler, adapter = new_resampler(), UniPortraitAdapter.for_sites(sites, RANK).requires_grad_(True)
+    prepare(resampler, library, features, team, out / "resampler.jsonl")
+    for site in sites:
+        if site.cross:  # begin with no say at all, not with the text's values for tokens that are no text
+            nn.init.zeros_(adapter.faceid_site(site.index).to_v_faceid.weight)
     model = nn.ModuleDict({"resampler": resampler, "adapter": adapter})
     schedule, generator = NoiseSchedule(), team.generator(SEED)
     rng = random.Random(SEED * 1009 + team.rank)
     rows = Rows([Role.COND] * batch)
     course = Course(
-        team=team, module=model, steps=steps, rate=1.5e-3, log=out / "identity.jsonl", average=0.995
+        team=team,
+        module=model,
+        steps=steps,
+        rate=3e-3,
+        log=out / "identity.jsonl",
+        average=0.99,
+        slow={"resampler.": 0.1},
     )
     for step in course.run():
         index = torch.randint(0, len(alone.encoded), (batch,), generator=generator)
@@ -92,7 +135,7 @@ def train(out: Path, steps: int, batch: int) -> None:
         with injected(sites, plan, rows, merge_lora=False):
             predicted = unet(schedule.add(latents, noise, times), times, states).sample
         faces = alone.persons[index, 0].float()
-        step.loss = face_weighted_error(predicted, noise, faces, schedule.weight(times), FACE_WEIGHT)
+        step.loss = face_weighted_error(predicted, noise, faces, schedule.image_weight(times), FACE_WEIGHT)
     if team.rank == 0:
         state = {name: module.state_dict() for name, module in model.items()}
         torch.save(state, out / "identity.pt")

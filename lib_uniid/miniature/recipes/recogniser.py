@@ -20,7 +20,7 @@ from lib_uniid.miniature.recipes.team import Course, Team
 
 SEEDS = {"curricularface": 21, "judge": 22}
 SIZES = BackboneSizes(stem=16, widths=(16, 16, 32, 32, 64, 64, 128, 128), input_size=56, embedding=128)
-SCALE, MARGIN = 16.0, 0.15
+SCALE, MARGIN, JITTER = 16.0, 0.15, 2.5
 
 
 def new_recogniser() -> CurricularFace:
@@ -50,7 +50,7 @@ def train(out: Path, name: str, steps: int, pairs: int) -> None:
     )
     for step in course.run():
         who = sample_identities(pairs, generator)
-        faces, _ = draw_aligned(who.repeat(2, 1), generator)
+        faces, _ = draw_aligned(who.repeat(2, 1), generator, jitter=JITTER)
         embeddings = model.embed(faces * 2 - 1)
         step.loss, right = match_loss(embeddings[:pairs], embeddings[pairs:])
         step.notes = {"right": right}

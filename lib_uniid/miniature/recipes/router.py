@@ -29,7 +29,7 @@ from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 from lib_uniid.training.routing import gumbel_choice, routing_loss
 
 SEED, HELD_OUT = 71, 9071
-LAMBDA = 0.1
+LAMBDA = 0.3
 TOKENS = 16
 
 
@@ -112,7 +112,9 @@ def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
         noise = torch.randn(latents.shape, generator=generator)
         noisy = schedule.add(latents, noise, times)
         predicted, logits = chain.predict(noisy, times, tokens, states, choose)
-        drawn = face_weighted_error(predicted, noise, persons.amax(1), schedule.weight(times), FACE_WEIGHT)
+        drawn = face_weighted_error(
+            predicted, noise, persons.amax(1), schedule.image_weight(times), FACE_WEIGHT
+        )
         routed, right = routing_loss(logits, persons)
         step.loss = drawn + weight * routed
         step.notes = {"routing": routed.detach(), "right": right}
