@@ -29,7 +29,7 @@ def test_a_narrow_run_names_its_figures_and_has_no_targets(capsys: pytest.Captur
     paths = {
         f"attention/narrow/{variant}/{kind}" for variant in variants for kind in ("ratio", "flops_ratio")
     }
-    assert found.keys() == paths | {"attention/narrow/plain"}
+    assert found.keys() == paths | {"attention/narrow/plain", "attention/narrow/plain-again/ratio"}
     assert all(figure["target"] is None for figure in found.values())
     cheap, textbook = (
         found[f"attention/narrow/{kind}people=2/flops_ratio"]["value"] for kind in ("", "textbook/")

@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data.build(out, pictures=6, chunk=2)
     base.train(out, steps=2, batch=2)
     features.build(out)
-    identity.train(out, steps=2, batch=2)
+    identity.train(out, steps=2, batch=2, prepared=2)
     router.train(out, steps=2, batch=2, weight=router.LAMBDA, name="router")
     return out
 

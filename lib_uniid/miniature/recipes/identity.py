@@ -62,7 +62,9 @@ def tokens_of(
     return resampler(intrinsic, structure, drop.scale, structure_keep=drop.keep)
 
 
-def prepare(resampler: Resampler, library: Library, features: Features, team: Team, log: Path) -> None:
+def prepare(
+    resampler: Resampler, library: Library, features: Features, team: Team, log: Path, steps: int
+) -> None:
     """Let the resampler learn alone to keep what the features say of a person, read off its tokens linearly.
 
     Tokens of a fresh resampler are noise to the UNet, and so much alike that attention cannot choose among
@@ -73,14 +75,14 @@ def prepare(resampler: Resampler, library: Library, features: Features, team: Te
     with torch.no_grad():
         resampler.latents.normal_()
     model = nn.ModuleDict({"resampler": resampler, "readout": readout})
-    course = Course(team=team, module=model, steps=PREPARED, rate=2e-3, log=log, warm_up=50, average=0.98)
+    course = Course(team=team, module=model, steps=steps, rate=2e-3, log=log, warm_up=50, average=0.98)
     for step in course.run():
         index = torch.randint(0, len(alone.encoded), (32,), generator=generator)
         intrinsic, structure = features.of(1, index)
         drop = drop_structure(len(index), structure.shape[2], generator)
         tokens = resampler(intrinsic[:, 0], structure[:, 0], drop.scale, structure_keep=drop.keep)
         step.loss = (readout(tokens.flatten(1)) - alone.scene.who[index]).square().mean()
-    standardise(resampler, *features.of(1, torch.arange(256)))
+    standardise(resampler, *features.of(1, torch.arange(min(256, len(alone.encoded)))))
 
 
 @torch.no_grad()
@@ -95,8 +97,8 @@ def standardise(resampler: Resampler, intrinsic: Tensor, structure: Tensor) -> N
     norm.bias.sub_(tokens.mean((0, 1))).mul_(scale)
 
 
-def train(out: Path, steps: int, batch: int) -> None:
-    """Train and write ``out/identity.pt``: ``{"resampler", "adapter"}``."""
+def train(out: Path, steps: int, batch: int, prepared: int = PREPARED) -> None:
+    """Train and write ``out/identity.pt``: ``{"resampler", "adapter"}``; ``prepared`` steps before."""
     team = Team.join()
     torch.manual_seed(SEED)
     library, features = Library.load(out / "pictures.pt"), Features(out)
@@ -105,7 +107,7 @@ def train(out: Path, steps: int, batch: int) -> None:
     unet, text = frozen_base(out)
     sites: tuple[Site, ...] = find_sites(unet)
     resampler, adapter = new_resampler(), UniPortraitAdapter.for_sites(sites, RANK).requires_grad_(True)
-    prepare(resampler, library, features, team, out / "resampler.jsonl")
+    prepare(resampler, library, features, team, out / "resampler.jsonl", prepared)
     for site in sites:
         if site.cross:  # begin with no say at all, not with the text's values for tokens that are no text
             nn.init.zeros_(adapter.faceid_site(site.index).to_v_faceid.weight)
