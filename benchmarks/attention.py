@@ -143,8 +143,9 @@ class TextbookLayer:
 
 
 def seconds(bench: Bench, injection: Injection) -> float:
-    """One step's time; injecting happens once per generation and is not part of it."""
+    """The time of a step that is not a generation's first: that one finds freshly merged weights cold."""
     with injection():
+        bench.step()
         begin = time.perf_counter()
         bench.step()
         return time.perf_counter() - begin
