@@ -12,7 +12,8 @@ from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.library.store import Person
-from lib_uniid.miniature.assemble import assemble, record
+from lib_uniid.miniature import TRAINED
+from lib_uniid.miniature.assemble import assemble, record, write_pack
 from lib_uniid.miniature.recipes import (
     base,
     clip,
@@ -25,6 +26,7 @@ from lib_uniid.miniature.recipes import (
     router,
     vae,
 )
+from lib_uniid.miniature.recipes.__main__ import take
 from lib_uniid.miniature.recipes.team import Course, Team
 
 pytestmark = pytest.mark.slow
@@ -96,6 +98,18 @@ def test_stage_two_leaves_the_id_embedding_alone(models: Path) -> None:
     assert not any("faceid." in name.removeprefix("faceid_adapter.") for name in routed)
     changed = "faceid_adapter.1.to_out_lora.up.weight"
     assert not torch.equal(faceid[changed], routed[changed])
+
+
+def test_kept_results_go_on_in_full_precision_through_the_encoder_and_the_export(tmp_path: Path) -> None:
+    for kept in TRAINED.glob("*.safetensors"):
+        take(kept, tmp_path / f"{kept.stem}.pt")
+    crop = np.full((1, 224, 224, 3), 128, np.uint8)
+    intrinsic, structure = features.new_encoder(tmp_path).per_reference(crop)
+    assert structure is not None
+    assert intrinsic.dtype == structure.dtype == torch.float32
+    identity.frozen_base(tmp_path)
+    write_pack(tmp_path, tmp_path / "pack")
+    assert FaceFinder(tmp_path / "pack", recognise=True).find(np.zeros((128, 128, 3), np.uint8)) == ()
 
 
 def test_the_record_adds_up_the_runs_of_a_recipe(tmp_path: Path) -> None:

@@ -43,6 +43,11 @@ STAGES = (
 )
 
 
+def take(kept: Path, result: Path) -> None:
+    """Use a result that came with the repository; kept in half precision, it goes on in full."""
+    torch.save({k: v.float() if v.is_floating_point() else v for k, v in load_file(kept).items()}, result)
+
+
 def main() -> int:
     """Run what is left; the exit code is that of the first recipe that failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -56,7 +61,7 @@ def main() -> int:
         if result.exists() or (options.only and result.stem not in options.only):
             continue
         if (kept := TRAINED / f"{result.stem}.safetensors").exists():
-            torch.save(load_file(kept), result)
+            take(kept, result)
             continue
         sys.stderr.write(f"{stage.name} {' '.join(stage.arguments)}\n")
         launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={options.processes}", "-m"]
