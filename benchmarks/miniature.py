@@ -50,17 +50,20 @@ def _meters(evaluation: Evaluation) -> Iterator[Figure]:
 
 
 def _alone(evaluation: Evaluation) -> Iterator[Figure]:
-    bound, alone, nobody = evaluation.upper_bound(1), evaluation.alone(), evaluation.nobody()
+    bound, alone = evaluation.upper_bound(1), evaluation.alone(contrary=False)
+    against, nobody = evaluation.alone(contrary=True), evaluation.nobody()
     name = f"{NAME}/people=1"
     yield Figure(name=f"{name}/upper_bound", value=bound, unit="cosine")
     yield Figure(name=f"{name}/similarity", value=alone.similarity, unit="cosine")
     yield Figure(name=f"{name}/other_similarity", value=alone.others, unit="cosine")
     yield Figure.at_least(f"{name}/similarity_share", alone.similarity / bound, "share", 0.75)
     yield Figure.at_least(f"{name}/rank1", alone.rank1, "share", 0.70)
+    yield Figure(name=f"{name}/contrary_words/similarity", value=against.similarity, unit="cosine")
+    yield Figure(name=f"{name}/contrary_words/rank1", value=against.rank1, unit="share")
     for word in ("place", "style", "smile", "age", "glasses", "hair"):
         yield Figure(name=f"{NAME}/words/{word}/people=0", value=kept_rate(nobody, word), unit="share")
-        yield Figure(name=f"{NAME}/words/{word}/people=1", value=kept_rate(alone.kept, word), unit="share")
-    kept = kept_rate(alone.kept) / max(kept_rate(nobody), 1e-9)
+        yield Figure(name=f"{NAME}/words/{word}/people=1", value=kept_rate(against.kept, word), unit="share")
+    kept = kept_rate(against.kept) / max(kept_rate(nobody), 1e-9)
     yield Figure.at_least(f"{NAME}/text_kept", kept, "share", 0.90)
 
 
@@ -84,7 +87,7 @@ def _together(evaluation: Evaluation) -> Iterator[Figure]:
 
 def _curve(evaluation: Evaluation) -> Iterator[Figure]:
     for scale in CURVE:
-        alone = evaluation.alone(scale, CURVE_PICTURES)
+        alone = evaluation.alone(contrary=True, structure_scale=scale, pictures=CURVE_PICTURES)
         name = f"{NAME}/people=1/structure_scale={scale:g}"
         yield Figure(name=f"{name}/similarity", value=alone.similarity, unit="cosine")
         yield Figure(name=f"{name}/words", value=kept_rate(alone.kept), unit="share")

@@ -62,35 +62,39 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What a prompt asks for; hair None where it does not ask."""
+    """What a prompt asks for; None where it does not ask."""
 
     place: int
-    style: int
-    smile: int  # -1 or 1
-    age: int  # 0 or 1
-    glasses: int  # 0 or 1
-    hair: int | None
+    style: int = 0
+    smile: int | None = None  # -1 or 1
+    age: int | None = None  # 0 or 1
+    glasses: int | None = None  # 0 or 1
+    hair: int | None = None
 
     def prompt(self, people: int) -> str:
         """The words in the order that captions have."""
-        subject = {1: "a person", 2: "two people", 3: "three people"}[people]
-        looks = [("sad", "", "smiling")[self.smile + 1], ("young", "old")[self.age]]
-        looks.append(("without glasses", "wearing glasses")[self.glasses])
+        said = [{1: "a person", 2: "two people", 3: "three people"}[people]]
+        if self.smile is not None:
+            said.append("smiling" if self.smile > 0 else "sad")
+        if self.age is not None:
+            said.append(("young", "old")[self.age])
+        if self.glasses is not None:
+            said.append(("without glasses", "wearing glasses")[self.glasses])
         if self.hair is not None:
-            looks.append(f"with {HAIR_COLOURS[self.hair]} hair")
-        text = " ".join([subject, *looks, WHERE[PLACES[self.place]][0]])
+            said.append(f"with {HAIR_COLOURS[self.hair]} hair")
+        text = " ".join([*said, WHERE[PLACES[self.place]][0]])
         return text if self.style == 0 else f"{text}, {STYLES[self.style]}"
 
     def kept(self, read: Reading) -> dict[str, bool]:
         """Which of the words the picture shows; without a face none of the words on faces."""
         face = read.face
-        kept = {
-            "place": read.place == self.place,
-            "style": read.style == self.style,
-            "smile": face is not None and (face.smile > 0) == (self.smile > 0),
-            "age": face is not None and (face.age > 0.5) == (self.age > 0.5),
-            "glasses": face is not None and (face.glasses > 0.5) == (self.glasses > 0.5),
-        }
+        kept = {"place": read.place == self.place, "style": read.style == self.style}
+        if self.smile is not None:
+            kept["smile"] = face is not None and (face.smile > 0) == (self.smile > 0)
+        if self.age is not None:
+            kept["age"] = face is not None and (face.age > 0.5) == (self.age > 0.5)
+        if self.glasses is not None:
+            kept["glasses"] = face is not None and (face.glasses > 0.5) == (self.glasses > 0.5)
         if self.hair is not None:
             kept["hair"] = face is not None and face.hair == self.hair
         return kept
@@ -166,14 +170,17 @@ class Evaluation:
                 ]
         return float(np.mean(scores))
 
-    def words(self, index: int) -> Words:
-        """What the prompt of picture ``index`` asks for: always the contrary of the reference's looks."""
+    def words(self, index: int, *, contrary: bool) -> Words:
+        """What prompt ``index`` asks for: a place; and the contrary of the reference's looks."""
         rng = np.random.default_rng(SEED + index)
+        place = int(rng.integers(len(PLACES)))
+        if not contrary:
+            return Words(place=place)
         looks = self.guests[index].looks
         style = 0 if index % 2 == 0 else int(rng.integers(1, len(STYLES)))
         others = [colour for colour in range(len(HAIR_COLOURS)) if colour != int(looks.hair[0])]
         return Words(
-            place=int(rng.integers(len(PLACES))),
+            place=place,
             style=style,
             smile=-1 if float(looks.smile[0]) > 0 else 1,
             age=int(float(looks.age[0]) < 0.5),
@@ -187,12 +194,13 @@ class Evaluation:
         people: int,
         *,
         routing: Routing = "auto",
+        contrary: bool = False,
         structure_scale: float | None = None,
         masks: bool = False,
     ) -> np.ndarray:
         """Picture ``index`` with this many guests (0: the same words and seed without anybody)."""
         named = self.guests[index * people : (index + 1) * people]
-        words = self.words(index)
+        words = self.words(index, contrary=contrary)
         settings = GenerationSettings(
             prompt=words.prompt(max(people, 1)),
             people=tuple(
@@ -259,17 +267,19 @@ class Evaluation:
             quality[name] = float(1 - np.square(error).mean() / truth.var())
         return quality
 
-    def alone(self, structure_scale: float | None = None, pictures: int | None = None) -> "Alone":
+    def alone(
+        self, *, contrary: bool, structure_scale: float | None = None, pictures: int | None = None
+    ) -> "Alone":
         """One person a picture: how like, how often nearest of all, and which words are kept."""
         count = pictures or self.pictures
         gallery = np.stack([guest.person.embedding for guest in self.guests[:count]])
         scores, kept = np.full((count, count), -1.0), list[dict[str, bool]]()
         for index in range(count):
             self.progress("one person", index, count)
-            picture = self.make(index, 1, structure_scale=structure_scale)
+            picture = self.make(index, 1, contrary=contrary, structure_scale=structure_scale)
             if len(found := self.embeddings(picture, 1)):
                 scores[index] = cosine(found, gallery)[0]
-            kept.append(self.words(index).kept(self.read(picture)))
+            kept.append(self.words(index, contrary=contrary).kept(self.read(picture)))
         return Alone(
             similarity=float(scores.diagonal().mean()),
             others=float(scores[~np.eye(count, dtype=bool)].mean()),
@@ -277,13 +287,13 @@ class Evaluation:
             kept=kept,
         )
 
-    def nobody(self, pictures: int | None = None) -> list[dict[str, bool]]:
-        """Which words the base model itself keeps, with the prompts and seeds of :meth:`alone`."""
-        count = pictures or self.pictures
+    def nobody(self) -> list[dict[str, bool]]:
+        """Which contrary words the base model itself keeps, with the prompts and seeds of :meth:`alone`."""
         kept: list[dict[str, bool]] = []
-        for index in range(count):
-            self.progress("nobody", index, count)
-            kept.append(self.words(index).kept(self.read(self.make(index, 0))))
+        for index in range(self.pictures):
+            self.progress("nobody", index, self.pictures)
+            read = self.read(self.make(index, 0, contrary=True))
+            kept.append(self.words(index, contrary=True).kept(read))
         return kept
 
     def together(self, people: int, *, routing: Routing = "auto", masks: bool = False) -> "Together":

@@ -34,12 +34,22 @@ class NoiseSchedule:
         snr = self.kept[times] / (1 - self.kept[times])
         return snr.clamp(max=gamma) / snr
 
-    def image_weight(self, times: Int[Tensor, " b"], limit: float = 12.0) -> Float[Tensor, " b"]:
-        """Weights (1/SNR, at most ``limit``) under which noise errors count as errors of the clean latents.
+    def even_weight(self, times: Int[Tensor, " b"], limit: float = 8.0) -> Float[Tensor, " b"]:
+        """Weights (1/sqrt(SNR), at most ``limit``) under which every time has about the same say.
 
-        Who somebody is decides itself in the first, noisiest steps, where errors of the noise are smallest.
+        Who somebody is decides itself in the noisy steps, where errors of the noise are smallest.
         """
-        return ((1 - self.kept[times]) / self.kept[times]).clamp(max=limit)
+        return ((1 - self.kept[times]) / self.kept[times]).sqrt().clamp(max=limit)
+
+    def noise(self, shape: torch.Size, generator: torch.Generator, offset: float = 0.12) -> Tensor:
+        """Noise whose mean per channel is unsure (offset noise).
+
+        The schedule leaves so much of the mean in the noisiest latents that a model reads the colours of its
+        picture off the noise it starts from, whatever it is told; with an unsure mean it has to listen.
+        """
+        return torch.randn(shape, generator=generator) + offset * torch.randn(
+            *shape[:2], 1, 1, generator=generator
+        )
 
 
 def face_weighted_error(

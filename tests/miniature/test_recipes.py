@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recogniser.train(out, name, steps=1, pairs=2)
     meter.train(out, steps=1, batch=8)
     data.build(out, pictures=6, chunk=2)
-    base.train(out, steps=2, batch=2)
+    base.train(out, words=2, people=2, batch=2)
     features.build(out)
     identity.train(out, steps=2, batch=2, prepared=2)
     router.train(out, steps=2, batch=2, weight=router.LAMBDA, name="router")

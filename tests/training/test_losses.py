@@ -34,6 +34,23 @@ def test_min_snr_weights_are_one_where_the_signal_is_weak() -> None:
     assert float(schedule.weight(torch.tensor([0]))) < 0.01
 
 
+def test_even_weights_rise_with_the_noise_up_to_their_limit() -> None:
+    schedule = NoiseSchedule()
+    weight = schedule.even_weight(torch.arange(1000), limit=8.0)
+    assert (weight.diff() >= 0).all()
+    assert float(weight[-1]) == 8.0
+    kept = schedule.kept[500]
+    assert torch.isclose(weight[500], ((1 - kept) / kept).sqrt())
+
+
+def test_offset_noise_is_unsure_of_the_mean_and_of_nothing_else() -> None:
+    schedule, shape = NoiseSchedule(), torch.Size((400, 4, 16, 16))
+    noise = schedule.noise(shape, torch.Generator().manual_seed(0), offset=0.5)
+    mean = noise.mean((2, 3), keepdim=True)
+    assert abs(float(mean.std()) - (0.5**2 + 1 / 256) ** 0.5) < 0.03
+    assert abs(float((noise - mean).std()) - 1) < 0.01
+
+
 def test_an_error_on_a_face_counts_more_than_one_beside_it() -> None:
     faces = torch.zeros(1, 8, 8)
     faces[:, :4] = 1.0

@@ -77,6 +77,10 @@ class Library:
             index -= len(group.encoded)
         raise IndexError(index)
 
+    def first(self, count: int) -> int:
+        """The index of the first picture with so many people."""
+        return sum(len(group.encoded) for people, group in self.groups.items() if people < count)
+
     def latents(self, index: Tensor) -> Tensor:
         """Clean latents ``[b 4 16 16]``."""
         return torch.stack([self.groups[c].encoded[i] for c, i in map(self.locate, index.tolist())]).float()

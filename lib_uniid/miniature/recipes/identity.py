@@ -14,7 +14,7 @@ from lib_uniid.attention.plan import Person, Plan, PlanSettings
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.encoders.identity import IDFeatures
-from lib_uniid.miniature.recipes.base import TEXT_WIDTH, new_base
+from lib_uniid.miniature.recipes.base import TEXT_WIDTH, TOKENS, Acquaintance, new_base
 from lib_uniid.miniature.recipes.data import Library
 from lib_uniid.miniature.recipes.features import Features, new_encoder
 from lib_uniid.miniature.recipes.team import Course, Team
@@ -24,7 +24,7 @@ from lib_uniid.training.dropping import drop_structure
 
 SEED = 61
 RANK, FACE_WEIGHT, WITHOUT_FACE = 8, 4.0, 0.05
-PREPARED = 800
+PREPARED = 1200
 
 
 def new_resampler() -> Resampler:
@@ -32,7 +32,7 @@ def new_resampler() -> Resampler:
     return Resampler(
         intrinsic_id_embedding_dim=128,
         structure_embedding_dim=16 + 32 + 64 + 64,
-        num_tokens=16,
+        num_tokens=TOKENS,
         depth=3,
         dim=96,
         heads=2,
@@ -41,60 +41,59 @@ def new_resampler() -> Resampler:
     )
 
 
-def frozen_base(out: Path) -> tuple[Any, Any]:
-    """The trained UNet and text model, not to be trained any more."""
+def frozen_base(out: Path) -> nn.ModuleDict:
+    """The trained base of :func:`~lib_uniid.miniature.recipes.base.new_base`, not to be trained any more."""
     base = new_base()
     base.load_state_dict(torch.load(out / "base.pt", weights_only=True))
-    base.requires_grad_(False).eval()
-    return base["unet"], base["text"]
+    return base.requires_grad_(False).eval()
 
 
 def tokens_of(
-    resampler: Resampler, intrinsic: Tensor, structure: Tensor, nobody: IDFeatures, generator: torch.Generator
+    resampler: Resampler,
+    intrinsic: Tensor,
+    structure: Tensor,
+    nobody: IDFeatures,
+    generator: torch.Generator,
+    without: Tensor,
 ) -> Tensor:
-    """Identity tokens ``[b k d]`` of a batch, structure dropped as in the paper, and some rows of nobody."""
+    """Identity tokens ``[b k d]``, structure dropped as in the paper; rows ``without`` are nobody's."""
     rows = len(intrinsic)
-    without = torch.rand(rows, generator=generator)[:, None, None] < WITHOUT_FACE
     assert nobody.structure is not None
-    intrinsic = torch.where(without, nobody.intrinsic, intrinsic)
-    structure = torch.where(without, nobody.structure, structure)
+    intrinsic = torch.where(without[:, None, None], nobody.intrinsic, intrinsic)
+    structure = torch.where(without[:, None, None], nobody.structure, structure)
     drop = drop_structure(rows, structure.shape[1], generator)
     return resampler(intrinsic, structure, drop.scale, structure_keep=drop.keep)
 
 
 def prepare(
-    resampler: Resampler, library: Library, features: Features, team: Team, log: Path, steps: int
+    resampler: Resampler,
+    known: Acquaintance,
+    library: Library,
+    features: Features,
+    nobody: IDFeatures,
+    team: Team,
+    log: Path,
+    steps: int,
+    batch: int = 48,
 ) -> None:
-    """Let the resampler learn alone to keep what the features say of a person, read off its tokens linearly.
+    """Teach the resampler alone to say of a face what the base was told of who that is.
 
     Tokens of a fresh resampler are noise to the UNet, and so much alike that attention cannot choose among
     them; the adapter would spend its first thousand steps on shutting them out.
     """
-    alone, generator = library.groups[1], team.generator(SEED + 1)
-    readout = nn.Linear(resampler.latents.shape[1] * TEXT_WIDTH, alone.scene.who.shape[1])
-    with torch.no_grad():
-        resampler.latents.normal_()
-    model = nn.ModuleDict({"resampler": resampler, "readout": readout})
-    course = Course(team=team, module=model, steps=steps, rate=2e-3, log=log, warm_up=50, average=0.98)
+    generator, shuffle = team.generator(SEED + 1), random.Random(SEED + 1)
+    course = Course(team=team, module=resampler, steps=steps, rate=2e-3, log=log, warm_up=50, average=0.98)
     for step in course.run():
-        index = torch.randint(0, len(alone.encoded), (32,), generator=generator)
-        intrinsic, structure = features.of(1, index)
-        drop = drop_structure(len(index), structure.shape[2], generator)
-        tokens = resampler(intrinsic[:, 0], structure[:, 0], drop.scale, structure_keep=drop.keep)
-        step.loss = (readout(tokens.flatten(1)) - alone.scene.who[index]).square().mean()
-    standardise(resampler, *features.of(1, torch.arange(min(256, len(alone.encoded)))))
-
-
-@torch.no_grad()
-def standardise(resampler: Resampler, intrinsic: Tensor, structure: Tensor) -> None:
-    """Fold into the last norm that tokens have mean 0, and deviation 1 from person to person.
-
-    Of a fresh token by far the most is the same for everybody, and drowns the gradient of the rest.
-    """
-    tokens = resampler(intrinsic[:, 0], structure[:, 0])
-    scale, norm = 1 / tokens.std(0).mean(), resampler.norm_out
-    norm.weight.mul_(scale)
-    norm.bias.sub_(tokens.mean((0, 1))).mul_(scale)
+        count = shuffle.choice(list(library.groups))
+        index = torch.randint(0, len(library.groups[count].encoded), (batch // count,), generator=generator)
+        intrinsic, structure = (part.flatten(0, 1) for part in features.of(count, index))
+        who = library.groups[count].scene.who[index[:, None] * count + torch.arange(count)].flatten(0, 1)
+        without = torch.rand(len(who), generator=generator) < WITHOUT_FACE
+        tokens = tokens_of(resampler, intrinsic, structure, nobody, generator, without)
+        with torch.no_grad():
+            target = known(who, without)
+        error = (tokens - target).square().mean()
+        step.loss, step.notes = error, {"explained": 1 - error.detach() / target.var(0).mean()}
 
 
 def train(out: Path, steps: int, batch: int, prepared: int = PREPARED) -> None:
@@ -104,13 +103,17 @@ def train(out: Path, steps: int, batch: int, prepared: int = PREPARED) -> None:
     library, features = Library.load(out / "pictures.pt"), Features(out)
     alone = library.groups[1]
     nobody = new_encoder(out).uncond()
-    unet, text = frozen_base(out)
+    base = frozen_base(out)
+    unet: Any = base["unet"]
+    text: Any = base["text"]
+    known = base["known"]
+    assert isinstance(known, Acquaintance)
     sites: tuple[Site, ...] = find_sites(unet)
-    resampler, adapter = new_resampler(), UniPortraitAdapter.for_sites(sites, RANK).requires_grad_(True)
-    prepare(resampler, library, features, team, out / "resampler.jsonl", prepared)
-    for site in sites:
-        if site.cross:  # begin with no say at all, not with the text's values for tokens that are no text
-            nn.init.zeros_(adapter.faceid_site(site.index).to_v_faceid.weight)
+    resampler = new_resampler()
+    with torch.no_grad():
+        resampler.latents.normal_()
+    prepare(resampler, known, library, features, nobody, team, out / "resampler.jsonl", prepared)
+    adapter = acquainted(base["adapter"], sites).requires_grad_(True)
     model = nn.ModuleDict({"resampler": resampler, "adapter": adapter})
     schedule, generator = NoiseSchedule(), team.generator(SEED)
     rng = random.Random(SEED * 1009 + team.rank)
@@ -119,28 +122,41 @@ def train(out: Path, steps: int, batch: int, prepared: int = PREPARED) -> None:
         team=team,
         module=model,
         steps=steps,
-        rate=3e-3,
+        rate=1e-3,
         log=out / "identity.jsonl",
         average=0.99,
-        slow={"resampler.": 0.1},
+        slow={"resampler.": 0.5},
     )
     for step in course.run():
         index = torch.randint(0, len(alone.encoded), (batch,), generator=generator)
         intrinsic, structure = features.of(1, index)
-        tokens = tokens_of(resampler, intrinsic[:, 0], structure[:, 0], nobody, generator)
+        without = torch.rand(batch, generator=generator) < WITHOUT_FACE
+        tokens = tokens_of(resampler, intrinsic[:, 0], structure[:, 0], nobody, generator, without)
         plan = Plan.build(adapter, sites, [Person(tokens=tokens)], None, PlanSettings(id_scale=1.0))
         times = torch.randint(0, 1000, (batch,), generator=generator)
         latents = alone.encoded[index].float()
-        noise = torch.randn(latents.shape, generator=generator)
+        noise = schedule.noise(latents.shape, generator)
         with torch.no_grad():
             states = text(library.tokens(index, rng, empty=0.1)).last_hidden_state
         with injected(sites, plan, rows, merge_lora=False):
             predicted = unet(schedule.add(latents, noise, times), times, states).sample
         faces = alone.persons[index, 0].float()
-        step.loss = face_weighted_error(predicted, noise, faces, schedule.image_weight(times), FACE_WEIGHT)
+        step.loss = face_weighted_error(predicted, noise, faces, schedule.even_weight(times), FACE_WEIGHT)
     if team.rank == 0:
         state = {name: module.state_dict() for name, module in model.items()}
         torch.save(state, out / "identity.pt")
+
+
+def acquainted(known: nn.Module, sites: tuple[Site, ...]) -> UniPortraitAdapter:
+    """A new adapter whose identity projections begin as those by which the base knows people."""
+    assert isinstance(known, UniPortraitAdapter)
+    adapter = UniPortraitAdapter.for_sites(sites, RANK)
+    for site in sites:
+        if site.cross:
+            new, old = adapter.faceid_site(site.index), known.faceid_site(site.index)
+            new.to_k_faceid.load_state_dict(old.to_k_faceid.state_dict())
+            new.to_v_faceid.load_state_dict(old.to_v_faceid.state_dict())
+    return adapter
 
 
 if __name__ == "__main__":

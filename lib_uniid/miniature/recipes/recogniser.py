@@ -2,7 +2,8 @@
 
 Both have CurricularFace's layout, 56-pixel input and a 128-long ID embedding. They learn from an endless
 stream of new people: two pictures of each, drawn apart, must find one another among all others of the batch
-(normalised-temperature cross-entropy with a cosine margin).
+(normalised-temperature cross-entropy with a cosine margin). That alone is soon content with the few traits
+that tell most people apart; so the traits themselves must be read off the embedding, too.
 """
 
 import argparse
@@ -14,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib_uniid.encoders.curricularface import BackboneSizes, CurricularFace
-from lib_uniid.miniature.people import sample_identities
+from lib_uniid.miniature.people import TRAITS, sample_identities
 from lib_uniid.miniature.recipes.faces import draw_aligned
 from lib_uniid.miniature.recipes.team import Course, Team
 
 SEEDS = {"curricularface": 21, "judge": 22}
 SIZES = BackboneSizes(stem=16, widths=(16, 16, 32, 32, 64, 64, 128, 128), input_size=56, embedding=128)
-SCALE, MARGIN, JITTER = 16.0, 0.15, 2.5
+SCALE, MARGIN, JITTER, TRAITS_WEIGHT = 16.0, 0.15, 2.5, 4.0
 
 
 def new_recogniser() -> CurricularFace:
@@ -40,20 +41,30 @@ def match_loss(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return loss, (cosine.argmax(1) == target).float().mean()
 
 
-def train(out: Path, name: str, steps: int, pairs: int) -> None:
-    """Train one recogniser and write ``out/NAME.pt``."""
+def train(out: Path, name: str, steps: int, pairs: int, begin: Path | None = None) -> None:
+    """Train one recogniser, from nothing or from the weights in ``begin``, and write ``out/NAME.pt``."""
     team = Team.join()
     torch.manual_seed(SEEDS[name])
     model, generator = new_recogniser().train(), team.generator(SEEDS[name])
+    if begin is not None:
+        model.load_state_dict(torch.load(begin, weights_only=True))
+    readout = nn.Linear(SIZES.embedding, len(TRAITS))
     course = Course(
-        team=team, module=model, steps=steps, rate=3e-3, log=out / f"{name}.jsonl", weight_decay=0.05
+        team=team,
+        module=nn.ModuleDict({"recogniser": model, "readout": readout}),
+        steps=steps,
+        rate=3e-3,
+        log=out / f"{name}.jsonl",
+        weight_decay=0.05,
     )
     for step in course.run():
         who = sample_identities(pairs, generator)
         faces, _ = draw_aligned(who.repeat(2, 1), generator, jitter=JITTER)
         embeddings = model.embed(faces * 2 - 1)
-        step.loss, right = match_loss(embeddings[:pairs], embeddings[pairs:])
-        step.notes = {"right": right}
+        matched, right = match_loss(embeddings[:pairs], embeddings[pairs:])
+        told = (readout(embeddings) - who.repeat(2, 1)).square().mean()
+        step.loss = matched + TRAITS_WEIGHT * told
+        step.notes = {"right": right, "traits": 1 - told.detach() / who.var()}
     if team.rank == 0:
         torch.save(model.state_dict(), out / f"{name}.pt")
 
@@ -77,8 +88,9 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/miniature"))
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--pairs", type=int, default=48, help="people per step and process")
+    parser.add_argument("--begin", type=Path, help="weights to go on from")
     arguments = parser.parse_args()
-    train(arguments.out, arguments.name, arguments.steps, arguments.pairs)
+    train(arguments.out, arguments.name, arguments.steps, arguments.pairs, arguments.begin)
     if Team.rank_of_this_process() == 0:
         trained = new_recogniser()
         trained.load_state_dict(torch.load(arguments.out / f"{arguments.name}.pt", weights_only=True))

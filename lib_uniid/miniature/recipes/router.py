@@ -18,9 +18,17 @@ from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.miniature.captions import caption
+from lib_uniid.miniature.recipes.base import TOKENS
 from lib_uniid.miniature.recipes.data import Library, encode, persons_of, token_ids
 from lib_uniid.miniature.recipes.features import Features, crops_of, new_encoder
-from lib_uniid.miniature.recipes.identity import FACE_WEIGHT, RANK, frozen_base, new_resampler, tokens_of
+from lib_uniid.miniature.recipes.identity import (
+    FACE_WEIGHT,
+    RANK,
+    WITHOUT_FACE,
+    frozen_base,
+    new_resampler,
+    tokens_of,
+)
 from lib_uniid.miniature.recipes.team import Course, Team
 from lib_uniid.miniature.recipes.vae import new_vae
 from lib_uniid.miniature.world import draw, sample_scenes
@@ -30,7 +38,6 @@ from lib_uniid.training.routing import gumbel_choice, routing_loss
 
 SEED, HELD_OUT = 71, 9071
 LAMBDA = 0.3
-TOKENS = 16
 
 
 @dataclass(slots=True)
@@ -48,7 +55,8 @@ class Chain:
     @staticmethod
     def load(out: Path) -> "Chain":
         """The results of the earlier recipes; the router is new and its LoRA begins as stage I's."""
-        unet, text = frozen_base(out)
+        base = frozen_base(out)
+        unet, text = base["unet"], base["text"]
         sites = find_sites(unet)
         trained = torch.load(out / "identity.pt", weights_only=True)
         resampler, adapter = new_resampler(), UniPortraitAdapter.for_sites(sites, RANK)
@@ -89,8 +97,6 @@ def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
         average=0.99,
         slow={"_lora.": 0.2},
     )
-    first = {1: 0, 2: len(library.groups[1].encoded)}
-    first[3] = first[2] + len(library.groups[2].encoded)
     choose = gumbel_choice(generator)
     for step in course.run():
         count = 3 if shuffle.random() < 0.35 else 2
@@ -102,18 +108,25 @@ def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
         intrinsic, structure = (f.gather(1, order.expand_as(f)) for f in features.of(count, index))
         with torch.no_grad():
             tokens = tokens_of(
-                chain.resampler, intrinsic.flatten(0, 1), structure.flatten(0, 1), chain.nobody, generator
+                chain.resampler,
+                intrinsic.flatten(0, 1),
+                structure.flatten(0, 1),
+                chain.nobody,
+                generator,
+                torch.rand(batch * count, generator=generator) < WITHOUT_FACE,
             ).unflatten(0, (batch, count))
-            states = chain.text(library.tokens(index + first[count], rng, empty=0.1)).last_hidden_state
+            states = chain.text(
+                library.tokens(index + library.first(count), rng, empty=0.1)
+            ).last_hidden_state
         persons = group.persons[index].float()
         persons = persons.gather(1, order.expand_as(persons))
         times = torch.randint(0, 1000, (batch,), generator=generator)
         latents = group.encoded[index].float()
-        noise = torch.randn(latents.shape, generator=generator)
+        noise = schedule.noise(latents.shape, generator)
         noisy = schedule.add(latents, noise, times)
         predicted, logits = chain.predict(noisy, times, tokens, states, choose)
         drawn = face_weighted_error(
-            predicted, noise, persons.amax(1), schedule.image_weight(times), FACE_WEIGHT
+            predicted, noise, persons.amax(1), schedule.even_weight(times), FACE_WEIGHT
         )
         routed, right = routing_loss(logits, persons)
         step.loss = drawn + weight * routed

@@ -1,0 +1,29 @@
+"""How the base is told who is where."""
+
+import torch
+
+from lib_uniid.miniature.people import TRAITS
+from lib_uniid.miniature.recipes.base import TEXT_WIDTH, TOKENS, Acquaintance, nearest
+
+
+def test_each_place_belongs_to_whoever_stands_nearest_in_any_order_and_at_any_grid() -> None:
+    x = torch.tensor([[0.25, 0.75], [0.9, 0.3]])
+    for side in (16, 4):
+        routing = nearest(x)(torch.zeros(2, side * side, 2)).unflatten(1, (side, side))
+        left, right = routing[:, :, : side // 2], routing[:, :, side // 2 :]
+        assert (left[0, ..., 0] == 1).all()
+        assert (right[0, ..., 1] == 1).all()
+        assert (left[1, ..., 1] == 1).all()
+        assert (right[1, :, -1, 0] == 1).all()
+        assert (routing.sum(-1) == 1).all()
+
+
+def test_nobody_has_the_same_tokens_whatever_the_traits() -> None:
+    torch.manual_seed(0)
+    known = Acquaintance()
+    torch.nn.init.normal_(known.nobody)
+    tokens = known(torch.rand(3, len(TRAITS)), torch.tensor([True, False, True]))
+    assert tokens.shape == (3, TOKENS, TEXT_WIDTH)
+    assert torch.equal(tokens[0], tokens[2])
+    assert torch.allclose(tokens[0], known.of_nobody())
+    assert not torch.allclose(tokens[1], tokens[0])
