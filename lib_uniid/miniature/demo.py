@@ -29,7 +29,7 @@ from lib_uniid.pipeline import Made, Reference, Studio
 
 SCENE = "at a winter market, oil painting"
 SUBJECTS = ("", "a person", "two friends", "three friends")
-STEPS, CFG_SCALE, IDENTITY_SCALE, RETRIES = 20, 4.0, 1.0, 3
+STEPS, CFG_SCALE, IDENTITY_SCALE, RETRIES = 20, 5.0, 1.0, 3
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 STRUCTURE = (0.0, 0.1, 0.3, 0.6, 1.0)
 ENLARGED = 2

@@ -32,7 +32,7 @@ from lib_uniid.miniature.world import draw, portraits, sample_scenes
 from lib_uniid.pipeline import Reference
 
 SEED = 900_001
-STEPS, CFG_SCALE, IDENTITY_SCALE = 15, 4.0, 1.0
+STEPS, CFG_SCALE, IDENTITY_SCALE = 15, 5.0, 1.0
 
 Progress = Callable[[str, int, int], None]
 
