@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import gradio as gr
 import pytest
 from PIL import Image
 
@@ -62,13 +63,14 @@ class WebUI:
             for script in scripts:
                 assert script.show(is_img2img) is AlwaysVisible
                 script.is_img2img = is_img2img
-                components = script.ui(is_img2img)
+                components = _built(script, is_img2img)
                 script.args_from = len(self.defaults[tab])
                 self.defaults[tab] += [component.value for component in components]
                 script.args_to = len(self.defaults[tab])
                 self.fields = list(script.infotext_fields)
                 for _ in range(2):  # once more per start of the API and of the documentation
-                    assert [c.value for c in script.ui(is_img2img)] == [c.value for c in components]
+                    again = _built(script, is_img2img)
+                    assert [c.value for c in again] == [c.value for c in components]
                 self.components = components
 
     def reload(self) -> None:
@@ -83,7 +85,10 @@ class WebUI:
         if infotext := payload.get("infotext"):
             parameters = parse_infotext(infotext)
             for component, read in self.fields:
-                args[self.components.index(component)] = type(component.value)(read(parameters))
+                value = read(parameters)
+                if value is not None and component.value is not None:  # None leaves an argument alone
+                    place = next(n for n, one in enumerate(self.components) if one is component)
+                    args[place] = type(component.value)(value)
         titles = {script.title().lower(): script for script in runner.scripts}
         for title, given in payload.get("alwayson_scripts", {}).items():
             script = titles[title.lower()]
@@ -105,3 +110,8 @@ class WebUI:
     def raised(self) -> list[Exception]:
         """What hooks and callbacks raised and the host swallowed."""
         return [*self.callbacks.raised, *(e for runner in self.runners.values() for e in runner.raised)]
+
+
+def _built(script: Script, is_img2img: bool) -> list[Any]:
+    with gr.Blocks(analytics_enabled=False):
+        return script.ui(is_img2img)
