@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="uniid", description="Puts chosen people into pictures.")
     parser.add_argument("--version", action="version", version=f"uniid {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_enrol, _add_faces, _add_generate, _add_doctor):
+    for add in (_add_enrol, _add_faces, _add_generate, _add_serve, _add_doctor):
         _add_common(add(subparsers.add_parser))
     return parser
 
@@ -154,6 +154,24 @@ def _add_settings(add: AddArgument) -> None:
     add("--style-from", type=Path, metavar="PICTURE", help="picture whose style is taken (by DDIM)")
     add("--style-strength", type=float, metavar="NUMBER", help="how much of it, 0.01 to 2")
     add("--maps", action="store_true", help="also write who was given which place")
+
+
+def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("serve", help="the page, in a browser on this machine")
+    parser.add_argument("--port", type=int, metavar="N", help="default: the first that is free from 7860 on")
+    parser.add_argument("--open", action="store_true", help="open it in the browser")
+    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("out"), help="default: %(default)s")
+    parser.add_argument("--base", type=Path, metavar="FILE", help="checkpoint, where there are several")
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)"
+    )
+    parser.set_defaults(say=_say)
+    return parser
+
+
+def _say(line: str) -> None:
+    """At once, also through a pipe."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _add_doctor(add_parser: AddParser) -> argparse.ArgumentParser:
