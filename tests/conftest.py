@@ -10,6 +10,7 @@ import pytest
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
+    UNIID_ALSO="",  # other programs' folders on this machine are none of a test's business
     OMP_NUM_THREADS="1",
     MKL_NUM_THREADS="1",
 )
