@@ -2,7 +2,7 @@
 
 from modules import script_callbacks, scripts
 
-from lib_uniid.hosts.webui import infotext
+from lib_uniid.hosts.webui import axes, infotext
 from lib_uniid.hosts.webui.script import Extension
 from lib_uniid.hosts.webui.services import WebUI
 from lib_uniid.ui.backstage import Backstage
@@ -53,5 +53,6 @@ class UniID(scripts.Script):
         extension.postprocess(p, processed)
 
 
+script_callbacks.on_before_ui(lambda: axes.register(scripts.scripts_data, backstage.names))
 script_callbacks.on_cfg_denoiser(extension.on_cfg_denoiser)
 script_callbacks.on_script_unloaded(extension.unload)

@@ -4,13 +4,16 @@ Imported at the WebUI's start; whatever is heavy is imported when somebody first
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lib_uniid.errors import MissingModelError, UniIDError
+from lib_uniid.ui.background import told
 from lib_uniid.ui.form import Upload
+from lib_uniid.ui.presets import Presets
 from lib_uniid.ui.uploads import Kept, Uploads
 
 if TYPE_CHECKING:
@@ -65,6 +68,9 @@ class Situation:
     fits: bool | None
     missing: tuple[Missing, ...]
     people: tuple[str, ...]
+    presets: tuple[str, ...]
+    strangers: tuple[tuple[str, str], ...] = ()
+    """Files in our folder that are of no use, with what they seem to be."""
 
     @property
     def lacks(self) -> tuple[Missing, ...]:
@@ -84,6 +90,11 @@ class Backstage:
         self.place, self.uploads = place, Uploads()
         self._lock = threading.Lock()
         self._studio: Studio | None = None
+
+    @cached_property
+    def presets(self) -> Presets:
+        """What was kept under names."""
+        return Presets(path=self.place.models_folder() / "uniid" / "presets.json")
 
     def names(self) -> list[str]:
         """Everybody who is enrolled."""
@@ -127,7 +138,23 @@ class Backstage:
             fits=fits,
             missing=_missing(folder),
             people=tuple(self.names()),
+            presets=tuple(self.presets.names()),
+            strangers=tuple((one.path.name, one.kind) for one in folder.strangers()),
         )
+
+    def download(self) -> Iterator[tuple[str, int, int | None]]:
+        """Get everything that is missing: a file's name, its bytes so far and in all, again and again.
+
+        ``DownloadError`` says what went wrong; a second try goes on from there.
+        """
+        from lib_uniid.checkpoints.download import fetch
+        from lib_uniid.checkpoints.sources import source
+
+        root = self.place.models_folder()
+        for one in self.situation().missing:
+            if one.problem is None and (one.needed or one.name in _OF_THE_PANEL):
+                yield one.file, 0, None
+                yield from told(lambda tell, name=one.name: fetch(source(name), root, progress=tell))
 
     def forget(self) -> None:
         """Look at the disk again for the next picture: model files may have come."""

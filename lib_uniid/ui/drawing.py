@@ -53,15 +53,28 @@ def _base(situation: Situation) -> str:
 
 def files(situation: Situation) -> str:
     """Where every missing file is published, and into which folder it goes."""
+    strangers = [
+        f"{escape(name)} in the same folder is {escape(kind)}, and not used"
+        for name, kind in situation.strangers
+    ]
+    beside = _box("note", "<br>".join(strangers)) if strangers else ""
     if not situation.missing:
-        return _box("good", "All model files are there.")
+        return _box("good", "All model files are there.") + beside
     rows = "".join(_row(one) for one in situation.missing)
     head = "<tr><th>file</th><th>for</th><th>from</th><th>goes into</th><th>licence</th></tr>"
     return (
         f'<table class="uniid-files">{head}{rows}</table>'
         "<p>A file may also lie elsewhere below the models folder, under any name: it is known by its "
-        "content. Press <i>Look again</i> when it is there.</p>"
+        "content. Press <i>Look again</i> when it is there.</p>" + beside
     )
+
+
+def download(name: str, done: int, size: int | None) -> str:
+    """How far a file is."""
+    share = 100 * done / size if size else 0
+    count = f"{done / 1e6:.0f} MB" + (f" of {size / 1e6:.0f} MB" if size else "")
+    bar = f'<div class="uniid-bar"><div style="width: {share:.0f}%"></div></div>'
+    return _box("note", f"fetching {escape(name)} &middot; {count}{bar}")
 
 
 def _row(one: Missing) -> str:

@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any, Protocol, runtime_checkable
 
 from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.webui.infotext import DIGEST
 from lib_uniid.hosts.webui.request import VERSION, PersonRequest, Request, parse_json, to_dict
 from lib_uniid.hosts.webui.script import asked
 
@@ -252,7 +253,8 @@ def _fits(person: PersonRequest) -> bool:
 
 def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) -> PersonForm:
     who = _shown(person, name_of)
-    kept = {"who": who, "fingerprint": person.fingerprint, "mask": person.mask}
+    drawn = person.mask is not None and not person.mask.startswith(DIGEST)
+    kept = {"who": who, "fingerprint": person.fingerprint, "mask": None if drawn else person.mask}
     automatic = person.structure_scale is None
     form = PersonForm(
         enabled=person.enabled,
@@ -260,6 +262,7 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
         weight=person.weight,
         structure_automatic=automatic,
         structure_scale=AUTOMATIC if person.structure_scale is None else person.structure_scale,
+        mask=_picture(person.mask) if drawn else None,
         start=person.start,
         end=person.end,
         pasted=json.dumps(kept),
@@ -267,6 +270,19 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
     for part in person.mix:
         form = replace(form, mix_with=_shown(part, name_of), mix_share=part.share)
     return form
+
+
+def _picture(text: str | None) -> Any:
+    """A mask in base64 as the component shows it; None where it is no picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(
+            io.BytesIO(base64.b64decode((text or "").partition(",")[2] or text or ""))
+        ) as picture:
+            return picture.convert("L")
+    except (OSError, ValueError):
+        return None
 
 
 def _shown(named: Any, name_of: Callable[[str], str | None]) -> str:

@@ -1,6 +1,5 @@
 """Pictures for the page: the panel's values and the page's own, through the same request and studio."""
 
-import queue
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from lib_uniid.hosts.webui.people import Cast, gather
 from lib_uniid.hosts.webui.request import Request
 from lib_uniid.library.store import PeopleFolder
 from lib_uniid.pipeline import Made, Studio
+from lib_uniid.ui.background import told
 from lib_uniid.ui.form import Pictures, request_of
 
 
@@ -105,7 +105,8 @@ class Maker:
             return
         try:
             self._cancel.clear()
-            yield from _watched(lambda tell: self._run(wish, panel, tell))
+            for (shown,) in told(lambda tell: tell(self._run(wish, panel, tell))):
+                yield shown
         finally:
             self._busy.release()
 
@@ -168,24 +169,3 @@ def _drawn(path: Path, made: Made) -> Path:
     overlay = path.with_suffix(".routing.png")
     write_png(overlay, draw_routing(np.ascontiguousarray(made.picture), made.routing))
     return overlay
-
-
-def _watched(run: Callable[[Callable[[Shown], None]], Shown]) -> Iterator[Shown]:
-    """Yield what ``run`` tells while it runs in a thread, and at last what it returns."""
-    told: queue.SimpleQueue[Shown | BaseException] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            told.put(run(told.put))
-        except BaseException as error:  # raised again where somebody sees it
-            told.put(error)
-
-    thread = threading.Thread(target=work, name="uniid-maker", daemon=True)
-    thread.start()
-    while True:
-        one = told.get()
-        if isinstance(one, BaseException):
-            raise one
-        yield one
-        if one.finished:
-            return

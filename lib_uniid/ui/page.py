@@ -39,7 +39,7 @@ def make_page(models: Path, out: Path, *, base: Path | None = None, device: str 
     """The page, ready to be launched; pictures are written into ``out``."""
     backstage = Backstage(Place(models, base))
     maker = Maker(models, out, backstage.uploads, base=base, device=device)
-    with gr.Blocks(title="UniID", analytics_enabled=False) as page:
+    with gr.Blocks(title="UniID", analytics_enabled=False, fill_width=True) as page:
         gr.HTML("<h1>UniID</h1><p>Chosen people in one picture, while the words stay in charge.</p>")
         with gr.Tab("Pictures", elem_id="uniid_pictures"):
             panel = _pictures(backstage, maker)
@@ -121,14 +121,21 @@ def _wish() -> list[Any]:
                 minimum=0,
                 maximum=MAX_SIDE,
                 step=8,
-                label=f"{name} (0: the model's own)",
+                label=name,
+                info="0: the model's own",
                 elem_id=f"uniid_{name.lower()}",
             )
             for name in ("Width", "Height")
         ]
-        seed = gr.Number(value=-1, precision=0, label="Seed (-1: any)", elem_id="uniid_seed")
+        seed = gr.Number(value=-1, precision=0, label="Seed", info="-1: any", elem_id="uniid_seed")
         count = gr.Number(
-            value=1, precision=0, minimum=1, maximum=MAX_PICTURES, label="Pictures", elem_id="uniid_count"
+            value=1,
+            precision=0,
+            minimum=1,
+            maximum=MAX_PICTURES,
+            label="Pictures",
+            info=f"at most {MAX_PICTURES}",
+            elem_id="uniid_count",
         )
     return [prompt, negative, *sizes, steps, scale, seed, count, sampler]
 

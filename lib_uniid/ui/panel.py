@@ -4,7 +4,7 @@ Building it has no effects: a WebUI does so three times per tab. All that the ev
 :class:`Backstage`, whose answers are drawn by :mod:`lib_uniid.ui.drawing`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import gradio as gr
 from lib_uniid.errors import UniIDError
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.form import TABS, Form, PersonForm, readers
+from lib_uniid.ui.form import TABS, Form, PersonForm, form_of, readers, request_of
 from lib_uniid.ui.references import References
 
 ElemId = Callable[[str], str]
@@ -63,6 +63,8 @@ class _Builder:
             status = gr.HTML("", elem_id=self.elem_id("status"))
             show_files = self._button("Show where the files go", "show_files", visible=False)
             files = gr.HTML("", visible=False, elem_id=self.elem_id("files"))
+            fetch = self._button("Download what is missing", "fetch", visible=False)
+            presets = self._presets()
             shared = self._shared(rest)
             self._people()
             request = self._request()
@@ -72,15 +74,17 @@ class _Builder:
             arguments=[*arguments.values(), *(part for tab in self.tabs for part in tab.values())],
             enabled=enabled,
             refresh=self._refresh,
-            refreshed=[status, show_files, files, *self.choices],
+            refreshed=[status, show_files, files, fetch, presets.chosen, *self.choices],
         )
         for event in (enabled.change, refresh.click):
             event(self._refresh, inputs=[], outputs=panel.refreshed, show_progress="hidden")
-        show_files.click(self._show_files, inputs=[], outputs=[files], show_progress="hidden")
+        presets.connect(self.backstage, panel.arguments)
+        show_files.click(self._show_files, inputs=[], outputs=[files, fetch], show_progress="hidden")
+        fetch.click(self._fetch, inputs=[], outputs=[status], show_progress="hidden")
         return panel
 
     def _keep(self, kind: Callable[..., Any], name: str, **options: Any) -> Any:
-        """A component whose value is an argument. Labels repeat, so a WebUI must not keep values by them."""
+        """A component with a value. Labels repeat from tab to tab, so a WebUI must not keep values by them."""
         component = kind(elem_id=self.elem_id(name), **options)
         component.do_not_save_to_config = True
         return component
@@ -120,6 +124,25 @@ class _Builder:
                 for name, label in names.items()
             }
         return {"identity_scale": scale, "routing": routing, **switches}
+
+    def _presets(self) -> "_Presets":
+        with gr.Accordion("Presets", open=False, elem_id=self.elem_id("presets")):
+            with gr.Row():
+                chosen = self._keep(
+                    gr.Dropdown,
+                    "preset",
+                    choices=[],
+                    value=None,
+                    allow_custom_value=True,
+                    label="Preset",
+                    info="Choose one, or type a new name to save under",
+                )
+                buttons = [
+                    self._button(text, f"preset_{text.split()[0].lower()}")
+                    for text in ("Use it", "Save", "Delete")
+                ]
+            note = gr.HTML("", elem_id=self.elem_id("preset_note"))
+        return _Presets(chosen, buttons, note)
 
     def _people(self) -> None:
         with gr.Tabs(elem_id=self.elem_id("people")):
@@ -214,17 +237,72 @@ class _Builder:
             situation = self.backstage.situation()
         except UniIDError as error:
             keep = [gr.update() for _ in self.choices]
-            return [drawing.problem(str(error)), gr.update(visible=False), gr.update(visible=False), *keep]
+            hidden = gr.update(visible=False)
+            return [drawing.problem(str(error)), hidden, hidden, hidden, gr.update(), *keep]
         return [
             drawing.status(situation),
             gr.update(visible=bool(situation.lacks or situation.limits)),
             gr.update(visible=False),
+            gr.update(visible=False),
+            gr.update(choices=list(situation.presets)),
             *(gr.update(choices=["", *situation.people]) for _ in self.choices),
         ]
 
-    def _show_files(self) -> Any:
+    def _show_files(self) -> list[Any]:
         try:
             situation = self.backstage.situation()
         except UniIDError as error:
-            return gr.update(value=drawing.problem(str(error)), visible=True)
-        return gr.update(value=drawing.files(situation), visible=True)
+            return [gr.update(value=drawing.problem(str(error)), visible=True), gr.update(visible=False)]
+        wanted = bool(situation.lacks or situation.limits)
+        return [gr.update(value=drawing.files(situation), visible=True), gr.update(visible=wanted)]
+
+    def _fetch(self) -> Iterator[str]:
+        """Only ever on the button: get what is missing, and then look again."""
+        try:
+            for name, done, size in self.backstage.download():
+                yield drawing.download(name, done, size)
+            self.backstage.forget()
+            yield drawing.status(self.backstage.situation())
+        except UniIDError as error:
+            yield drawing.problem(str(error))
+
+
+class _Presets:
+    """The presets' controls, which are no arguments, and what they do with those that are."""
+
+    def __init__(self, chosen: Any, buttons: list[Any], note: Any) -> None:
+        self.chosen, self.buttons, self.note = chosen, buttons, note
+
+    def connect(self, backstage: Backstage, arguments: list[Any]) -> None:
+        """Called once all arguments are there."""
+        self.backstage, self.count = backstage, len(arguments)
+        use, save, delete = self.buttons
+        said = [self.note, self.chosen]
+        use.click(self._use, inputs=[self.chosen], outputs=[self.note, *arguments], show_progress="hidden")
+        save.click(self._save, inputs=[self.chosen, *arguments], outputs=said, show_progress="hidden")
+        delete.click(self._delete, inputs=[self.chosen], outputs=said, show_progress="hidden")
+
+    def _use(self, name: str | None) -> list[Any]:
+        try:
+            form = form_of(self.backstage.presets.get(name or ""), self.backstage.name_of)
+        except UniIDError as error:
+            return [drawing.problem(str(error)), *(gr.update() for _ in range(self.count))]
+        values = [gr.update(value=value) for value in form.values()]
+        return [drawing.result([f"{name} is set"]), *values]
+
+    def _save(self, name: str | None, *values: Any) -> list[Any]:
+        try:
+            request = request_of([values[0], True, *values[2:]], self.backstage.uploads)
+            assert request is not None, "it was said to be on"
+            self.backstage.presets.save(name or "", request)
+        except UniIDError as error:
+            return [drawing.problem(str(error)), gr.update()]
+        return [drawing.result([f"{name} is saved"]), gr.update(choices=self.backstage.presets.names())]
+
+    def _delete(self, name: str | None) -> list[Any]:
+        try:
+            self.backstage.presets.delete(name or "")
+        except UniIDError as error:
+            return [drawing.problem(str(error)), gr.update()]
+        names = self.backstage.presets.names()
+        return [drawing.result([f"{name} is deleted"]), gr.update(choices=names, value=None)]

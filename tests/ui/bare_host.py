@@ -63,8 +63,8 @@ def page(models: Path) -> Any:
 
 
 if __name__ == "__main__":
-    _, address, _ = page(Path(sys.argv[1])).launch(
-        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True
+    _, address, _ = (
+        page(Path(sys.argv[1])).queue().launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     )
     sys.stdout.write(f"{address}\n")
     sys.stdout.flush()

@@ -30,14 +30,15 @@ def pythons() -> list[str]:
 
 
 @contextmanager
-def served(python: str, module: str, *arguments: str) -> Generator[str]:
-    """Runs a module that prints its address, and ends it."""
+def served(python: str, module: str, *arguments: str, **more: str) -> Generator[str]:
+    """Runs a module that prints its address, and ends it; ``more`` are further environment variables."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "GRADIO_ANALYTICS_ENABLED": "0",
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
+        **more,
     }
     process = subprocess.Popen(
         [python, "-m", module, *arguments],

@@ -147,6 +147,16 @@ def test_a_pasted_request_asks_for_the_same_again(request: Request):
     )
 
 
+def test_a_mask_that_is_kept_whole_is_shown_again():
+    mask = Image.new("L", (2, 1))
+    mask.putpixel((1, 0), 255)
+    request = request_of(filled(PersonForm(who="Anna", mask=mask)).values(), Uploads())
+    assert request is not None
+    (shown, *_) = form_of(request, NAMES.get).people
+    assert list(shown.mask.tobytes()) == [0, 255]
+    assert request_of(form_of(request, NAMES.get).values(), Uploads()) == request
+
+
 def test_somebody_who_is_not_enrolled_stays_an_id():
     text = json.dumps({"version": 1, "people": [{"id": ANNA}]})
     values = [read({"UniID": text}) for read in readers("UniID", {}.get)]

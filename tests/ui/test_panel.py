@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.hub import Hub, running
 from tests.red_faces import red_face_picture
 from tests.ui.browser import needs_chromium, opened, pythons, served
 
@@ -26,9 +27,16 @@ def own_models(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return root
 
 
+@pytest.fixture(scope="module")
+def hub() -> Generator[Hub]:
+    with running() as state:
+        yield state
+
+
 @pytest.fixture(scope="module", params=pythons())
-def address(request: pytest.FixtureRequest, own_models: Path) -> Generator[str]:
-    with served(request.param, "tests.ui.bare_host", str(own_models)) as address:
+def address(request: pytest.FixtureRequest, own_models: Path, hub: Hub) -> Generator[str]:
+    variables = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}
+    with served(request.param, "tests.ui.bare_host", str(own_models), **variables) as address:
         yield address
 
 
@@ -138,15 +146,40 @@ def test_what_a_picture_says_fills_the_panel(driver: Driver):
     assert json.loads(driver.ask()) == request
 
 
-def test_a_file_that_is_missing_is_named_with_its_place(driver: Driver, own_models: Path):
-    files = [*own_models.rglob("*faceid*.bin")]
-    moved = [file.rename(file.with_suffix(".away")) for file in files]
+def test_people_and_settings_come_back_from_a_preset(driver: Driver):
+    driver.switch_on()
+    driver.choose("person_1_who", "Anna")
+    driver.number("person_1_weight", "0.5")
+    kept = driver.ask()
+    driver.page.get_by_text("Presets").first.click()
+    driver.choose("preset", "market")
+    driver.part("preset_save").click()
+    driver.part("preset_note").get_by_text("market is saved").wait_for()
+    driver.number("person_1_weight", "1.5")
+    assert driver.ask() != kept
+    driver.part("preset_use").click()
+    driver.part("preset_note").get_by_text("market is set").wait_for()
+    assert driver.ask() == kept
+    driver.part("preset_delete").click()
+    driver.part("preset_note").get_by_text("market is deleted").wait_for()
+
+
+def test_a_file_that_is_missing_is_named_with_its_place_and_fetched_on_the_button(
+    driver: Driver, own_models: Path, hub: Hub
+):
+    file = own_models / "uniid" / "uniportrait-faceid_sd15.bin"
+    data = file.read_bytes()
+    hub.files["/Junjie96/UniPortrait/resolve/main/uniportrait-faceid_sd15.bin"] = data
+    file.unlink()
     try:
         driver.part("enabled").locator("input").check()
         driver.part("status").get_by_text("Nobody can be put in yet").wait_for()
-        driver.part("status").get_by_text("uniportrait-faceid_sd15.bin").wait_for()
+        driver.part("status").get_by_text(file.name).wait_for()
+        assert not driver.part("fetch").is_visible()
         driver.part("show_files").click()
-        driver.part("files").get_by_text(str(own_models / "uniid")).first.wait_for()
+        driver.part("files").get_by_text(str(file.parent)).first.wait_for()
+        driver.part("fetch").click()
+        driver.part("status").get_by_text("2 in the library").wait_for()
+        assert file.read_bytes() == data
     finally:
-        for file in moved:
-            file.rename(file.with_suffix(".bin"))
+        file.write_bytes(data)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, UniIDError
-from lib_uniid.hosts.webui import infotext
+from lib_uniid.hosts.webui import axes, infotext
 from lib_uniid.hosts.webui.request import Request, parse, parse_json
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Extension:
         self.entries.drop(p)
         entry = _Entry()
         with self._kept(entry):
-            entry.request = self._read(args)
+            entry.request = axes.laid_over(self._read(args), p)
         if entry.request is not None or entry.failure is not None:
             self.entries.put(p, entry)
 

@@ -64,6 +64,21 @@ class Callbacks:
                 self.raised.append(error)
 
 
+@dataclass
+class AxisOption:
+    """One of the X/Y/Z plot's axes."""
+
+    label: str
+    type: type
+    apply: Callable[[Any, Any, Any], None]
+    choices: Callable[[], list[str]] | None = None
+
+
+def xyz_plot() -> Any:
+    """The module of the host's own script of that name, as far as axes are added to it."""
+    return SimpleNamespace(AxisOption=AxisOption, axis_options=[])
+
+
 @dataclass(kw_only=True)
 class CFGDenoiserParams:
     """What ``on_cfg_denoiser`` is told; both hosts use these names for different things."""
@@ -91,8 +106,9 @@ def host_modules(
             package, _, part = name.partition(".")
             setattr(found[package], part, module)
     found["modules.scripts"].Script = Script
+    found["modules.scripts"].scripts_data = []
     found["modules.scripts"].AlwaysVisible = AlwaysVisible
-    for event in ("cfg_denoiser", "script_unloaded"):
+    for event in ("before_ui", "cfg_denoiser", "script_unloaded"):
         setattr(found["modules.script_callbacks"], f"on_{event}", callbacks.register(event))
     found["modules.paths"].models_path = models_path
     found["modules.devices"].device = "cpu"

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.hosts.webui.standin.forge import Forge, load_model_gpu
 from tests.hosts.webui.standin.processing import Host, Processing, Runner, parse_infotext, process_images
-from tests.hosts.webui.standin.script_api import AlwaysVisible, Script, host_modules
+from tests.hosts.webui.standin.script_api import AlwaysVisible, Script, host_modules, xyz_plot
 
 ROOT = Path(__file__).resolve().parents[4]
 TABS = {"txt2img": False, "img2img": True}
@@ -37,8 +37,12 @@ class WebUI:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, models_path: Path, host: Host) -> None:
         self.callbacks, self.host = host.callbacks, host
         load = load_model_gpu if isinstance(host, Forge) else None
-        for name, module in host_modules(self.callbacks, str(models_path), load).items():
+        modules = host_modules(self.callbacks, str(models_path), load)
+        for name, module in modules.items():
             monkeypatch.setitem(sys.modules, name, module)
+        self.xyz = xyz_plot()
+        scripts: Any = modules["modules.scripts"]
+        scripts.scripts_data.append(SimpleNamespace(path="scripts/xyz_grid.py", module=self.xyz))
         self.runners: dict[str, Runner] = {}
         self.defaults: dict[str, list[Any]] = {}
         self.namespace: dict[str, Any] = {}
