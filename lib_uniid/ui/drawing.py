@@ -131,10 +131,12 @@ def open_choices(uploads: Sequence[Upload]) -> list[str]:
     ]
 
 
-def caption(upload: Upload, face: int) -> str:
-    """Below a face."""
+def caption(upload: Upload, face: int, *, several: bool) -> str:
+    """Below a face, where there is little room; ``several`` where it is one of several pictures."""
     meant = "\u2713 " if upload.face == face else ""
-    return f"{meant}{upload.name}" if upload.faces == 1 else f"{meant}face {face} of {upload.name}"
+    if upload.faces == 1:
+        return f"{meant}{upload.name}"
+    return f"{meant}face {face} of {upload.name}" if several else f"{meant}face {face}"
 
 
 def tile(crop: Crop, *, meant: bool) -> Any:

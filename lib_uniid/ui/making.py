@@ -11,7 +11,7 @@ import numpy as np
 
 from lib_uniid.config import MAX_SEED, GenerationSettings
 from lib_uniid.errors import UniIDError
-from lib_uniid.evaluation.overlay import draw_routing
+from lib_uniid.evaluation.overlay import draw_routing, legend
 from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.hosts.saving import save, write_png
 from lib_uniid.hosts.webui import infotext
@@ -66,6 +66,8 @@ class Shown:
     steps: int = 0
     pictures: tuple[tuple[Path, str], ...] = ()
     finished: bool = False
+    complete: bool = True
+    """Whether everybody who was asked for is in every picture, as far as that was looked for."""
 
 
 class Cancelled(Exception):  # noqa: N818, nothing went wrong
@@ -154,14 +156,19 @@ class Maker:
         shown: list[tuple[Path, str]] = []
         overlays: list[tuple[Path, str]] = []
         words: list[str] = [*notes]
+        complete = True
         for number, one in enumerate(made, 1):
             path = save(one, settings, self.out, more)
             shown.append((path, f"seed {one.seed}"))
             if request is not None and cast is not None and request.check:
                 words.append(f"picture {number}: {one.presence.sentence}")
+                complete = complete and one.presence.complete
             if request is not None and request.show_routing and one.routing is not None:
                 overlays.append((_drawn(path, one), f"who got which place, seed {one.seed}"))
-        return Shown(words=tuple(words), pictures=(*shown, *overlays), finished=True)
+        if overlays:
+            words.append(legend([one.name for one in settings.people]))
+        pictures = (*shown, *overlays)
+        return Shown(words=tuple(words), pictures=pictures, finished=True, complete=complete and not notes)
 
 
 def _drawn(path: Path, made: Made) -> Path:

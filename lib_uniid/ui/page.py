@@ -93,7 +93,7 @@ def _outputs(shown: Shown) -> list[Any]:
     if going:
         html = drawing.progress(shown.words, shown.step, shown.steps)
     else:
-        html = drawing.problem(" ".join(shown.words)) if shown.wrong else drawing.result(shown.words)
+        html = drawing.problem(" ".join(shown.words)) if shown.wrong else _result(shown)
     pictures = [(str(path), caption) for path, caption in shown.pictures]
     return [
         html,
@@ -101,6 +101,10 @@ def _outputs(shown: Shown) -> list[Any]:
         gr.update(interactive=not going),
         gr.update(interactive=going),
     ]
+
+
+def _result(shown: Shown) -> str:
+    return drawing.result(shown.words) if shown.complete else drawing.notes(shown.words)
 
 
 def _wish() -> list[Any]:

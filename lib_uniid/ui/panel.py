@@ -84,7 +84,7 @@ class _Builder:
         return panel
 
     def _keep(self, kind: Callable[..., Any], name: str, **options: Any) -> Any:
-        """A component with a value. Labels repeat from tab to tab, so a WebUI must not keep values by them."""
+        """A component with a value. Labels repeat from tab to tab: a WebUI must not keep values by them."""
         component = kind(elem_id=self.elem_id(name), **options)
         component.do_not_save_to_config = True
         return component

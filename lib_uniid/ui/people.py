@@ -33,7 +33,9 @@ class _Library:
                 enrol = gr.Button("Enrol", variant="primary", elem_id="uniid_enrol")
             with gr.Column():
                 gr.Markdown("### In the library")
-                who = gr.Dropdown(choices=self.library.names(), label="Person", elem_id="uniid_known")
+                who = gr.Dropdown(
+                    choices=self.library.names(), value=None, label="Person", elem_id="uniid_known"
+                )
                 new = gr.Textbox(label="New name", elem_id="uniid_rename_to")
                 with gr.Row():
                     rename = gr.Button("Rename", elem_id="uniid_rename")

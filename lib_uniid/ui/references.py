@@ -61,9 +61,11 @@ class References:
         ]
 
     def _gallery(self, text: str) -> Any:
+        uploads = uploads_of(text)
+        several = len(uploads) > 1
         tiles = [
-            (drawing.tile(crop, meant=one.face == face), drawing.caption(one, face))
-            for one in uploads_of(text)
+            (drawing.tile(crop, meant=one.face == face), drawing.caption(one, face, several=several))
+            for one in uploads
             for face, crop in enumerate(self.backstage.uploads.get(one.key).faces, 1)
         ]
         return gr.update(value=tiles, visible=bool(tiles))

@@ -16,7 +16,7 @@ from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
-from lib_uniid.evaluation.overlay import draw_routing
+from lib_uniid.evaluation.overlay import draw_routing, legend
 from lib_uniid.evaluation.presence import Presence, check
 from lib_uniid.hosts.protocol import Host
 from lib_uniid.hosts.webui.a1111 import A1111People
@@ -83,11 +83,13 @@ class Run:
             rows = [attached.row_of(number, pictures, len(maps)) for number in range(pictures)]
             self._maps = [maps[row] for row in rows if row < len(maps)]
 
-    def draw(self, picture: Image.Image) -> None:
-        """Draw the routing over the next picture of the batch, where it is asked for."""
-        if self._maps:
-            drawn = draw_routing(np.asarray(picture.convert("RGB")), self._maps.pop(0))
-            self.overlays.append(Image.fromarray(drawn))
+    def draw(self, picture: Image.Image) -> list[str]:
+        """Draw the routing over the next picture of the batch, where it is asked for; what to say of it."""
+        if not self._maps:
+            return []
+        drawn = draw_routing(np.asarray(picture.convert("RGB")), self._maps.pop(0))
+        self.overlays.append(Image.fromarray(drawn))
+        return [legend([one.name for one in self.cast.settings])] if len(self.overlays) == 1 else []
 
     def look(self, picture: Image.Image) -> str:
         """Find everybody in a finished picture, and say it in one sentence."""

@@ -179,7 +179,7 @@ class Extension:
         if entry is None or entry.run is None:
             return
         try:
-            entry.run.draw(pp.image)
+            _say(p, entry.run.draw(pp.image))
             if entry.run.request.check:
                 _say(p, [entry.run.look(pp.image)])
         except Exception as error:

@@ -25,6 +25,7 @@ def test_each_picture_is_followed_by_its_map_at_the_end_of_the_gallery(webui: We
     assert webui.raised == []
     pictures = [np.asarray(one) for one in answer.images]
     assert len(pictures) == len(answer.infotexts) == 4
+    assert answer.comments == ["UniID: routing map: Anna is orange, Ben is sky blue"]
     for number in range(2):
         pair = [pictures[number], pictures[2 + number]]
         assert tint(pair, slice(0, 32)) == 0
