@@ -1,6 +1,7 @@
 """The developer's one door. It needs Python 3.10 or newer and nothing else.
 
     python dev.py demo [--out DIR] [--seed N] ...   people into pictures, with the miniature's weights
+    python dev.py serve [--models DIR] [--port N]   the page, in a browser on this machine
     python dev.py test [pytest arguments]           what CI runs; with arguments, pytest alone
     python dev.py lint                              ruff, import contracts, types
     python dev.py bench NAME [--json]               one of benchmarks/*.py
@@ -191,6 +192,14 @@ def demo(arguments: list[str]) -> int:
     return python("-m", "lib_uniid.miniature.demo", *arguments)
 
 
+def serve(arguments: list[str]) -> int:
+    """The page; with the miniature's weights where no other models folder is named and they are there."""
+    named = "UNIID_MODELS" in os.environ or any(one.startswith("--models") for one in arguments)
+    miniature = ROOT / "lib_uniid" / "miniature" / "models"
+    own = [] if named or not any(miniature.glob("Stable-diffusion/*")) else ["--models", str(miniature)]
+    return python("-m", "lib_uniid.cli", "serve", *own, *arguments)
+
+
 def test(arguments: list[str]) -> int:
     """Run what CI runs; with arguments, pytest alone with them."""
     if arguments:
@@ -208,7 +217,7 @@ def bench(arguments: list[str]) -> int:
     return python("-m", "benchmarks", *arguments)
 
 
-COMMANDS = {command.__name__: command for command in (demo, test, lint, bench, setup)}
+COMMANDS = {command.__name__: command for command in (demo, serve, test, lint, bench, setup)}
 
 
 def main(argv: list[str]) -> int:

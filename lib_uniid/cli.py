@@ -24,7 +24,8 @@ UNSET = argparse.SUPPRESS  # so that defaults stand in one place, the settings
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    # Nothing is ever fetched, and libraries keep their chatter to themselves.
+    # Nothing is fetched unasked, and libraries keep their chatter to themselves.
+    os.environ.setdefault("UNIID_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "0"))
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", DIFFUSERS_VERBOSITY="error")
     try:
         outcome = import_module(f"lib_uniid.commands.{options.command}").run(options)
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="uniid", description="Puts chosen people into pictures.")
     parser.add_argument("--version", action="version", version=f"uniid {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_enrol, _add_faces, _add_generate, _add_doctor):
+    for add in (_add_enrol, _add_faces, _add_generate, _add_serve, _add_fetch, _add_doctor):
         _add_common(add(subparsers.add_parser))
     return parser
 
@@ -154,6 +155,35 @@ def _add_settings(add: AddArgument) -> None:
     add("--style-from", type=Path, metavar="PICTURE", help="picture whose style is taken (by DDIM)")
     add("--style-strength", type=float, metavar="NUMBER", help="how much of it, 0.01 to 2")
     add("--maps", action="store_true", help="also write who was given which place")
+
+
+def _add_fetch(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("fetch", help="get the model files that are missing (mirror: HF_ENDPOINT)")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="as doctor lists them (default: what is needed and missing, but for a base model)",
+    )
+    return parser
+
+
+def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("serve", help="the page, in a browser on this machine")
+    parser.add_argument("--port", type=int, metavar="N", help="default: the first that is free from 7860 on")
+    parser.add_argument("--open", action="store_true", help="open it in the browser")
+    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("out"), help="default: %(default)s")
+    parser.add_argument("--base", type=Path, metavar="FILE", help="checkpoint, where there are several")
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)"
+    )
+    parser.set_defaults(say=_say)
+    return parser
+
+
+def _say(line: str) -> None:
+    """At once, also through a pipe."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _add_doctor(add_parser: AddParser) -> argparse.ArgumentParser:

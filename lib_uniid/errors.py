@@ -31,6 +31,10 @@ class MissingModelError(UniIDError):
     """A model file that is needed and not there."""
 
 
+class DownloadError(UniIDError):
+    """A model file that could not be fetched, or is not the published one."""
+
+
 class UnknownCheckpointError(UniIDError):
     """A weights file that cannot be read safely, or is of no known kind."""
 

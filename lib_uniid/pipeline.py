@@ -226,7 +226,7 @@ class Studio:
             latents = self.host.sample(
                 order.settings, seeds, start=order.start, style=style, rows=rows, progress=order.progress
             )
-        maps = None if record is None else _routing_maps(record, *_latent_size(order.settings))
+        maps = None if record is None else routing_maps(record, *_latent_size(order.settings))
         return [
             Made(
                 picture=picture,
@@ -304,7 +304,7 @@ def _fit(picture: Picture, settings: GenerationSettings) -> UInt8[np.ndarray, "f
     return np.array(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
 
 
-def _routing_maps(
+def routing_maps(
     record: RoutingRecord, rows: int, columns: int
 ) -> Float[np.ndarray, "b i rows columns"] | None:
     """The mean over all sites of who has which place, in the last step; None where nobody was injected."""

@@ -1,14 +1,18 @@
-"""The one file that AUTOMATIC1111 and Forge execute; all that it does is in lib_uniid.hosts.webui."""
+"""The one file that AUTOMATIC1111 and Forge execute; all that it does is in lib_uniid."""
 
-import gradio as gr
 from modules import script_callbacks, scripts
 
-from lib_uniid.hosts.webui import infotext
+from lib_uniid.hosts.webui import axes, infotext
 from lib_uniid.hosts.webui.script import Extension
 from lib_uniid.hosts.webui.services import WebUI
+from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.form import request_of
+from lib_uniid.ui.panel import build
 
 # The host executes this file anew at "Reload UI"; the old one's is then unloaded.
-extension = Extension(WebUI())
+host = WebUI()
+backstage = Backstage(host)
+extension = Extension(host, lambda values: request_of(values, backstage.uploads))
 
 
 class UniID(scripts.Script):
@@ -21,18 +25,14 @@ class UniID(scripts.Script):
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        """Two arguments: the request (text here, a dict through the API), and whether it is on.
+        """The request (text here, a dict through the API), whether it is on, and the panel's controls.
 
         The host calls this three times per tab, and reads the defaults off the components.
         """
-        with gr.Accordion("UniID", open=False):
-            enabled = gr.Checkbox(
-                value=False, label="Put people into the picture", elem_id=self.elem_id("enabled")
-            )
-            request = gr.Textbox(value="", label="Request (JSON)", lines=4, elem_id=self.elem_id("request"))
-        self.infotext_fields = [(enabled, infotext.paste_enabled), (request, infotext.paste_request)]
+        panel = build(backstage, self.elem_id)
+        self.infotext_fields = panel.infotext_fields(infotext.KEY, backstage.name_of)
         self.paste_field_names = [infotext.KEY]
-        return [request, enabled]
+        return panel.arguments
 
     def before_process(self, p, *args):
         extension.before_process(p, *args)
@@ -43,8 +43,8 @@ class UniID(scripts.Script):
     def process_before_every_sampling(self, p, *args, **kwargs):
         extension.process_before_every_sampling(p, kwargs["x"])
 
-    def postprocess_batch(self, p, *args, **kwargs):
-        extension.postprocess_batch(p)
+    def postprocess_batch(self, p, *args, images, **kwargs):
+        extension.postprocess_batch(p, len(images))
 
     def postprocess_image(self, p, pp, *args):
         extension.postprocess_image(p, pp)
@@ -53,5 +53,6 @@ class UniID(scripts.Script):
         extension.postprocess(p, processed)
 
 
+script_callbacks.on_before_ui(lambda: axes.register(scripts.scripts_data, backstage.names))
 script_callbacks.on_cfg_denoiser(extension.on_cfg_denoiser)
 script_callbacks.on_script_unloaded(extension.unload)

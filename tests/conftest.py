@@ -1,6 +1,7 @@
 """What holds for every test: no network, one thread per worker."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
+    UNIID_ALSO="",  # other programs' folders on this machine are none of a test's business
     OMP_NUM_THREADS="1",
     MKL_NUM_THREADS="1",
 )
@@ -20,3 +22,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.narrow import write_models
 
     return write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def webui_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a WebUI's models folder; Anna and Ben are enrolled."""
+    from lib_uniid.hosts.diffusers import open_studio
+    from lib_uniid.library.store import PeopleFolder
+    from lib_uniid.pipeline import Reference
+    from tests.red_faces import red_face_picture
+
+    root = tmp_path_factory.mktemp("webui") / "models"
+    shutil.copytree(models, root)
+    studio = open_studio(root, device="cpu")
+    anna = red_face_picture((64, 64))
+    ben = anna.copy()
+    ben[50:96, 32:80] = (255, 30, 0)
+    library = PeopleFolder(folder=root / "uniid" / "library")
+    for name, picture in (("Anna", anna), ("Ben", ben)):
+        person, _ = studio.enrol(name, [Reference(picture=picture, label=name, largest=True)])
+        library.save(person)
+    return root

@@ -16,6 +16,7 @@ from lib_uniid import __version__
 from lib_uniid.cli import main
 from lib_uniid.config import StyleSettings
 from lib_uniid.faces.picture import load_picture
+from tests.hub import running
 from tests.red_faces import red_face_picture
 
 QUICK = ("--steps", "2", "--seed", "7", "--device", "cpu")
@@ -280,3 +281,31 @@ def test_a_package_that_is_missing_is_named(
     monkeypatch.setitem(sys.modules, "lib_uniid.commands.faces", None)
     assert main(["faces", "x.png", "--models", str(models)]) == 2
     assert "is not installed; see what is missing with uniid doctor" in capsys.readouterr().err
+
+
+# --- fetch ---
+
+
+def test_a_model_file_is_fetched_where_somebody_says_so(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    models = here / "fetched"
+    with running() as hub:
+        hub.files["/Junjie96/UniPortrait/resolve/main/uniportrait-router_sd15.bin"] = b"weights"
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        monkeypatch.setenv("UNIID_OFFLINE", "0")
+        assert main(["fetch", "router", "--models", str(models)]) == 0
+        assert (models / "uniid" / "uniportrait-router_sd15.bin").read_bytes() == b"weights"
+        monkeypatch.setenv("UNIID_OFFLINE", "1")
+        assert main(["fetch", "faceid", "--models", str(models)]) == 2
+    assert "nothing is fetched while UNIID_OFFLINE" in capsys.readouterr().err
+    assert main(["fetch", "everything", "--models", str(models)]) == 2
+    assert "there is no model file 'everything'; choose from faceid, router" in capsys.readouterr().err
+
+
+def test_the_doctor_names_a_file_of_ours_that_is_none(here: Path, capsys: pytest.CaptureFixture[str]):
+    folder = here / "wrong"
+    (folder / "uniid").mkdir(parents=True)
+    (folder / "uniid" / "mine.safetensors").write_bytes(b"{")
+    main(["doctor", "--models", str(folder)])
+    assert "mine.safetensors is a file that cannot be read" in capsys.readouterr().out

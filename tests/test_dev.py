@@ -114,7 +114,7 @@ def test_the_help_names_every_command():
 
 def test_an_unknown_command_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]):
     assert dev.main(["fly"]) == 2
-    assert "demo, test, lint, bench, setup" in capsys.readouterr().err
+    assert "demo, serve, test, lint, bench, setup" in capsys.readouterr().err
 
 
 def test_arguments_reach_the_command_untouched(project: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,7 +1,7 @@
 """A folder of models: which of the needed files are there, found by content, whatever they are called."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +9,15 @@ from lib_uniid.checkpoints.families import BASE_SD15, identify
 from lib_uniid.checkpoints.formats import FORMATS, detect
 from lib_uniid.checkpoints.header import Header, read_header
 from lib_uniid.checkpoints.onnx_header import read_onnx_header
+from lib_uniid.checkpoints.places import usual_places
 from lib_uniid.checkpoints.sources import SOURCES, Source, source
 from lib_uniid.errors import MissingModelError, UniIDError
 from lib_uniid.files import sha256 as digest
 
 _WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt"})
 _MAX_DEPTH = 6
+_NO_MODELS = frozenset({"library", "cache"})
+"""Folders of ours with people and encodings in them."""
 _DIFFUSERS_INDEX = "model_index.json"
 
 
@@ -37,21 +40,33 @@ class Entry:
         return self.path is not None and self.problem is None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stranger:
+    """A file among ours that is used for nothing, and what it seems to be, in words."""
+
+    path: Path
+    kind: str
+
+
 class ModelFolder:
-    """Looks through a folder once, reading only tables of contents.
+    """Looks through folders once, reading only tables of contents.
 
     Args:
-        root: usually a WebUI's ``models``.
+        root: usually a WebUI's ``models``; what is found in it comes first.
+        also: further folders; None takes those of other programs, see ``usual_places``.
 
     Raises:
         MissingModelError: no such folder.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, also: Iterable[Path] | None = None) -> None:
         if not root.is_dir():
             raise MissingModelError(f"there is no models folder {root}; make it, or name another one")
         self.root = root
-        self._found = _search(root)
+        self._found: dict[str, list[Path]] = {}
+        for place in (root, *(usual_places(root) if also is None else also)):
+            for name, paths in _search(place).items():
+                self._found.setdefault(name, []).extend(paths)
 
     def find(self, name: str) -> Path:
         """The file or folder for a row of ``SOURCES``.
@@ -77,6 +92,16 @@ class ModelFolder:
     def report(self, *, sha256: bool = False) -> tuple[Entry, ...]:
         """All rows of ``SOURCES``; ``sha256`` reads every file that is found from end to end."""
         return tuple(self._entry(row, sha256) for row in SOURCES)
+
+    def strangers(self) -> tuple[Stranger, ...]:
+        """Weights in the folder that is only ours, ``uniid``, that nobody knows what to do with."""
+        known = {path for paths in self._found.values() for path in paths}
+        own = self.root / "uniid"
+        return tuple(
+            Stranger(path=path, kind=_kind(path))
+            for path in _walk(own, _MAX_DEPTH)
+            if path.is_file() and path not in known and path.relative_to(own).parts[0] not in _NO_MODELS
+        )
 
     def _entry(self, row: Source, sha256: bool) -> Entry:
         path = self.look_up(row.name)
@@ -137,6 +162,13 @@ def _name_file(path: Path) -> str | None:
     except (UniIDError, OSError):
         return None
     return _name_header(header)
+
+
+def _kind(path: Path) -> str:
+    try:
+        return identify(read_header(path))
+    except (UniIDError, OSError) as error:
+        return f"a file that cannot be read ({error})"
 
 
 def _name_header(header: Header) -> str | None:

@@ -1,6 +1,26 @@
 """The official files: what each is for, where it is published, and under which licence."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A file to fetch.
+
+    Attributes:
+        path: inside the source's repository on the hub.
+        name: under which it is kept; of an archive, under which it is kept until it is unpacked.
+        url: where it is instead, outside the hub.
+        sha256: of the published file, None where not known; a server's own statement is then taken.
+        members: files of an archive that are wanted, with their sha256.
+    """
+
+    path: str
+    name: str
+    url: str | None = None
+    sha256: str | None = None
+    members: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +38,7 @@ class Source:
         licence: of the weights, not of any code.
         note: what to know before using it.
         needed: whether nothing works without it.
+        pieces: what to fetch for it; empty where that is the user's choice.
     """
 
     name: str
@@ -30,9 +51,22 @@ class Source:
     sha256: str | None = None
     note: str = ""
     needed: bool = True
+    pieces: tuple[Piece, ...] = ()
 
 
 _GLINT = "trained on Glint360K, which is for non-commercial research; check before any other use"
+
+_BACKBONE = "aa54ae6dc9f7ac6e262809f1a81d6108e221952bf836aee4cb677ef19246c6ec"
+_CLIP = "6ca9667da1ca9e0b0f75e46bb030f7e011f44f86cbfb8d5a36590fcd7507b030"
+_IP_ADAPTER = "68e1df30d760f280e578c302f1e73b37ea08654eff16a31153588047affe0058"
+_DETECTOR = "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"
+_RECOGNISER = "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43"
+
+
+def _whole(path: str, sha256: str | None = None) -> Piece:
+    """A file of the hub that keeps its name."""
+    return Piece(path=path, name=path.rpartition("/")[2], sha256=sha256)
+
 
 SOURCES = (
     Source(
@@ -51,6 +85,7 @@ SOURCES = (
         path="uniportrait-faceid_sd15.bin",
         placed="uniid",
         licence="Apache-2.0",
+        pieces=(_whole("uniportrait-faceid_sd15.bin"),),
     ),
     Source(
         name="router",
@@ -59,6 +94,7 @@ SOURCES = (
         path="uniportrait-router_sd15.bin",
         placed="uniid",
         licence="Apache-2.0",
+        pieces=(_whole("uniportrait-router_sd15.bin"),),
         needed=False,
     ),
     Source(
@@ -68,7 +104,8 @@ SOURCES = (
         path="glint360k_curricular_face_r101_backbone.bin",
         placed="uniid",
         licence="Apache-2.0",
-        sha256="aa54ae6dc9f7ac6e262809f1a81d6108e221952bf836aee4cb677ef19246c6ec",
+        sha256=_BACKBONE,
+        pieces=(_whole("glint360k_curricular_face_r101_backbone.bin", _BACKBONE),),
         note=_GLINT,
     ),
     Source(
@@ -79,7 +116,11 @@ SOURCES = (
         placed="uniid/image_encoder",
         licence="Apache-2.0",
         size=2_528_373_448,
-        sha256="6ca9667da1ca9e0b0f75e46bb030f7e011f44f86cbfb8d5a36590fcd7507b030",
+        sha256=_CLIP,
+        pieces=(
+            _whole("models/image_encoder/config.json"),
+            _whole("models/image_encoder/model.safetensors", _CLIP),
+        ),
         note="put config.json of the same folder beside it",
         needed=False,
     ),
@@ -91,7 +132,8 @@ SOURCES = (
         placed="uniid",
         licence="Apache-2.0",
         size=44_642_825,
-        sha256="68e1df30d760f280e578c302f1e73b37ea08654eff16a31153588047affe0058",
+        sha256=_IP_ADAPTER,
+        pieces=(_whole("models/ip-adapter_sd15.bin", _IP_ADAPTER),),
         needed=False,
     ),
     Source(
@@ -102,6 +144,14 @@ SOURCES = (
         placed="insightface/models/buffalo_l",
         licence="non-commercial research only",
         note="insightface sells licences for other use",
+        pieces=(
+            Piece(
+                path="",
+                name="buffalo_l.zip",
+                url="https://github.com/deepinsight/insightface/releases/download/v0.7/buffalo_l.zip",
+                members={"det_10g.onnx": _DETECTOR, "w600k_r50.onnx": _RECOGNISER},
+            ),
+        ),
     ),
 )
 

@@ -6,7 +6,6 @@ Runs without any of the packages that it looks for.
 import sys
 from argparse import Namespace
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from lib_uniid import __version__
@@ -33,7 +32,9 @@ PACKAGES = (
 
 def run(options: Namespace) -> Outcome:
     packages = {name: _version(name) for name in PACKAGES}
-    files = [_file(entry) for entry in _entries(options.models, options.hash)]
+    folder = ModelFolder(options.models) if options.models.is_dir() else None
+    files = [_file(entry) for entry in _entries(folder, options.hash)]
+    strangers = {str(one.path): one.kind for one in folder.strangers()} if folder else {}
     ready = None not in packages.values() and all(file["found"] for file in files if file["needed"])
     result = {
         "version": __version__,
@@ -41,11 +42,13 @@ def run(options: Namespace) -> Outcome:
         "packages": packages,
         "models": str(options.models),
         "files": files,
+        "unused": strangers,
         "ready": ready,
     }
     words = [f"uniid {__version__}, Python {result['python']}", "packages"]
     words += [f"  {name} {version or f'MISSING: pip install {name}'}" for name, version in packages.items()]
     words += [f"models in {options.models}", *(line for file in files for line in _in_words(file))]
+    words += [f"  not used: {path} is {kind}" for path, kind in strangers.items()]
     words.append("people can be put into pictures" if ready else "people cannot be put into pictures yet")
     return Outcome(result=result, words=words, code=0 if ready else 1)
 
@@ -57,9 +60,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _entries(models: Path, sha256: bool) -> tuple[Entry, ...]:
-    if models.is_dir():
-        return ModelFolder(models).report(sha256=sha256)
+def _entries(folder: ModelFolder | None, sha256: bool) -> tuple[Entry, ...]:
+    if folder is not None:
+        return folder.report(sha256=sha256)
     return tuple(Entry(source=row, path=None, size=None, sha256=None, problem=None) for row in SOURCES)
 
 

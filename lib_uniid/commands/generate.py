@@ -1,6 +1,5 @@
 """``uniid generate``: make pictures of people, check who is in them, and write them."""
 
-import io
 import re
 import secrets
 import time
@@ -11,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from lib_uniid import __version__
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.shared import bar, library, reference, studio
 from lib_uniid.config import MAX_SEED, STYLE_STRENGTH, GenerationSettings, PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError
 from lib_uniid.evaluation.overlay import draw_routing
 from lib_uniid.faces.picture import load_picture
-from lib_uniid.files import replacing
+from lib_uniid.hosts.saving import save, write_png
 from lib_uniid.library.store import Person
 from lib_uniid.pipeline import Made, Reference, Studio
 
@@ -137,44 +133,13 @@ def _notes(settings: GenerationSettings, work: Studio) -> list[str]:
 
 
 def _write(made: Made, settings: GenerationSettings, options: Namespace) -> dict[str, Any]:
-    path = _free_path(options.out, made.seed)
-    words = PngInfo()
-    words.add_itxt("parameters", _parameters(made, settings))
-    words.add_itxt("DigitalSourceType", "trainedAlgorithmicMedia")
-    _write_png(path, made.picture, words)
+    path = save(made, settings, options.out)
     result: dict[str, Any] = {"path": str(path), "seed": made.seed, **_presence(made)}
     if options.maps and made.routing is not None:
         overlay = path.with_suffix(".routing.png")
-        _write_png(overlay, draw_routing(made.picture, made.routing), PngInfo())
+        write_png(overlay, draw_routing(made.picture, made.routing))
         result["routing"] = str(overlay)
     return result
-
-
-def _write_png(path: Path, picture: np.ndarray, words: PngInfo) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", pnginfo=words)
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
-
-
-def _free_path(folder: Path, seed: int) -> Path:
-    """The next number in the folder, so that no earlier picture is replaced."""
-    taken = [int(found[1]) for path in folder.glob("*.png") if (found := re.match(r"(\d{5})-", path.name))]
-    return folder / f"{max(taken, default=0) + 1:05d}-{seed}.png"
-
-
-def _parameters(made: Made, settings: GenerationSettings) -> str:
-    """What made the picture, in the lines that AUTOMATIC1111 writes; nothing of the people."""
-    size = f"{made.picture.shape[1]}x{made.picture.shape[0]}"
-    prompt = [settings.prompt] if settings.prompt.strip() else []
-    negative = [f"Negative prompt: {settings.negative_prompt}"] if settings.negative_prompt else []
-    values = (
-        f"Steps: {settings.steps}, Sampler: {settings.sampler}, CFG scale: {settings.cfg_scale:g}, "
-        f"Seed: {made.seed}, Size: {size}, UniID: {__version__}"
-    )
-    if style := settings.style:  # ten digits, as AUTOMATIC1111 names a model by
-        values += f", Style hash: {style.sha256[:10]}, Style strength: {style.strength:g}"
-    return "\n".join([*prompt, *negative, values])
 
 
 def _presence(made: Made) -> dict[str, Any]:

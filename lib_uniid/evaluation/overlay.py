@@ -1,5 +1,7 @@
 """Who was given which place, drawn over the picture."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -19,6 +21,13 @@ COLOURS = np.array(
     ],
     dtype=np.float32,
 )
+
+NAMES = ("orange", "sky blue", "green", "yellow", "blue", "vermilion", "purple", "black")
+
+
+def legend(people: Sequence[str]) -> str:
+    """Whose colour is which, in the order of the maps."""
+    return f"routing map: {', '.join(f'{one} is {name}' for one, name in zip(people, NAMES, strict=False))}"
 
 
 def draw_routing(

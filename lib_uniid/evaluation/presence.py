@@ -53,6 +53,11 @@ class Presence:
         return not self.missing and not self.doubled
 
     @property
+    def sentence(self) -> str:
+        """Who was found, and how like their references they are."""
+        return "; ".join(map(_in_words, self.people))
+
+    @property
     def rank(self) -> tuple[int, int, float]:
         """Larger is better: first everybody there, then nobody twice, then likeness."""
         likeness = math.fsum(person.similarity or 0.0 for person in self.people)
@@ -86,6 +91,11 @@ def check(
         ),
         unknown=tuple(faces[row].number for row in left if row not in doubles),
     )
+
+
+def _in_words(person: Appearance) -> str:
+    similarity = "" if person.similarity is None else f" (similarity {person.similarity:.2f})"
+    return f"{person.name} {'not found' if person.face is None else 'found'}{similarity}"
 
 
 def _similarity(scores: Float[np.ndarray, " faces"], own: int | None, left: Sequence[int]) -> float | None:

@@ -4,7 +4,7 @@ A person's name is a label in the file's metadata and never becomes a path.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,6 +35,15 @@ class Person:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise ConfigError("a person has an empty name; give every person a name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """Somebody who was deleted, in memory alone."""
+
+    name: str
+    id: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +84,34 @@ class PeopleFolder:
         path = path or self.folder / f"{uuid4()}.safetensors"
         with replacing(path) as temporary:
             temporary.write_bytes(_serialise(person))
+        return path
+
+    def rename(self, name: str, new: str) -> None:
+        """Give somebody another name; ``ConfigError`` where it is empty, taken, or nobody has the old one."""
+        path, person = self._require(name), replace(self.load(name), name=new.strip())
+        if person.name != name and self._find(person.name) is not None:
+            raise ConfigError(f"{person.name!r} is the name of somebody else; choose another one")
+        with replacing(path) as temporary:
+            temporary.write_bytes(_serialise(person))
+
+    def remove(self, name: str) -> "Removed":
+        """Delete somebody's file; what is returned can bring them back."""
+        path = self._require(name)
+        removed = Removed(name=name, id=path.stem, data=path.read_bytes())
+        path.unlink()
+        return removed
+
+    def restore(self, removed: "Removed") -> None:
+        """Bring somebody back under their id; ``ConfigError`` where the name was taken since."""
+        if self._find(removed.name) is not None:
+            raise ConfigError(f"{removed.name!r} was enrolled anew since; rename or delete them first")
+        with replacing(self.folder / f"{removed.id}.safetensors") as temporary:
+            temporary.write_bytes(removed.data)
+
+    def _require(self, name: str) -> Path:
+        path = self._find(name)
+        if path is None:
+            raise ConfigError(f"nobody called {name!r} is enrolled; look again who is")
         return path
 
     def _find(self, name: str) -> Path | None:

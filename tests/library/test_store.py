@@ -85,3 +85,36 @@ def test_an_id_that_is_nobodys_is_refused_and_never_becomes_a_path(tmp_path: Pat
     store.save(person("Anna"))
     with pytest.raises(ConfigError, match="nobody with the id"):
         store.load_id(wanted)
+
+
+def test_somebody_is_renamed_and_keeps_their_id(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(person("Anna"))
+    before = store.ids()["Anna"]
+    store.rename("Anna", " Annabel ")
+    assert store.ids() == {"Annabel": before}
+    with pytest.raises(ConfigError, match="nobody called 'Anna'"):
+        store.rename("Anna", "Ben")
+
+
+def test_two_people_never_get_one_name(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(person("Anna"))
+    store.save(person("Ben"))
+    for name, said in (("Ben", "the name of somebody else"), ("  ", "an empty name")):
+        with pytest.raises(ConfigError, match=said):
+            store.rename("Anna", name)
+    store.rename("Anna", "Anna")
+    assert store.names() == ["Anna", "Ben"]
+
+
+def test_somebody_who_is_deleted_leaves_nothing_and_can_be_brought_back(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(person("Anna"))
+    ids = store.ids()
+    removed = store.remove("Anna")
+    assert [*tmp_path.iterdir()] == []
+    store.restore(removed)
+    assert store.ids() == ids
+    with pytest.raises(ConfigError, match="enrolled anew since"):
+        store.restore(removed)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_uniid.attention.adapter import LoRA
-from lib_uniid.attention.injection import injected
+from lib_uniid.attention.injection import RoutingRecord, injected
 from lib_uniid.attention.lora import merge, overwrite
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role, Rows
@@ -52,7 +52,9 @@ class Cursor:
 class A1111People:
     """A plan on the UNet of ``p``; see :class:`lib_uniid.hosts.webui.attachment.Attachment`."""
 
-    def __init__(self, p: Any, sites: tuple[Site, ...], plan: Plan) -> None:
+    def __init__(
+        self, p: Any, sites: tuple[Site, ...], plan: Plan, record: RoutingRecord | None = None
+    ) -> None:
         self.unet, self.rows, self._checkpoint = unet_of(p), Rows(()), _checkpoint(p)
         self.cursor = Cursor(self.rows)
         with ExitStack() as stack:
@@ -61,7 +63,7 @@ class A1111People:
                 for site in sites
                 for name, lora in plan.lora.get(site.index, {}).items()
             ]
-            stack.enter_context(injected(sites, replace(plan, lora={}), self.rows))
+            stack.enter_context(injected(sites, replace(plan, lora={}), self.rows, record=record))
             stack.callback(self.unet.register_forward_pre_hook(self._call, with_kwargs=True).remove)
             self.counter = Counter(sites, stack)
             self._stack = stack.pop_all()
@@ -84,6 +86,9 @@ class A1111People:
                 "them with rows that the host had not announced"
             )
         return notes
+
+    def row_of(self, picture: int, pictures: int, rows: int) -> int:
+        return picture * rows // pictures  # a picture's AND prompts stand together
 
     def release(self) -> None:
         self._stack.close()

@@ -27,6 +27,10 @@ class Attachment(Protocol):
         """What should be said under the picture."""
         ...
 
+    def row_of(self, picture: int, pictures: int, rows: int) -> int:
+        """Which of the rows that the prompt guides is of a picture of the batch; all from 0."""
+        ...
+
     def release(self) -> None:
         """Take everything off; a second time does nothing."""
         ...
@@ -76,6 +80,9 @@ class Refusal:
     def notes(self) -> list[str]:
         return []
 
+    def row_of(self, picture: int, pictures: int, rows: int) -> int:
+        return picture
+
     def release(self) -> None:
         self._on = False
         self._hook.remove()
@@ -95,6 +102,9 @@ class Pause:
 
     def notes(self) -> list[str]:
         return []
+
+    def row_of(self, picture: int, pictures: int, rows: int) -> int:
+        return picture
 
     def release(self) -> None:
         pass

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from lib_uniid.attention.adapter import LoRA
-from lib_uniid.attention.injection import injected
+from lib_uniid.attention.injection import RoutingRecord, injected
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site
@@ -33,7 +33,12 @@ class ForgePeople:
     """
 
     def __init__(
-        self, p: Any, sites: tuple[Site, ...], plan: Plan, load: Callable[[Any], None] | None = None
+        self,
+        p: Any,
+        sites: tuple[Site, ...],
+        plan: Plan,
+        load: Callable[[Any], None] | None = None,
+        record: RoutingRecord | None = None,
     ) -> None:
         self.unet, self.rows, self.unexplained = unet_of(p), Rows(()), 0
         self._on, self._number = True, next(_numbers)
@@ -42,7 +47,7 @@ class ForgePeople:
         self._before = self._objects.unet
         self._patched = self._patch(self._before.clone(), sites, plan)
         with ExitStack() as stack:
-            stack.enter_context(injected(sites, replace(plan, lora={}), self.rows))
+            stack.enter_context(injected(sites, replace(plan, lora={}), self.rows, record=record))
             self.counter = Counter(sites, stack)
             self._objects.unet = self._patched
             stack.callback(self._put_back)
@@ -65,6 +70,9 @@ class ForgePeople:
                 "with rows that the host had not announced"
             )
         return notes
+
+    def row_of(self, picture: int, pictures: int, rows: int) -> int:
+        return picture % rows  # all pictures' rows of one AND prompt stand together; drawn maps have one row
 
     def release(self) -> None:
         self._on = False

@@ -18,25 +18,20 @@ DIGEST = "sha256:"
 
 
 def write(p: Any, request: Request, known: Mapping[str, str]) -> None:
-    """Have the host write ``request``; ``known`` has the fingerprint of everybody in it by their id."""
+    """Have the host write ``request``; see ``describe``."""
+    p.extra_generation_params[KEY] = describe(request, known)
+
+
+def describe(request: Request, known: Mapping[str, str]) -> str:
+    """The entry's value; ``known`` has the fingerprint of everybody in ``request`` by their id."""
     described = replace(request, people=tuple(_described(person, known) for person in request.people))
-    p.extra_generation_params[KEY] = json.dumps(to_dict(described), separators=(",", ":"))
+    return json.dumps(to_dict(described), separators=(",", ":"))
 
 
 def remove(p: Any) -> None:
     """Have the host write nothing: the dict may come from another generation's processing object."""
     p.extra_generation_params.pop(KEY, None)
     p.extra_generation_params.pop(RESULT, None)
-
-
-def paste_request(parameters: Mapping[str, Any]) -> str:
-    """What the panel's request becomes when an infotext is pasted: empty where it has nothing of ours."""
-    return str(parameters.get(KEY, ""))
-
-
-def paste_enabled(parameters: Mapping[str, Any]) -> bool:
-    """What the panel's switch becomes; the host would keep it where nothing is returned."""
-    return KEY in parameters
 
 
 def _described(person: PersonRequest, known: Mapping[str, str]) -> PersonRequest:

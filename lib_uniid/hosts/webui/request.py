@@ -71,6 +71,7 @@ class Request:
     """One generation. ``check`` looks for the people in the finished pictures.
 
     ``fallback`` says what to do when they cannot be put in: ``fail``, or make the picture without them.
+    ``show_routing`` adds, for each picture of several people, a copy with everybody's places tinted.
     """
 
     version: int
@@ -80,6 +81,7 @@ class Request:
     identity_scale: float = 0.7
     check: bool = True
     fallback: str = "fail"
+    show_routing: bool = False
 
 
 def parse(raw: object) -> Request:
@@ -281,6 +283,7 @@ _request_record = _record(
         "identity_scale": _number(0.0, 2.0),
         "check": _flag,
         "fallback": _one_of("fail", "plain"),
+        "show_routing": _flag,
     },
 )
 

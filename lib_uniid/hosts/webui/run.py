@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lib_uniid.attention.injection import RoutingRecord
 from lib_uniid.attention.plan import Plan, PlanSettings
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
-from lib_uniid.evaluation.presence import Appearance, Presence, check
+from lib_uniid.evaluation.overlay import draw_routing, legend
+from lib_uniid.evaluation.presence import Presence, check
 from lib_uniid.hosts.protocol import Host
 from lib_uniid.hosts.webui.a1111 import A1111People
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
@@ -24,7 +26,8 @@ from lib_uniid.hosts.webui.people import Cast, gather
 from lib_uniid.hosts.webui.request import Request
 from lib_uniid.library.store import PeopleFolder
 from lib_uniid.models import Models
-from lib_uniid.pipeline import Studio
+from lib_uniid.pipeline import Studio, routing_maps
+from lib_uniid.typing import Float
 
 log = logging.getLogger("uniid")
 
@@ -52,6 +55,10 @@ class Run:
         self.request, self.workshop = request, workshop
         self.cast: Cast = gather(request, workshop.studio, workshop.library)
         self.found: list[Presence] = []
+        self.overlays: list[Image.Image] = []
+        self._record: RoutingRecord | None = None
+        self._latent_size = (1, 1)
+        self._maps: list[Float[np.ndarray, "i rows columns"]] = []
         self._plans: dict[tuple[object, ...], Plan | None] = {}
 
     def attach(self, p: Any, latent_size: tuple[int, int], load: Callable[[Any], None] | None) -> Attachment:
@@ -62,7 +69,27 @@ class Run:
         sites = _sites(p)
         plan = self._plan(sites, latent_size)
         assert plan is not None, "a request has at least one person"
-        return ForgePeople(p, sites, plan, load) if is_forge(p) else A1111People(p, sites, plan)
+        wanted = self.request.show_routing and len(self.cast.settings) > 1
+        self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
+        if is_forge(p):
+            return ForgePeople(p, sites, plan, load, record=self._record)
+        return A1111People(p, sites, plan, record=self._record)
+
+    def sampled(self, attached: Attachment, pictures: int) -> None:
+        """A batch is sampled: keep who was given which place in each of its pictures."""
+        maps = None if self._record is None else routing_maps(self._record, *self._latent_size)
+        self._record, self._maps = None, []
+        if maps is not None:
+            rows = [attached.row_of(number, pictures, len(maps)) for number in range(pictures)]
+            self._maps = [maps[row] for row in rows if row < len(maps)]
+
+    def draw(self, picture: Image.Image) -> list[str]:
+        """Draw the routing over the next picture of the batch, where it is asked for; what to say of it."""
+        if not self._maps:
+            return []
+        drawn = draw_routing(np.asarray(picture.convert("RGB")), self._maps.pop(0))
+        self.overlays.append(Image.fromarray(drawn))
+        return [legend([one.name for one in self.cast.settings])] if len(self.overlays) == 1 else []
 
     def look(self, picture: Image.Image) -> str:
         """Find everybody in a finished picture, and say it in one sentence."""
@@ -70,7 +97,7 @@ class Run:
         people = [(one.name, self.cast.people[one.name].embedding) for one in self.cast.settings]
         presence = check(faces, people)
         self.found.append(presence)
-        return f"picture {len(self.found)}: {'; '.join(map(_in_words, presence.people))}"
+        return f"picture {len(self.found)}: {presence.sentence}"
 
     def result(self) -> str:
         """The checks of all pictures so far as JSON: one list of people per picture."""
@@ -111,11 +138,6 @@ def _sites(p: Any) -> tuple[Site, ...]:
             "people can only be put into pictures of a Stable Diffusion 1.5 checkpoint, and another kind is "
             "loaded; choose such a checkpoint, or switch UniID off"
         ) from error
-
-
-def _in_words(person: Appearance) -> str:
-    similarity = "" if person.similarity is None else f" (similarity {person.similarity:.2f})"
-    return f"{person.name} {'not found' if person.face is None else 'found'}{similarity}"
 
 
 def _rounded(similarity: float | None) -> float | None:

@@ -6,14 +6,14 @@ sampling that follows is made to raise it: nobody gets a picture without the peo
 
 import logging
 import weakref
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, UniIDError
-from lib_uniid.hosts.webui import infotext
+from lib_uniid.hosts.webui import axes, infotext
 from lib_uniid.hosts.webui.request import Request, parse, parse_json
 
 if TYPE_CHECKING:
@@ -108,8 +108,12 @@ class Extension:
     pass and taken off after it, so a generation that another script runs in between finds the plain model.
     """
 
-    def __init__(self, services: HostServices) -> None:
-        self.services = services
+    def __init__(
+        self,
+        services: HostServices,
+        read: Callable[[Sequence[Any]], Request | None] = lambda values: asked(*values),
+    ) -> None:
+        self.services, self._read = services, read
         self.entries = _Entries()
         self._workshop: Workshop | None = None
         self._attached: tuple[_Entry, Attachment] | None = None
@@ -122,7 +126,7 @@ class Extension:
         self.entries.drop(p)
         entry = _Entry()
         with self._kept(entry):
-            entry.request = asked(*args)
+            entry.request = axes.laid_over(self._read(args), p)
         if entry.request is not None or entry.failure is not None:
             self.entries.put(p, entry)
 
@@ -160,19 +164,24 @@ class Extension:
                 self._attached[1].step(params)
             self._refuse_after_failure(p, entry)
 
-    def postprocess_batch(self, p: Any) -> None:
-        """Take everybody off."""
+    def postprocess_batch(self, p: Any, pictures: int) -> None:
+        """Take everybody off; so many ``pictures`` were sampled."""
         if self._attached is not None and self._attached[0] is self.entries.get(p):
-            _say(p, self._attached[1].notes())
+            entry, attached = self._attached
+            _say(p, attached.notes())
+            if entry.run is not None:
+                entry.run.sampled(attached, pictures)
         self._detach()
 
     def postprocess_image(self, p: Any, pp: Any) -> None:
         """Look who is in the picture. It is made by now, so a failure here is said under it."""
         entry = self.entries.get(p)
-        if entry is None or entry.run is None or not entry.run.request.check:
+        if entry is None or entry.run is None:
             return
         try:
-            _say(p, [entry.run.look(pp.image)])
+            _say(p, entry.run.draw(pp.image))
+            if entry.run.request.check:
+                _say(p, [entry.run.look(pp.image)])
         except Exception as error:
             _say(p, [f"the picture could not be checked ({error})"])
             raise
@@ -180,10 +189,12 @@ class Extension:
     def postprocess(self, p: Any, processed: Any) -> None:
         """End; the check goes into the result that the API returns, not into infotexts."""
         entry = self.entries.get(p)
-        if entry is not None and entry.run is not None and entry.run.found:
-            # A new dict: the old one may be shared with the next generation.
-            told = {infotext.RESULT: entry.run.result()}
-            processed.extra_generation_params = {**processed.extra_generation_params, **told}
+        if entry is not None and entry.run is not None:
+            if entry.run.found:
+                # A new dict: the old one may be shared with the next generation.
+                told = {infotext.RESULT: entry.run.result()}
+                processed.extra_generation_params = {**processed.extra_generation_params, **told}
+            _append(processed, entry.run.overlays)
         self._detach()
         self.entries.drop(p)
 
@@ -258,6 +269,15 @@ class Extension:
         entry.failure = failure
         self._workshop = None  # files may be added or mended before the next try
         self._detach()
+
+
+def _append(processed: Any, overlays: Sequence[Any]) -> None:
+    """Further pictures at the end of the gallery, each with the infotext of the one that it is drawn on."""
+    first = getattr(processed, "index_of_first_image", 0)  # after the grid
+    for number, overlay in enumerate(overlays):
+        texts = processed.infotexts[first + number :]
+        processed.images.append(overlay)
+        processed.infotexts.append(texts[0] if texts else "")
 
 
 def _say(p: Any, sentences: Iterable[str]) -> None:

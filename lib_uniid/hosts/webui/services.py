@@ -15,6 +15,13 @@ class WebUI:
     def models_folder(self) -> Path:
         return Path(import_module("modules.paths").models_path)
 
+    def checkpoint(self) -> Path | None:
+        """The file that is chosen above the tabs; it may not be loaded yet."""
+        opts = import_module("modules.shared").opts
+        title = getattr(opts, "sd_model_checkpoint", None)
+        info = import_module("modules.sd_models").get_closet_checkpoint_match(title) if title else None
+        return None if info is None else Path(info.filename)
+
     def device(self) -> str:
         if not _has_backend():
             return str(import_module("modules.devices").device)

@@ -1,7 +1,6 @@
-"""A models folder with two enrolled people, and a WebUI of either kind around a narrow UNet."""
+"""A WebUI of either kind around a narrow UNet."""
 
 import copy
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,35 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.library.store import PeopleFolder
-from lib_uniid.pipeline import Reference
 from tests.hosts.webui.standin.a1111 import A1111
 from tests.hosts.webui.standin.forge import Forge
 from tests.hosts.webui.standin.script_api import Callbacks
 from tests.hosts.webui.standin.unets import OtherUNet, diffusers_unet
 from tests.hosts.webui.standin.webui import WebUI
 from tests.narrow import UNET_CONFIG
-from tests.red_faces import red_face_picture
 
 HOSTS = {"a1111": A1111, "forge": Forge}
 Start = Callable[..., WebUI]
-
-
-@pytest.fixture(scope="session")
-def webui_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The host's models folder; Anna and Ben are enrolled."""
-    root = tmp_path_factory.mktemp("webui") / "models"
-    shutil.copytree(models, root)
-    studio = open_studio(root, device="cpu")
-    anna = red_face_picture((64, 64))
-    ben = anna.copy()
-    ben[50:96, 32:80] = (255, 30, 0)
-    library = PeopleFolder(folder=root / "uniid" / "library")
-    for name, picture in (("Anna", anna), ("Ben", ben)):
-        person, _ = studio.enrol(name, [Reference(picture=picture, label=name, largest=True)])
-        library.save(person)
-    return root
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib_uniid.hosts.webui import infotext
 from lib_uniid.hosts.webui.services import WebUI as Services
 from lib_uniid.library.store import PeopleFolder
 from lib_uniid.pipeline import Reference
@@ -50,12 +49,6 @@ def test_the_infotext_holds_ids_and_fingerprints_but_no_names_and_no_pixels(webu
 def test_each_picture_of_a_plain_generation_has_nothing_of_ours(webui: WebUI):
     webui.txt2img(alwayson_scripts=FULL)
     assert "UniID" not in webui.txt2img().infotexts[0]
-
-
-def test_pasting_a_plain_picture_switches_off_what_was_pasted_before():
-    assert infotext.paste_enabled({"UniID": "{}"}) is True
-    assert infotext.paste_enabled({"Steps": "20"}) is False
-    assert infotext.paste_request({"Steps": "20"}) == ""
 
 
 def test_somebody_who_was_only_shown_is_asked_for_again(webui: WebUI):

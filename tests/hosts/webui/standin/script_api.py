@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
-from types import ModuleType, TracebackType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 HOOKS = (
@@ -46,28 +46,6 @@ for _hook in HOOKS:
     setattr(Script, _hook, lambda self, p, *args, **kwargs: None)
 
 
-class Component:
-    """A Gradio component as far as the API looks at it."""
-
-    def __init__(self, value: Any = None, label: str = "", elem_id: str = "", **_: Any) -> None:
-        self.value, self.label, self.elem_id = value, label, elem_id
-
-
-class Block:
-    """A layout element."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def __enter__(self) -> "Block":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-
 @dataclass
 class Callbacks:
     """Registered functions by event; what they raise is kept and goes no further."""
@@ -84,6 +62,21 @@ class Callbacks:
                 function(*args)
             except Exception as error:
                 self.raised.append(error)
+
+
+@dataclass
+class AxisOption:
+    """One of the X/Y/Z plot's axes."""
+
+    label: str
+    type: type
+    apply: Callable[[Any, Any, Any], None]
+    choices: Callable[[], list[str]] | None = None
+
+
+def xyz_plot() -> Any:
+    """The module of the host's own script of that name, as far as axes are added to it."""
+    return SimpleNamespace(AxisOption=AxisOption, axis_options=[])
 
 
 @dataclass(kw_only=True)
@@ -103,7 +96,8 @@ def host_modules(
     callbacks: Callbacks, models_path: str, load_model_gpu: Callable[[Any], None] | None = None
 ) -> dict[str, ModuleType]:
     """What ``import`` finds in the host's process; Forge's own packages where it can load a patcher."""
-    names = ["modules.scripts", "modules.script_callbacks", "modules.paths", "modules.devices", "gradio"]
+    names = [f"modules.{name}" for name in ("scripts", "script_callbacks", "paths", "devices", "shared")]
+    names.append("modules.sd_models")
     forge = ["modules_forge", "backend", "backend.memory_management"] if load_model_gpu else []
     found: dict[str, Any] = {name: ModuleType(name) for name in ["modules", *names, *forge]}
     for name, module in found.items():
@@ -112,13 +106,15 @@ def host_modules(
             package, _, part = name.partition(".")
             setattr(found[package], part, module)
     found["modules.scripts"].Script = Script
+    found["modules.scripts"].scripts_data = []
     found["modules.scripts"].AlwaysVisible = AlwaysVisible
-    for event in ("cfg_denoiser", "script_unloaded"):
+    for event in ("before_ui", "cfg_denoiser", "script_unloaded"):
         setattr(found["modules.script_callbacks"], f"on_{event}", callbacks.register(event))
     found["modules.paths"].models_path = models_path
     found["modules.devices"].device = "cpu"
-    found["gradio"].Accordion = Block
-    found["gradio"].Checkbox = found["gradio"].Textbox = Component
+    found["modules.shared"].opts = SimpleNamespace(sd_model_checkpoint="narrow.safetensors [0123456789]")
+    checkpoint = SimpleNamespace(filename=f"{models_path}/Stable-diffusion/narrow.safetensors")
+    found["modules.sd_models"].get_closet_checkpoint_match = lambda title: checkpoint
     if load_model_gpu:
         memory = found["backend.memory_management"]
         memory.load_model_gpu = load_model_gpu

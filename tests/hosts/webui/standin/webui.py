@@ -3,15 +3,16 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 from PIL import Image
 
 from tests.hosts.webui.standin.forge import Forge, load_model_gpu
 from tests.hosts.webui.standin.processing import Host, Processing, Runner, parse_infotext, process_images
-from tests.hosts.webui.standin.script_api import AlwaysVisible, Script, host_modules
+from tests.hosts.webui.standin.script_api import AlwaysVisible, Script, host_modules, xyz_plot
 
 ROOT = Path(__file__).resolve().parents[4]
 TABS = {"txt2img": False, "img2img": True}
@@ -36,8 +37,12 @@ class WebUI:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, models_path: Path, host: Host) -> None:
         self.callbacks, self.host = host.callbacks, host
         load = load_model_gpu if isinstance(host, Forge) else None
-        for name, module in host_modules(self.callbacks, str(models_path), load).items():
+        modules = host_modules(self.callbacks, str(models_path), load)
+        for name, module in modules.items():
             monkeypatch.setitem(sys.modules, name, module)
+        self.xyz = xyz_plot()
+        scripts: Any = modules["modules.scripts"]
+        scripts.scripts_data.append(SimpleNamespace(path="scripts/xyz_grid.py", module=self.xyz))
         self.runners: dict[str, Runner] = {}
         self.defaults: dict[str, list[Any]] = {}
         self.namespace: dict[str, Any] = {}
@@ -62,13 +67,14 @@ class WebUI:
             for script in scripts:
                 assert script.show(is_img2img) is AlwaysVisible
                 script.is_img2img = is_img2img
-                components = script.ui(is_img2img)
+                components = _built(script, is_img2img)
                 script.args_from = len(self.defaults[tab])
                 self.defaults[tab] += [component.value for component in components]
                 script.args_to = len(self.defaults[tab])
                 self.fields = list(script.infotext_fields)
                 for _ in range(2):  # once more per start of the API and of the documentation
-                    assert [c.value for c in script.ui(is_img2img)] == [c.value for c in components]
+                    again = _built(script, is_img2img)
+                    assert [c.value for c in again] == [c.value for c in components]
                 self.components = components
 
     def reload(self) -> None:
@@ -83,7 +89,10 @@ class WebUI:
         if infotext := payload.get("infotext"):
             parameters = parse_infotext(infotext)
             for component, read in self.fields:
-                args[self.components.index(component)] = type(component.value)(read(parameters))
+                value = read(parameters)
+                if value is not None and component.value is not None:  # None leaves an argument alone
+                    place = next(n for n, one in enumerate(self.components) if one is component)
+                    args[place] = type(component.value)(value)
         titles = {script.title().lower(): script for script in runner.scripts}
         for title, given in payload.get("alwayson_scripts", {}).items():
             script = titles[title.lower()]
@@ -105,3 +114,8 @@ class WebUI:
     def raised(self) -> list[Exception]:
         """What hooks and callbacks raised and the host swallowed."""
         return [*self.callbacks.raised, *(e for runner in self.runners.values() for e in runner.raised)]
+
+
+def _built(script: Script, is_img2img: bool) -> list[Any]:
+    with gr.Blocks(analytics_enabled=False):
+        return script.ui(is_img2img)

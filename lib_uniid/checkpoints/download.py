@@ -1,0 +1,230 @@
+"""Getting model files, when somebody says so: resumed where it stopped, checked, whole or not there.
+
+Only the standard library is used, so that it works in any host. ``HF_ENDPOINT`` names a mirror of the hub;
+with ``UNIID_OFFLINE`` or ``HF_HUB_OFFLINE`` set nothing is asked of the network.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib_uniid.checkpoints.sources import Piece, Source
+from lib_uniid.errors import DownloadError
+from lib_uniid.files import replacing, sha256
+
+HUB = "https://huggingface.co"
+SECONDS = 30
+"""Without a byte, until a server is given up."""
+BLOCK = 2**20
+SPARE = 2**28
+"""Bytes that stay free on the disk."""
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with a file's name, its bytes so far, and in all where known. Raising from it stops; what was
+fetched is kept for the next time."""
+
+
+def silent(name: str, done: int, size: int | None) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What a server says of a file before it sends it."""
+
+    begins: int
+    size: int | None
+    etag: str | None
+    sha256: str | None
+
+
+def offline(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the user wants nothing fetched; our own variable wins, where it is set."""
+    said = environment.get("UNIID_OFFLINE") or environment.get("HF_HUB_OFFLINE") or ""
+    return said.strip().lower() in {"1", "true", "yes", "on"}
+
+
+def address(piece: Piece, source: Source, environment: Mapping[str, str] = os.environ) -> str:
+    """Where a piece is fetched from."""
+    if piece.url is not None:
+        return piece.url
+    endpoint = (environment.get("HF_ENDPOINT") or HUB).rstrip("/")
+    return f"{endpoint}/{source.repository}/resolve/main/{piece.path}"
+
+
+def fetch(
+    source: Source,
+    root: Path,
+    *,
+    progress: Progress = silent,
+    environment: Mapping[str, str] = os.environ,
+) -> list[Path]:
+    """Get everything of a row of ``SOURCES`` that is not there; the paths, in the folder where it belongs.
+
+    Raises ``DownloadError``: offline, nothing to fetch, no connection, refused, no room, or a file that is
+    not the published one. What came so far of it is kept, and the next try goes on from there.
+    """
+    if not source.pieces:
+        raise DownloadError(f"{source.name} cannot be fetched from here; get {source.path} by hand")
+    if offline(environment):
+        raise DownloadError(
+            "nothing is fetched while UNIID_OFFLINE or HF_HUB_OFFLINE is set; unset it, or put "
+            f"{source.path} from {source.repository} into {root / source.placed} by hand"
+        )
+    got: list[Path] = []
+    for piece in source.pieces:
+        folder = root / source.placed
+        paths = [folder / name for name in piece.members or (piece.name,)]
+        if not all(path.exists() for path in paths):
+            _get(address(piece, source, environment), folder / piece.name, piece, progress)
+        got += paths
+    return got
+
+
+def _get(url: str, target: Path, piece: Piece, progress: Progress) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    answer = _transfer(url, part, target.name, progress)
+    wanted = (None if piece.members else piece.sha256) or answer.sha256
+    found = sha256(part)
+    if wanted is not None and found != wanted:
+        _forget(part)
+        raise DownloadError(
+            f"{target.name} from {url} is not the published file: its sha256 is {found}, not {wanted}; "
+            "try again, or from another place"
+        )
+    if piece.members:
+        _unpack(part, target.parent, piece)
+        _forget(part)
+    else:
+        part.replace(target)
+        _note(part).unlink(missing_ok=True)
+
+
+def _transfer(url: str, part: Path, name: str, progress: Progress) -> _Answer:
+    """Bring ``part`` to the full length; it goes on where it is, if the file there is still the same."""
+    have = part.stat().st_size if part.is_file() else 0
+    kept = _kept(part, url) if have else None
+    try:
+        with _opened(url, have if kept else 0, kept) as response:
+            answer = _read_head(response)
+            if answer.size is not None:
+                _require_room(part.parent, answer.size - answer.begins)
+            _note(part).write_text(json.dumps({"url": url, "etag": answer.etag}), encoding="utf-8")
+            done = answer.begins
+            with part.open("r+b" if done else "wb") as file:
+                file.seek(done)
+                file.truncate()
+                while block := response.read(BLOCK):
+                    file.write(block)
+                    done += len(block)
+                    progress(name, done, answer.size)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # there was nothing left to send, or the file is another one now
+            _forget(part)
+        raise DownloadError(_refused(url, error.code)) from error
+    except (OSError, urllib.error.URLError) as error:
+        reason = getattr(error, "reason", error)
+        raise DownloadError(
+            f"{url} cannot be reached ({reason}); check the connection and try again"
+        ) from error
+    if answer.size is not None and done != answer.size:
+        raise DownloadError(
+            f"{name} broke off after {done} of {answer.size} bytes; try again, it goes on from there"
+        )
+    return answer
+
+
+def _opened(url: str, begin: int, etag: str | None) -> Any:
+    headers = {"User-Agent": "uniid", "Accept-Encoding": "identity"}
+    if begin:
+        headers["Range"] = f"bytes={begin}-"
+        if etag:
+            headers["If-Range"] = etag
+    request = urllib.request.Request(url, headers=headers)
+    if request.type not in {"http", "https"}:
+        raise DownloadError(f"{url} is no address that is fetched from; HF_ENDPOINT must begin with https://")
+    return urllib.request.urlopen(request, timeout=SECONDS)
+
+
+def _read_head(response: Any) -> _Answer:
+    headers = response.headers
+    begins, size = 0, headers.get("Content-Length")
+    if response.status == 206:
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", ""))
+        if found is None:
+            raise DownloadError(f"{response.url} answers with a part that it does not name; try again later")
+        begins, size = int(found[1]), found[2]
+    linked = (headers.get("X-Linked-Etag") or "").strip('"')  # the hub's sum of a large file
+    return _Answer(
+        begins=begins,
+        size=None if size is None else int(size),
+        etag=headers.get("ETag"),
+        sha256=linked if re.fullmatch(r"[0-9a-f]{64}", linked) else None,
+    )
+
+
+def _unpack(archive: Path, folder: Path, piece: Piece) -> None:
+    """Take the wanted members out of a zip archive, each checked and under a name of ours."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            inside = {Path(name).name: name for name in opened.namelist()}
+            found = {name: opened.read(inside[name]) for name in piece.members if name in inside}
+    except (zipfile.BadZipFile, OSError) as error:
+        _forget(archive)
+        raise DownloadError(f"{archive.name} cannot be unpacked ({error}); try again") from error
+    for name, wanted in piece.members.items():
+        digest = hashlib.sha256(found[name]).hexdigest() if name in found else "nothing"
+        if digest != wanted:
+            _forget(archive)
+            raise DownloadError(
+                f"{name} is not the published file: its sha256 is {digest}, not {wanted}; "
+                f"get {archive.name.removesuffix('.part')} from another place"
+            )
+    for name, data in found.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(data)
+
+
+def _note(part: Path) -> Path:
+    """Which file the part is of."""
+    return part.with_name(f"{part.name}.json")
+
+
+def _kept(part: Path, url: str) -> str | None:
+    """The mark of the file that a part is of; None where it cannot be gone on with."""
+    try:
+        noted = json.loads(_note(part).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return noted["etag"] if noted.get("url") == url and noted.get("etag") else None
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _note(part).unlink(missing_ok=True)
+
+
+def _require_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size + SPARE:
+        raise DownloadError(
+            f"{size / 1e9:.1f} GB do not fit into {folder}, where {free / 1e9:.1f} GB are free; make room"
+        )
+
+
+def _refused(url: str, code: int) -> str:
+    if code in (401, 403):
+        return f"{url} is not given to everybody (HTTP {code}); accept its licence there and get it by hand"
+    if code == 404:
+        return f"{url} is not there (HTTP 404); it may have moved, get it by hand"
+    return f"{url} was refused (HTTP {code}); try again later"

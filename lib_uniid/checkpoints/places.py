@@ -1,0 +1,35 @@
+"""Where else model files lie that people have already: the folders of other programs."""
+
+import os
+from pathlib import Path
+
+from lib_uniid.checkpoints.sources import SOURCES
+
+VARIABLE = "UNIID_ALSO"
+"""Folders to look through beside the models folder, in the place of the usual ones; empty for none."""
+
+
+def usual_places(root: Path) -> tuple[Path, ...]:
+    """Folders that are there, beside a WebUI's models folder ``root``."""
+    named = os.environ.get(VARIABLE)
+    places = _usual(root) if named is None else [Path(one) for one in named.split(os.pathsep) if one]
+    return tuple(place for place in places if place.is_dir() and not place.is_relative_to(root))
+
+
+def _usual(root: Path) -> list[Path]:
+    cache = _hub_cache()
+    repositories = dict.fromkeys(row.repository for row in SOURCES)
+    return [
+        root.parent / "extensions" / "sd-webui-controlnet" / "models",
+        *(cache / f"models--{name.replace('/', '--')}" / "snapshots" for name in repositories),
+        Path.home() / ".insightface" / "models",
+    ]
+
+
+def _hub_cache() -> Path:
+    """Where huggingface_hub keeps what it fetched."""
+    if named := os.environ.get("HF_HUB_CACHE"):
+        return Path(named)
+    if named := os.environ.get("HF_HOME"):
+        return Path(named) / "hub"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface" / "hub"

@@ -1,0 +1,35 @@
+"""``uniid fetch``: get the model files that are missing, because somebody asked for it."""
+
+from argparse import Namespace
+from typing import Any
+
+from lib_uniid.checkpoints.download import fetch
+from lib_uniid.checkpoints.folder import ModelFolder
+from lib_uniid.checkpoints.sources import source
+from lib_uniid.commands import Outcome
+from lib_uniid.commands.shared import bar
+from lib_uniid.errors import ConfigError
+
+
+def run(options: Namespace) -> Outcome:
+    options.models.mkdir(parents=True, exist_ok=True)
+    entries = ModelFolder(options.models).report()
+    unknown = [name for name in options.names if name not in {one.source.name for one in entries}]
+    if unknown:
+        known = ", ".join(one.source.name for one in entries if one.source.pieces)
+        raise ConfigError(f"there is no model file {unknown[0]!r}; choose from {known}")
+    wanted = options.names or [one.source.name for one in entries if one.source.needed and one.source.pieces]
+    there = {one.source.name: str(one.path) for one in entries if one.found}
+    got: dict[str, Any] = {}
+    for name in wanted:
+        if name not in there:
+            with bar(name) as progress:
+                paths = fetch(
+                    source(name),
+                    options.models,
+                    progress=lambda _, done, size, show=progress: show(done, size or done),
+                )
+            got[name] = [str(path) for path in paths]
+    words = [f"{name} is there already: {there[name]}" for name in wanted if name in there]
+    words += [f"{name}: {', '.join(paths)}" for name, paths in got.items()]
+    return Outcome(result={"fetched": got, "there": {n: there[n] for n in wanted if n in there}}, words=words)

@@ -1,0 +1,65 @@
+"""Finished pictures on disk: PNG files that say how they were made, and that they were."""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from lib_uniid import __version__
+from lib_uniid.config import GenerationSettings
+from lib_uniid.files import replacing
+from lib_uniid.pipeline import Made
+from lib_uniid.typing import UInt8
+
+
+def save(
+    made: Made, settings: GenerationSettings, folder: Path, more: Mapping[str, str] | None = None
+) -> Path:
+    """Write a picture under the next number in ``folder``, so that no earlier one is replaced.
+
+    ``more`` are further entries of the infotext.
+    """
+    words = PngInfo()
+    words.add_itxt("parameters", parameters(made, settings, more or {}))
+    words.add_itxt("DigitalSourceType", "trainedAlgorithmicMedia")
+    path = _free_path(folder, made.seed)
+    write_png(path, made.picture, words)
+    return path
+
+
+def write_png(path: Path, picture: UInt8[np.ndarray, "height width 3"], words: PngInfo | None = None) -> None:
+    """Write a picture, whole or not at all."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", pnginfo=words or PngInfo())
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def parameters(made: Made, settings: GenerationSettings, more: Mapping[str, str]) -> str:
+    """What made the picture, in the lines that AUTOMATIC1111 writes; people only as ``more`` says."""
+    size = f"{made.picture.shape[1]}x{made.picture.shape[0]}"
+    prompt = [settings.prompt] if settings.prompt.strip() else []
+    negative = [f"Negative prompt: {settings.negative_prompt}"] if settings.negative_prompt else []
+    values = (
+        f"Steps: {settings.steps}, Sampler: {settings.sampler}, CFG scale: {settings.cfg_scale:g}, "
+        f"Seed: {made.seed}, Size: {size}, UniID version: {__version__}"
+    )
+    if style := settings.style:  # ten digits, as AUTOMATIC1111 names a model by
+        values += f", Style hash: {style.sha256[:10]}, Style strength: {style.strength:g}"
+    values += "".join(f", {key}: {_quoted(value)}" for key, value in more.items())
+    return "\n".join([*prompt, *negative, values])
+
+
+def _quoted(value: str) -> str:
+    """As AUTOMATIC1111 quotes it."""
+    return json.dumps(value, ensure_ascii=False) if set(value) & set(",:\n") else value
+
+
+def _free_path(folder: Path, seed: int) -> Path:
+    taken = [int(found[1]) for path in folder.glob("*.png") if (found := re.match(r"(\d{5})-", path.name))]
+    return folder / f"{max(taken, default=0) + 1:05d}-{seed}.png"

@@ -1,0 +1,137 @@
+"""Axes for the X/Y/Z plot: every number, who, and the method.
+
+The plot calls an axis on a cell's processing object before anything else; what it says is put there, and is
+laid over the request when the cell begins. The result is read like any other request.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.webui.request import Request, parse, to_dict
+
+PEOPLE = 4
+METHODS = ("UniPortrait", "none")
+EVERYBODY = 0
+_ATTRIBUTE = "uniid_axes"
+_NUMBERS = {
+    "weight": "Weight",
+    "structure_scale": "Structure scale",
+    "share": "Share of the other in the mix",
+    "start": "Start",
+    "end": "End",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an axis changes: a field of the request, or of the ``person`` of this number, of all where 0."""
+
+    field: str
+    person: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """An axis as the plot lists it; ``choices`` gives the values that can be picked."""
+
+    label: str
+    kind: type
+    change: Change
+    choices: Callable[[], list[str]] | None = None
+
+    def apply(self, p: Any, value: Any, _values: Any) -> None:
+        """Note the value on a cell's own object, which is a shallow copy: the dict is made anew."""
+        setattr(p, _ATTRIBUTE, {**getattr(p, _ATTRIBUTE, {}), self.change: value})
+
+
+def axes(names: Callable[[], list[str]]) -> list[Axis]:
+    """All of them; ``names`` gives everybody who is enrolled."""
+    numbers = [
+        Axis(label=f"[UniID] {label}, {_whom(person)}", kind=float, change=Change(field, person))
+        for person in range(PEOPLE + 1)
+        for field, label in _NUMBERS.items()
+    ]
+    who = [
+        Axis(label=f"[UniID] Who is person {person}", kind=str, change=Change("name", person), choices=names)
+        for person in range(1, PEOPLE + 1)
+    ]
+    return [
+        Axis(label="[UniID] Method", kind=str, change=Change("method"), choices=lambda: [*METHODS]),
+        Axis(label="[UniID] Identity scale", kind=float, change=Change("identity_scale")),
+        Axis(
+            label="[UniID] Routing",
+            kind=str,
+            change=Change("routing"),
+            choices=lambda: ["auto", "mask", "off"],
+        ),
+        *who,
+        *numbers,
+    ]
+
+
+def _whom(person: int) -> str:
+    return "everybody" if person == EVERYBODY else f"person {person}"
+
+
+def register(scripts_data: Iterable[Any], names: Callable[[], list[str]]) -> None:
+    """Give the axes to the host's X/Y/Z plot, if it has one; those of an earlier load are replaced."""
+    for data in scripts_data:
+        if Path(data.path).name == "xyz_grid.py":
+            module = data.module
+            ours = {axis.label: axis for axis in axes(names)}
+            module.axis_options[:] = [one for one in module.axis_options if one.label not in ours]
+            module.axis_options += [
+                module.AxisOption(axis.label, axis.kind, axis.apply, choices=axis.choices)
+                for axis in ours.values()
+            ]
+
+
+def laid_over(request: Request | None, p: Any) -> Request | None:
+    """The request of a cell; ``ConfigError`` where an axis says something that cannot be."""
+    changes: Mapping[Change, Any] = getattr(p, _ATTRIBUTE, {})
+    if not changes:
+        return request
+    if request is None:
+        raise ConfigError("an axis of the X/Y/Z plot changes people, and UniID is off; switch it on")
+    raw = to_dict(request)
+    for change, value in changes.items():
+        if change.field == "method":
+            if value not in METHODS:
+                raise ConfigError(f"the method must be one of {', '.join(METHODS)}, got {value!r}")
+            raw["enabled"] = value != "none"
+        elif change.person is None:
+            raw[change.field] = value
+        else:
+            for person in _meant(raw["people"], change.person):
+                _change(person, change, value)
+    changed = parse(raw)
+    return changed if changed.enabled else None
+
+
+def _meant(people: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    if number == EVERYBODY:
+        return people
+    if number > len(people):
+        raise ConfigError(
+            f"an axis of the X/Y/Z plot changes person {number}, and {len(people)} are in the request; "
+            "choose somebody in that tab"
+        )
+    return [people[number - 1]]
+
+
+def _change(person: dict[str, Any], change: Change, value: Any) -> None:
+    if change.field == "name":
+        for field in ("id", "fingerprint", "references"):  # they are of whoever was there before
+            person.pop(field, None)
+    if change.field == "share":
+        if not person.get("mix") and change.person != EVERYBODY:
+            raise ConfigError(
+                f"an axis of the X/Y/Z plot changes the mix of person {change.person}, who is mixed with "
+                "nobody; choose somebody to mix with"
+            )
+        person["mix"] = [{**part, "share": value} for part in person.get("mix", [])]
+    else:
+        person[change.field] = value

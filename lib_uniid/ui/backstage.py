@@ -1,0 +1,232 @@
+"""What the panel has to know of the machine: who is enrolled, which faces a picture shows, what is missing.
+
+Imported at the WebUI's start; whatever is heavy is imported when somebody first asks.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from lib_uniid.errors import MissingModelError, UniIDError
+from lib_uniid.ui.background import told
+from lib_uniid.ui.form import Upload
+from lib_uniid.ui.presets import Presets
+from lib_uniid.ui.uploads import Kept, Uploads
+
+if TYPE_CHECKING:
+    from lib_uniid.checkpoints.folder import ModelFolder
+    from lib_uniid.pipeline import Studio
+else:
+    ModelFolder = Studio = Any
+
+
+_OF_THE_PANEL = frozenset({"router", "clip_vision"})
+"""Optional files that something in the panel needs."""
+
+
+@runtime_checkable
+class Place(Protocol):
+    """Where the panel is: in a WebUI, or on a page of its own."""
+
+    def models_folder(self) -> Path:
+        """Where the user's models are."""
+        ...
+
+    def checkpoint(self) -> Path | None:
+        """The checkpoint that pictures are made with; None where none is chosen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A model file that is not there, or cannot be used; ``needed`` when nobody can be put in without it."""
+
+    name: str
+    purpose: str
+    file: str
+    source: str
+    folder: str
+    licence: str
+    needed: bool
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What the panel says above its controls.
+
+    ``base`` is the kind of the checkpoint in words, and ``fits`` whether people can be put in with it; both
+    None where no checkpoint could be read.
+    """
+
+    method: str
+    checkpoint: str | None
+    base: str | None
+    fits: bool | None
+    missing: tuple[Missing, ...]
+    people: tuple[str, ...]
+    presets: tuple[str, ...]
+    strangers: tuple[tuple[str, str], ...] = ()
+    """Files in our folder that are of no use, with what they seem to be."""
+
+    @property
+    def lacks(self) -> tuple[Missing, ...]:
+        """What has to be there before anybody can be put in."""
+        return tuple(one for one in self.missing if one.needed)
+
+    @property
+    def limits(self) -> tuple[Missing, ...]:
+        """What the panel can do without, and does less."""
+        return tuple(one for one in self.missing if not one.needed and one.name in _OF_THE_PANEL)
+
+
+class Backstage:
+    """Answers the panel's events; one for both tabs. It holds a face finder, and no other network."""
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.uploads = place, Uploads()
+        self._lock = threading.Lock()
+        self._studio: Studio | None = None
+
+    @cached_property
+    def presets(self) -> Presets:
+        """What was kept under names."""
+        return Presets(path=self.place.models_folder() / "uniid" / "presets.json")
+
+    def names(self) -> list[str]:
+        """Everybody who is enrolled."""
+        return self._library().names()
+
+    def name_of(self, wanted: str) -> str | None:
+        """The name that belongs to an id; None when nobody of it is enrolled."""
+        return next((name for name, key in self._library().ids().items() if key == wanted), None)
+
+    def see(self, files: Iterable[Path]) -> tuple[list[Upload], list[str]]:
+        """Keep pictures and look for faces in them; also what should be said about them.
+
+        A picture with one face needs no choice. Where faces cannot be looked for, the picture is kept and
+        the choice is left to the generation.
+        """
+        seen: list[Upload] = []
+        notes: list[str] = []
+        for file in files:
+            try:
+                seen.append(self._see(file))
+                if not seen[-1].faces:
+                    notes.append(f"{file.name} shows no face; use another picture")
+            except MissingModelError as error:
+                seen.append(self._keep(file.read_bytes(), file.name, ()))
+                notes.append(f"faces cannot be shown yet: {error}")
+            except (UniIDError, OSError) as error:
+                notes.append(str(error))
+        return seen, list(dict.fromkeys(notes))
+
+    def situation(self) -> Situation:
+        """What there is; looks at the disk."""
+        from lib_uniid.checkpoints.folder import ModelFolder
+
+        folder = ModelFolder(self.place.models_folder())
+        checkpoint = self.place.checkpoint()
+        base, fits = (None, None) if checkpoint is None else _kind(checkpoint)
+        return Situation(
+            method="UniPortrait",
+            checkpoint=None if checkpoint is None else checkpoint.stem,
+            base=base,
+            fits=fits,
+            missing=_missing(folder),
+            people=tuple(self.names()),
+            presets=tuple(self.presets.names()),
+            strangers=tuple((one.path.name, one.kind) for one in folder.strangers()),
+        )
+
+    def download(self) -> Iterator[tuple[str, int, int | None]]:
+        """Get everything that is missing: a file's name, its bytes so far and in all, again and again.
+
+        ``DownloadError`` says what went wrong; a second try goes on from there.
+        """
+        from lib_uniid.checkpoints.download import fetch
+        from lib_uniid.checkpoints.sources import source
+
+        root = self.place.models_folder()
+        for one in self.situation().missing:
+            if one.problem is None and (one.needed or one.name in _OF_THE_PANEL):
+                yield one.file, 0, None
+                yield from told(lambda tell, name=one.name: fetch(source(name), root, progress=tell))
+
+    def forget(self) -> None:
+        """Look at the disk again for the next picture: model files may have come."""
+        self._studio = None
+
+    def _see(self, file: Path) -> Upload:
+        from lib_uniid.faces.picture import load_picture
+
+        data = file.read_bytes()
+        picture = load_picture(data, file.name)
+        with self._lock:  # the finder's buffers are not for two
+            faces = self._finding().faces(picture)
+        return self._keep(data, file.name, tuple(seen.crop for seen in faces))
+
+    def _keep(self, data: bytes, name: str, faces: tuple[Any, ...]) -> Upload:
+        key = self.uploads.put(Kept(data=data, faces=faces))
+        return Upload(key=key, name=name, faces=len(faces), face=1 if len(faces) == 1 else None)
+
+    def _finding(self) -> Studio:
+        """A studio of which only the face finder is used: it works on the processor, beside a generation."""
+        if self._studio is None:
+            import torch
+
+            from lib_uniid.checkpoints.folder import ModelFolder
+            from lib_uniid.encoders.cache import EncodingCache
+            from lib_uniid.models import Models
+            from lib_uniid.pipeline import Studio
+
+            root = self.place.models_folder()
+            cache = EncodingCache(folder=root / "uniid" / "cache")
+            models = Models(
+                folder=ModelFolder(root), device=torch.device("cpu"), cache=cache, notify=lambda _: None
+            )
+            self._studio = Studio(models, _no_host)
+        return self._studio
+
+    def _library(self) -> Any:
+        from lib_uniid.library.store import PeopleFolder
+
+        return PeopleFolder(folder=self.place.models_folder() / "uniid" / "library")
+
+
+def _missing(folder: ModelFolder) -> tuple[Missing, ...]:
+    return tuple(
+        Missing(
+            name=entry.source.name,
+            purpose=entry.source.purpose,
+            file=entry.source.path,
+            source=entry.source.repository,
+            folder=str(folder.root / entry.source.placed),
+            licence=entry.source.licence,
+            needed=entry.source.needed,
+            problem=entry.problem,
+        )
+        for entry in folder.report()
+        if not entry.found and entry.source.name != "base"
+    )
+
+
+def _kind(checkpoint: Path) -> tuple[str | None, bool | None]:
+    """What a checkpoint is by its content, and whether people can be put into its pictures."""
+    from lib_uniid.checkpoints.families import BASE_SD15, identify
+    from lib_uniid.checkpoints.header import read_header
+
+    if checkpoint.is_dir():
+        return "a diffusers folder", True
+    try:
+        kind = identify(read_header(checkpoint))
+    except (UniIDError, OSError):
+        return None, None
+    return kind, kind == BASE_SD15
+
+
+def _no_host() -> Any:
+    raise AssertionError("the panel makes no pictures")

@@ -1,0 +1,150 @@
+"""What the panel says and shows, as HTML and small pictures. Names and sentences are always escaped."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+from lib_uniid.ui.backstage import Missing, Situation
+from lib_uniid.ui.form import Upload
+from lib_uniid.ui.uploads import Crop
+
+SIDE = 160
+FRAME = 8
+MEANT, DIM = (22, 163, 74), 0.45
+"""The colour around the face that is meant, and how bright the others are."""
+
+
+def status(situation: Situation) -> str:
+    """Method, base model and what is missing, in a line or two."""
+    if situation.lacks:
+        names = ", ".join(
+            f"<b>{escape(one.file)}</b>, which {escape(one.purpose)}" for one in situation.lacks
+        )
+        return _box("bad", f"Nobody can be put in yet. Not there: {names}.")
+    lines = [_base(situation), *map(_limit, situation.limits)]
+    kind = "bad" if situation.fits is False else "note" if situation.limits else "good"
+    return _box(kind, "<br>".join(lines))
+
+
+def _limit(one: Missing) -> str:
+    """What does not work while a file is not there that can be done without."""
+    if one.problem:
+        return f"{escape(one.file)} cannot be used: {escape(one.problem)}"
+    return f"Not there: {escape(one.file)}, which {escape(one.purpose)}."
+
+
+def _base(situation: Situation) -> str:
+    method = f"<b>{escape(situation.method)}</b>"
+    if situation.checkpoint is None:
+        return f"{method} is ready; no checkpoint is chosen yet."
+    name = f"<b>{escape(situation.checkpoint)}</b>"
+    if situation.fits is None:
+        return f"{method} is ready; what {name} is could not be read."
+    if not situation.fits:
+        return (
+            f"{name} is {escape(situation.base or '')}: people can be put in with Stable Diffusion 1.5 "
+            "checkpoints only; choose another one."
+        )
+    people = len(situation.people)
+    enrolled = f"{people or 'nobody'} in the library" if people != 1 else "1 person in the library"
+    return f"{method} with {name}, {escape(situation.base or '')} &middot; {enrolled}."
+
+
+def files(situation: Situation) -> str:
+    """Where every missing file is published, and into which folder it goes."""
+    strangers = [
+        f"{escape(name)} in the same folder is {escape(kind)}, and not used"
+        for name, kind in situation.strangers
+    ]
+    beside = _box("note", "<br>".join(strangers)) if strangers else ""
+    if not situation.missing:
+        return _box("good", "All model files are there.") + beside
+    rows = "".join(_row(one) for one in situation.missing)
+    head = "<tr><th>file</th><th>for</th><th>from</th><th>goes into</th><th>licence</th></tr>"
+    return (
+        f'<table class="uniid-files">{head}{rows}</table>'
+        "<p>A file may also lie elsewhere below the models folder, under any name: it is known by its "
+        "content. Press <i>Look again</i> when it is there.</p>" + beside
+    )
+
+
+def download(name: str, done: int, size: int | None) -> str:
+    """How far a file is."""
+    share = 100 * done / size if size else 0
+    count = f"{done / 1e6:.0f} MB" + (f" of {size / 1e6:.0f} MB" if size else "")
+    bar = f'<div class="uniid-bar"><div style="width: {share:.0f}%"></div></div>'
+    return _box("note", f"fetching {escape(name)} &middot; {count}{bar}")
+
+
+def _row(one: Missing) -> str:
+    optional = "" if one.needed else "<br><small>can be done without</small>"
+    trouble = f"<br><small>there, but {escape(one.problem)}</small>" if one.problem else ""
+    return (
+        f"<tr><td>{escape(one.file)}{trouble}</td><td>{escape(one.purpose)}{optional}</td>"
+        f"<td>{escape(one.source)}</td><td><code>{escape(one.folder)}</code></td>"
+        f"<td>{escape(one.licence)}</td></tr>"
+    )
+
+
+def problem(sentence: str) -> str:
+    """Something that is wrong."""
+    return _box("bad", escape(sentence))
+
+
+def notes(sentences: Sequence[str]) -> str:
+    """Something that should be known; nothing where there is nothing to say."""
+    return _box("note", "<br>".join(map(escape, sentences))) if sentences else ""
+
+
+def _box(kind: str, html: str) -> str:
+    return f'<div class="uniid-box uniid-{kind}">{html}</div>'
+
+
+def progress(words: Sequence[str], step: int, steps: int) -> str:
+    """How far a generation is."""
+    share = 100 * step / steps if steps else 0
+    count = f" &middot; step {step} of {steps}" if steps else ""
+    bar = f'<div class="uniid-bar"><div style="width: {share:.0f}%"></div></div>'
+    return _box("note", f"{'; '.join(map(escape, words))} ...{count}{bar}")
+
+
+def result(sentences: Sequence[str]) -> str:
+    """What came of a generation."""
+    return _box("good", "<br>".join(map(escape, sentences or ["done"])))
+
+
+# --- faces ---
+
+
+def picked(uploads: Sequence[Upload], number: int, face: int) -> list[Upload]:
+    """The same uploads, where ``face`` is meant in the picture of this number (from 0)."""
+    return [replace(one, face=face) if place == number else one for place, one in enumerate(uploads)]
+
+
+def open_choices(uploads: Sequence[Upload]) -> list[str]:
+    """What is still to be chosen."""
+    return [
+        f"{one.name} shows {one.faces} faces: click the one that is meant"
+        for one in uploads
+        if one.faces > 1 and one.face is None
+    ]
+
+
+def caption(upload: Upload, face: int, *, several: bool) -> str:
+    """Below a face, where there is little room; ``several`` where it is one of several pictures."""
+    meant = "\u2713 " if upload.face == face else ""
+    if upload.faces == 1:
+        return f"{meant}{upload.name}"
+    return f"{meant}face {face} of {upload.name}" if several else f"{meant}face {face}"
+
+
+def tile(crop: Crop, *, meant: bool) -> Any:
+    """A face as a picture: framed where it is meant, darker where it is not."""
+    from PIL import Image, ImageEnhance, ImageOps
+
+    picture = Image.fromarray(crop).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    if not meant:
+        return ImageEnhance.Brightness(picture).enhance(DIM)
+    inner = picture.resize((SIDE - 2 * FRAME, SIDE - 2 * FRAME), Image.Resampling.LANCZOS)
+    return ImageOps.expand(inner, FRAME, MEANT)

@@ -1,0 +1,78 @@
+"""Requests under a name: people and settings to come back to.
+
+One JSON file below the models folder. People in it are those of the library; pictures are not kept.
+"""
+
+import json
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lib_uniid.errors import ConfigError
+from lib_uniid.files import replacing
+from lib_uniid.hosts.webui.request import Request, parse, to_dict
+
+FORMAT = 1
+MAX_NAME = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presets:
+    """The presets in a file; it need not be there."""
+
+    path: Path
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def names(self) -> list[str]:
+        """Of all presets, in alphabetical order."""
+        return sorted(self._read(), key=str.casefold)
+
+    def get(self, name: str) -> Request:
+        """The request of this name; ``ConfigError`` where there is none."""
+        presets = self._read()
+        if name not in presets:
+            known = ", ".join(sorted(presets)) or "there are none yet"
+            raise ConfigError(f"there is no preset {name!r} ({known})")
+        return parse(presets[name])
+
+    def save(self, name: str, request: Request) -> None:
+        """Keep a request under a name, in the place of an earlier one."""
+        name = name.strip()
+        if not 0 < len(name) <= MAX_NAME:
+            raise ConfigError(f"a preset's name must have 1 to {MAX_NAME} characters, got {len(name)}")
+        shown = [one.name or "somebody" for one in request.people if one.references]
+        if shown:
+            raise ConfigError(
+                f"{', '.join(shown)} are only shown in pictures, which a preset does not keep; "
+                "enrol them in the library first"
+            )
+        people = tuple(replace(one, fingerprint=None) for one in request.people)  # whoever they are by then
+        with self._lock:
+            self._write(self._read() | {name: to_dict(replace(request, people=people))})
+
+    def delete(self, name: str) -> None:
+        """Forget one; ``ConfigError`` where there is none."""
+        self.get(name)
+        with self._lock:
+            self._write({key: value for key, value in self._read().items() if key != name})
+
+    def _read(self) -> dict[str, Any]:
+        if not self.path.is_file():
+            return {}
+        try:
+            kept = json.loads(self.path.read_text(encoding="utf-8"))
+            if kept["version"] != FORMAT:
+                raise ConfigError(
+                    f"{self.path.name} is of version {kept['version']}; get a newer UniID for it"
+                )
+            return dict(kept["presets"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{self.path} cannot be read ({error}); mend it, or move it away to begin anew"
+            ) from error
+
+    def _write(self, presets: dict[str, Any]) -> None:
+        text = json.dumps({"version": FORMAT, "presets": presets}, indent=1, ensure_ascii=False)
+        with replacing(self.path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")

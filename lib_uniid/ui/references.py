@@ -1,0 +1,76 @@
+"""Pictures of a person: uploaded, the faces in them shown, and the one that is meant clicked."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lib_uniid.ui import drawing
+from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.form import text_of, uploads_of
+
+
+class References:
+    """The components and their events; the same under all versions of gradio."""
+
+    def __init__(self, backstage: Backstage, prefix: str) -> None:
+        self.backstage, self.prefix = backstage, prefix
+
+    def build(self) -> Any:
+        """Make them; the hidden text that says what was uploaded, see :func:`uploads_of`."""
+        files = gr.File(
+            file_count="multiple",
+            file_types=["image"],
+            height=120,
+            label="Pictures of this person",
+            elem_id=f"{self.prefix}_files",
+        )
+        faces = gr.Gallery(
+            columns=5,
+            height=150,
+            object_fit="contain",
+            allow_preview=False,
+            visible=False,
+            show_label=False,
+            elem_id=f"{self.prefix}_faces",
+            elem_classes=["uniid-faces"],
+        )
+        note = gr.HTML("", elem_id=f"{self.prefix}_note")
+        uploads = gr.Textbox(value="", visible=False, label="Uploads", elem_id=f"{self.prefix}_uploads")
+        shown = [uploads, faces, note]
+        files.change(self._see, inputs=[files], outputs=shown, show_progress="full")
+        faces.select(self._pick, inputs=[uploads], outputs=shown, show_progress="hidden")
+        return uploads
+
+    def _see(self, files: Any) -> list[Any]:
+        """Pictures were chosen or taken away."""
+        uploads, notes = self.backstage.see(_paths(files))
+        sentences = [*notes, *drawing.open_choices(uploads)]
+        return [text_of(uploads), self._gallery(text_of(uploads)), drawing.notes(sentences)]
+
+    def _pick(self, text: str, event: gr.SelectData) -> list[Any]:
+        """A face was clicked: it is the one that is meant in its picture."""
+        uploads = uploads_of(text)
+        places = [(number, face) for number, one in enumerate(uploads) for face in range(1, one.faces + 1)]
+        number, face = places[int(event.index)]
+        picked = drawing.picked(uploads, number, face)
+        return [
+            text_of(picked),
+            self._gallery(text_of(picked)),
+            drawing.notes(drawing.open_choices(picked)),
+        ]
+
+    def _gallery(self, text: str) -> Any:
+        uploads = uploads_of(text)
+        several = len(uploads) > 1
+        tiles = [
+            (drawing.tile(crop, meant=one.face == face), drawing.caption(one, face, several=several))
+            for one in uploads
+            for face, crop in enumerate(self.backstage.uploads.get(one.key).faces, 1)
+        ]
+        return gr.update(value=tiles, visible=bool(tiles))
+
+
+def _paths(files: Any) -> list[Path]:
+    """A file component's value: gradio 3 gives open temporary files, later ones their paths."""
+    return [Path(getattr(one, "name", one)) for one in files or []]

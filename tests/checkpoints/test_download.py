@@ -1,0 +1,169 @@
+"""Fetching model files from a server on this machine that behaves as the hub does."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib_uniid.checkpoints import download
+from lib_uniid.checkpoints.download import fetch
+from lib_uniid.checkpoints.sources import SOURCES, Piece, Source
+from lib_uniid.errors import DownloadError
+from tests.hub import Hub, running
+
+DATA = bytes(range(256)) * 4096  # a megabyte
+
+
+@pytest.fixture
+def hub() -> Generator[Hub]:
+    with running() as state:
+        yield state
+
+
+def source(**values: Any) -> Source:
+    defaults: dict[str, Any] = {
+        "name": "faceid",
+        "purpose": "puts one person into a picture",
+        "repository": "someone/something",
+        "path": "weights.bin",
+        "placed": "uniid",
+        "licence": "Apache-2.0",
+        "pieces": (Piece(path="weights.bin", name="weights.bin"),),
+    }
+    return Source(**{**defaults, **values})
+
+
+def get(hub: Any, root: Path, what: Source, **values: Any) -> list[Path]:
+    return fetch(what, root, environment={"HF_ENDPOINT": hub.address + "/"}, **values)
+
+
+ADDRESS = "/someone/something/resolve/main/weights.bin"
+
+
+def test_a_file_comes_from_the_mirror_into_its_folder_and_is_not_fetched_twice(hub: Hub, tmp_path: Path):
+    hub.files[ADDRESS] = DATA
+    seen: list[tuple[str, int, int | None]] = []
+    (path,) = get(hub, tmp_path, source(), progress=lambda *step: seen.append(step))
+    assert path == tmp_path / "uniid" / "weights.bin"
+    assert path.read_bytes() == DATA
+    assert [one.name for one in path.parent.iterdir()] == ["weights.bin"]
+    assert seen[-1] == ("weights.bin", len(DATA), len(DATA))
+    assert get(hub, tmp_path, source()) == [path]
+    assert len(hub.asked) == 1
+
+
+def test_what_broke_off_goes_on_where_it_was(hub: Hub, tmp_path: Path):
+    hub.files[ADDRESS], hub.breaks_after = DATA, 1000
+    with pytest.raises(DownloadError, match=r"goes on from there|cannot be reached"):
+        get(hub, tmp_path, source())
+    assert not (tmp_path / "uniid" / "weights.bin").exists()
+    hub.breaks_after = 0
+    (path,) = get(hub, tmp_path, source())
+    assert path.read_bytes() == DATA
+    assert [one for _, one in hub.asked] == [None, "bytes=1000-"]
+
+
+def test_what_was_stopped_by_hand_goes_on_too(hub: Hub, tmp_path: Path):
+    hub.files[ADDRESS] = DATA * 3
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        get(hub, tmp_path, source(), progress=stop)
+    assert get(hub, tmp_path, source())[0].read_bytes() == DATA * 3
+    assert hub.asked[1][1] == f"bytes={download.BLOCK}-"
+
+
+@pytest.mark.parametrize("takes_ranges", [True, False])
+def test_a_file_that_was_changed_meanwhile_is_fetched_anew(hub: Hub, tmp_path: Path, takes_ranges: bool):
+    hub.files[ADDRESS], hub.breaks_after = DATA, 1000
+    with pytest.raises(DownloadError):
+        get(hub, tmp_path, source())
+    hub.files[ADDRESS], hub.breaks_after, hub.takes_ranges = DATA[::-1], 0, takes_ranges
+    assert get(hub, tmp_path, source())[0].read_bytes() == DATA[::-1]
+
+
+def test_a_file_that_is_not_the_published_one_is_refused_with_both_sums(hub: Hub, tmp_path: Path):
+    hub.files[ADDRESS] = DATA
+    wanted = "a" * 64
+    what = source(pieces=(Piece(path="weights.bin", name="weights.bin", sha256=wanted),))
+    with pytest.raises(DownloadError, match=f"{hashlib.sha256(DATA).hexdigest()}, not {wanted}"):
+        get(hub, tmp_path, what)
+    assert [*(tmp_path / "uniid").iterdir()] == []
+
+
+def test_where_no_sum_is_known_the_servers_own_counts(hub: Hub, tmp_path: Path):
+    hub.files[ADDRESS], hub.lies = DATA, True
+    with pytest.raises(DownloadError, match="not 0000"):
+        get(hub, tmp_path, source())
+    hub.lies, hub.states_sum = False, False
+    assert get(hub, tmp_path, source())[0].is_file()
+
+
+@pytest.mark.parametrize("variable", ["UNIID_OFFLINE", "HF_HUB_OFFLINE"])
+def test_offline_nothing_is_asked_and_the_way_by_hand_is_said(hub: Any, tmp_path: Path, variable: str):
+    with pytest.raises(DownloadError, match=r"put weights.bin from someone/something into .*uniid"):
+        fetch(source(), tmp_path, environment={"HF_ENDPOINT": hub.address, variable: "1"})
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("nowhere.bin", "is not there"), ("gated.bin", "accept its licence there")]
+)
+def test_a_refusal_says_what_to_do(hub: Hub, tmp_path: Path, path: str, said: str):
+    with pytest.raises(DownloadError, match=said):
+        get(hub, tmp_path, source(pieces=(Piece(path=path, name=path),)))
+
+
+def test_without_a_server_or_with_no_address_nothing_hangs(tmp_path: Path):
+    for endpoint, said in (("http://127.0.0.1:9", "cannot be reached"), ("file:///etc", "no address")):
+        with pytest.raises(DownloadError, match=said):
+            fetch(source(), tmp_path, environment={"HF_ENDPOINT": endpoint})
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    hub.files[ADDRESS] = DATA
+    monkeypatch.setattr(download, "SPARE", 10**18)
+    with pytest.raises(DownloadError, match="make room"):
+        get(hub, tmp_path, source())
+
+
+def archive(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as opened:
+        for name, data in members.items():
+            opened.writestr(f"pack/{name}", data)
+    return buffer.getvalue()
+
+
+def test_of_an_archive_only_what_is_wanted_is_kept_and_it_is_fetched_once(hub: Any, tmp_path: Path):
+    hub.files["/pack.zip"] = archive(wanted=b"1", other=b"2")
+    members = {"wanted": hashlib.sha256(b"1").hexdigest()}
+    piece = Piece(path="", name="pack.zip", url=f"{hub.address}/pack.zip", members=members)
+    for _ in range(2):
+        fetch(source(pieces=(piece,)), tmp_path, environment={})
+    assert [(one.name, one.read_bytes()) for one in (tmp_path / "uniid").iterdir()] == [("wanted", b"1")]
+    assert len(hub.asked) == 1
+    (tmp_path / "uniid" / "wanted").unlink()
+    wrong = replace(piece, members={"wanted": "0" * 64})
+    with pytest.raises(DownloadError, match="wanted is not the published file"):
+        fetch(source(pieces=(wrong,)), tmp_path, environment={})
+    assert [*(tmp_path / "uniid").iterdir()] == []
+
+
+def test_everything_that_is_needed_can_be_fetched_but_the_base_model():
+    assert [row.name for row in SOURCES if not row.pieces] == ["base"]
+    with pytest.raises(DownloadError, match="base cannot be fetched from here"):
+        fetch(SOURCES[0], Path(), environment={})
+    for row in SOURCES:
+        for piece in row.pieces:
+            assert piece.sha256 in (None, row.sha256)
+            assert download.address(piece, row, {}).startswith("https://")

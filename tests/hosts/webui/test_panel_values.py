@@ -1,0 +1,44 @@
+"""Generations asked for by the panel's values, through the real script: as the API's, in every respect."""
+
+from pathlib import Path
+
+import torch
+
+from lib_uniid.ui.form import Form, PersonForm, text_of
+from tests.hosts.webui.asking import FACE, ask, person
+from tests.hosts.webui.standin.webui import WebUI
+from tests.hosts.webui.watching import latents
+from tests.ui.test_panel import png
+
+ANNA_AND_BEN = Form(
+    enabled=True,
+    check=False,
+    people=(PersonForm(who="Anna", weight=0.8), PersonForm(), PersonForm(who="Ben"), PersonForm()),
+)
+
+
+def with_panel(form: Form) -> dict[str, dict[str, list[object]]]:
+    return {"UniID": {"args": form.values()}}
+
+
+def test_the_panel_and_the_api_make_the_same_picture_and_say_the_same_in_it(webui: WebUI):
+    api = webui.txt2img(alwayson_scripts=ask(person("Anna", weight=0.8), person("Ben")))
+    panel = webui.txt2img(alwayson_scripts=with_panel(ANNA_AND_BEN))
+    assert torch.equal(latents(panel), latents(api))
+    assert panel.infotexts == api.infotexts
+    again = webui.txt2img(infotext=panel.infotexts[0])
+    assert torch.equal(latents(again), latents(panel))
+
+
+def test_somebody_from_uploaded_pictures_is_put_in(webui: WebUI, tmp_path: Path):
+    uploads, notes = webui.namespace["backstage"].see([png(tmp_path / "face.png", (64, 64))])
+    assert notes == []
+    form = Form(enabled=True, check=False, people=(PersonForm(uploads=text_of(uploads)), *Form().people[1:]))
+    shown = webui.txt2img(alwayson_scripts=with_panel(form))
+    assert torch.equal(latents(shown), latents(webui.txt2img(alwayson_scripts=ask({"references": [FACE]}))))
+
+
+def test_a_panel_that_is_on_with_nobody_in_it_makes_no_picture(webui: WebUI):
+    failed = webui.txt2img(alwayson_scripts=with_panel(Form(enabled=True)))
+    assert failed.status == 500
+    assert "nobody is chosen" in failed.error

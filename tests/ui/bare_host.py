@@ -1,0 +1,71 @@
+"""The panel alone in a page, under whatever gradio runs this file: a tab of a WebUI, reduced to the panel.
+
+    python -m tests.ui.bare_host MODELS
+
+Prints the address. The button ``ask`` shows the request that the panel's values make, or why they make none;
+``paste`` fills the panel from the text beside it, as a WebUI's paste button does from an infotext.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lib_uniid.errors import UniIDError
+from lib_uniid.hosts.webui.request import to_dict
+from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.form import request_of
+from lib_uniid.ui.panel import build
+
+STYLE = (Path(__file__).parents[2] / "style.css").read_text(encoding="utf-8")
+
+
+class Place:
+    """A models folder with one checkpoint."""
+
+    def __init__(self, models: Path) -> None:
+        self.models = models
+
+    def models_folder(self) -> Path:
+        return self.models
+
+    def checkpoint(self) -> Path | None:
+        return next(iter(sorted((self.models / "Stable-diffusion").glob("*.safetensors"))), None)
+
+
+def page(models: Path) -> Any:
+    backstage = Backstage(Place(models))
+
+    def ask(*values: Any) -> str:
+        try:
+            request = request_of(values, backstage.uploads)
+        except UniIDError as error:
+            return str(error)
+        return "off" if request is None else json.dumps(to_dict(request))
+
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        gr.HTML(f"<style>{STYLE}</style>")
+        with gr.Group():
+            panel = build(backstage, lambda name: f"script_txt2img_uniid_{name}")
+        button, answer = gr.Button("Ask", elem_id="ask"), gr.Textbox(elem_id="answer")
+        button.click(ask, inputs=panel.arguments, outputs=[answer])
+        text, paste = gr.Textbox(elem_id="infotext"), gr.Button("Paste", elem_id="paste")
+        fields = panel.infotext_fields("UniID", backstage.name_of)
+
+        def fill(infotext: str) -> list[Any]:
+            values = [read({"UniID": infotext} if infotext else {}) for _, read in fields]
+            return [gr.update() if value is None else gr.update(value=value) for value in values]
+
+        paste.click(fill, inputs=[text], outputs=[component for component, _ in fields])
+    return blocks
+
+
+if __name__ == "__main__":
+    _, address, _ = (
+        page(Path(sys.argv[1])).queue().launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    )
+    sys.stdout.write(f"{address}\n")
+    sys.stdout.flush()
+    sys.stdin.read()

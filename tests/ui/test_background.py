@@ -1,0 +1,43 @@
+"""Work that tells how far it is."""
+
+import threading
+
+import pytest
+
+from lib_uniid.ui.background import Tell, told
+
+
+def test_the_last_thing_told_is_never_lost():
+    def work(tell: Tell) -> None:
+        for number in range(1000):
+            tell(number)
+
+    assert [*told(work)][-1] == (999,)
+
+
+def test_an_error_of_the_work_is_raised_where_it_is_watched():
+    def work(tell: Tell) -> None:
+        tell("begun")
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        list(told(work))
+
+
+def test_work_that_nobody_watches_any_more_stops():
+    stopped, go = threading.Event(), threading.Event()
+
+    def work(tell: Tell) -> None:
+        tell("begun")
+        go.wait(30)
+        try:
+            tell("on")
+        finally:
+            stopped.set()
+
+    watching = told(work)
+    assert next(watching) == ("begun",)
+    threading.Timer(0.1, go.set).start()
+    watching.close()
+    assert stopped.is_set()
+    assert not any(thread.name == "uniid-background" for thread in threading.enumerate())

@@ -1,0 +1,192 @@
+"""The panel's values and the request are two forms of one thing."""
+
+import base64
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, Request, parse, to_dict
+from lib_uniid.ui.form import TABS, Form, PersonForm, Upload, form_of, readers, request_of, text_of
+from lib_uniid.ui.uploads import Kept, Uploads
+
+ANNA = "0a1b2c3d-0000-4000-8000-00000000000a"
+NAMES = {ANNA: "Anna"}
+
+
+def filled(*people: PersonForm, **values: Any) -> Form:
+    return Form(enabled=True, people=(*people, *Form().people[len(people) :]), **values)
+
+
+def asked(form: Form, uploads: Uploads | None = None) -> dict[str, Any]:
+    request = request_of(form.values(), uploads or Uploads())
+    assert request is not None
+    return to_dict(request)
+
+
+def test_values_and_form_are_one():
+    form = filled(PersonForm(who="Anna", weight=0.5), identity_scale=0.9)
+    assert Form.of(form.values()) == form
+    assert Form.of([]) == Form()
+    assert Form.of(["", True]) == Form(enabled=True)
+
+
+def test_a_panel_that_is_off_asks_for_nothing_whatever_is_in_it():
+    assert (
+        request_of(replace(filled(PersonForm(who="Anna", weight=9.0)), enabled=False).values(), Uploads())
+        is None
+    )
+
+
+def test_a_dict_of_the_api_counts_alone():
+    raw = {"version": 1, "people": [{"name": "Ben"}]}
+    assert request_of([raw], Uploads()) == parse(raw)
+    assert request_of(replace(filled(PersonForm(who="Anna")), request=raw).values(), Uploads()) == parse(raw)
+
+
+def test_text_that_is_filled_in_counts_instead_of_the_controls():
+    text = json.dumps({"version": 1, "people": [{"name": "Ben"}]})
+    assert asked(filled(PersonForm(who="Anna"), request=text))["people"] == [{"name": "Ben"}]
+
+
+def test_tabs_that_are_empty_or_off_ask_for_nobody():
+    form = filled(PersonForm(who="Anna", enabled=False), PersonForm(), PersonForm(who=" Ben "))
+    assert asked(form) == {"version": 1, "people": [{"name": "Ben"}]}
+
+
+def test_with_nobody_chosen_the_remedy_is_said():
+    with pytest.raises(ConfigError, match="nobody is chosen: choose somebody in the tab"):
+        request_of(filled().values(), Uploads())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("weight", 3), ("weight", None), ("start", "0"), ("enabled", 1)]
+)
+def test_the_controls_are_checked_as_the_api_is(field: str, value: Any):
+    person: Any = replace(PersonForm(who="Anna"), **{field: value})
+    with pytest.raises(ConfigError, match=rf"people\[0\]\.{field} must be"):
+        request_of(filled(person).values(), Uploads())
+
+
+def test_the_structure_scale_counts_only_when_it_is_not_left_to_the_method():
+    assert "structure_scale" not in asked(filled(PersonForm(who="Anna", structure_scale=0.9)))["people"][0]
+    own = PersonForm(who="Anna", structure_automatic=False, structure_scale=0.9)
+    assert asked(filled(own))["people"][0]["structure_scale"] == 0.9
+
+
+def test_a_mask_becomes_a_picture_in_base64():
+    mask = Image.new("RGB", (3, 2), "white")
+    encoded = asked(filled(PersonForm(who="Anna", mask=mask)))["people"][0]["mask"]
+    decoded = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    assert (decoded.size, decoded.getpixel((0, 0))) == ((3, 2), 255)
+
+
+def test_uploads_become_references_under_the_name_that_was_typed():
+    uploads = Uploads()
+    key = uploads.put(Kept(data=b"picture", faces=()))
+    text = text_of([Upload(key=key, name="a.png", faces=2, face=2)])
+    (person,) = asked(filled(PersonForm(who="Zoe", uploads=text)), uploads)["people"]
+    assert person["name"] == "Zoe"
+    assert person["references"] == [{"picture": base64.b64encode(b"picture").decode(), "face": 2}]
+
+
+def test_uploads_that_are_gone_or_made_up_are_refused():
+    gone = text_of([Upload(key="0", name="a.png", faces=1, face=1)])
+    with pytest.raises(ConfigError, match="no longer kept"):
+        request_of(filled(PersonForm(uploads=gone)).values(), Uploads())
+    with pytest.raises(ConfigError, match="through the API, give references in the request"):
+        request_of(filled(PersonForm(uploads='["/etc/passwd"]')).values(), Uploads())
+
+
+# --- infotexts ---
+
+shares = st.floats(0, 1, allow_nan=False)
+scales = st.floats(0, 2, allow_nan=False)
+# A share of 0 is nobody in the panel; the panel cannot show pictures that came along.
+people = st.builds(
+    PersonRequest,
+    id=st.just(ANNA) | st.none(),
+    name=st.just("Ben"),
+    fingerprint=st.none() | st.just("0123456789ab"),
+    weight=scales,
+    structure_scale=st.none() | scales,
+    mix=st.lists(st.builds(MixRequest, name=st.just("Chloe"), share=st.floats(0.01, 0.3)), max_size=2).map(
+        tuple
+    ),
+    mask=st.none() | st.just("sha256:00"),
+    start=st.floats(0, 0.4),
+    end=st.floats(0.5, 1),
+).map(lambda person: replace(person, name=None) if person.id else person)
+requests = st.builds(
+    Request,
+    version=st.just(1),
+    people=st.lists(people, min_size=1, max_size=TABS + 1).map(tuple),
+    identity_scale=scales,
+    check=st.booleans(),
+    show_routing=st.booleans(),
+    fallback=st.sampled_from(["fail", "plain"]),
+)
+
+
+@given(requests)
+def test_a_pasted_request_asks_for_the_same_again(request: Request):
+    form = form_of(request, NAMES.get)
+    again = request_of(form.values(), Uploads())
+    assert again is not None
+    named = [replace(one, id=None, name=NAMES[ANNA]) if one.id else one for one in request.people]
+    expected = request.people if form.request else tuple(named)
+    assert again == replace(request, people=expected)
+    assert bool(form.request) == (
+        len(request.people) > TABS or any(len(one.mix) > 1 for one in request.people)
+    )
+
+
+def test_a_mask_that_is_kept_whole_is_shown_again():
+    mask = Image.new("L", (2, 1))
+    mask.putpixel((1, 0), 255)
+    request = request_of(filled(PersonForm(who="Anna", mask=mask)).values(), Uploads())
+    assert request is not None
+    (shown, *_) = form_of(request, NAMES.get).people
+    assert list(shown.mask.tobytes()) == [0, 255]
+    assert request_of(form_of(request, NAMES.get).values(), Uploads()) == request
+
+
+def test_somebody_who_is_not_enrolled_stays_an_id():
+    text = json.dumps({"version": 1, "people": [{"id": ANNA}]})
+    values = [read({"UniID": text}) for read in readers("UniID", {}.get)]
+    assert asked(Form.of(values))["people"] == [{"id": ANNA}]
+
+
+def test_what_was_pasted_counts_only_for_the_person_it_was_said_of():
+    request = parse({"version": 1, "people": [{"id": ANNA, "fingerprint": "0123", "mask": "sha256:00"}]})
+    form = form_of(request, NAMES.get)
+    other = replace(form, people=(replace(form.people[0], who="Ben"), *form.people[1:]))
+    assert asked(other)["people"] == [{"name": "Ben"}]
+
+
+def test_a_picture_without_people_switches_the_panel_off_and_leaves_the_rest():
+    values = [read({"Steps": "20"}) for read in readers("UniID", NAMES.get)]
+    assert values == ["", False, *[None] * (len(values) - 2)]
+
+
+def test_an_infotext_that_cannot_be_read_is_refused_when_a_picture_is_asked_for():
+    values = [read({"UniID": '{"version": 9, "people": []}'}) for read in readers("UniID", NAMES.get)]
+    with pytest.raises(ConfigError, match="version must be 1"):
+        request_of(values, Uploads())
+
+
+# --- uploads ---
+
+
+def test_the_oldest_uploads_make_room():
+    uploads = Uploads(most=10)
+    first, second = (uploads.put(Kept(data=data, faces=())) for data in (b"12345", b"123456"))
+    with pytest.raises(ConfigError, match="upload it again"):
+        uploads.picture(first)
+    assert uploads.picture(second) == b"123456"

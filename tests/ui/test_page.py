@@ -1,0 +1,142 @@
+"""The stand-alone page in a real browser, with real networks that are only narrow."""
+
+import json
+import shutil
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.ui.browser import needs_chromium, opened, served
+from tests.ui.test_panel import Driver, png
+
+pytestmark = [needs_chromium, pytest.mark.slow]
+
+
+@dataclass
+class Served:
+    """A page and the folders behind it."""
+
+    address: str
+    models: Path
+    out: Path
+
+
+@pytest.fixture(scope="module")
+def page_of(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
+    root = tmp_path_factory.mktemp("page")
+    models, out = root / "models", root / "pictures"
+    shutil.copytree(webui_models, models)
+    arguments = ["serve", "--models", str(models), "--out", str(out), "--device", "cpu"]
+    with served(sys.executable, "lib_uniid.cli", *arguments) as address:
+        yield Served(address, models, out)
+
+
+class Visitor(Driver):
+    """A person in front of the page."""
+
+    prefix = "#uniid_"
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.part("status").get_by_text("UniPortrait").wait_for()
+
+    def fill(self, name: str, value: str) -> None:
+        field = self.part(name).locator("textarea, input").last
+        field.fill(value)
+        field.press("Tab")
+
+    def press(self, name: str) -> None:
+        self.page.locator(f"#uniid_{name}").click()
+
+    def words(self, part: str, *expected: str) -> str:
+        """Wait until all of these stand there."""
+        for one in expected:
+            self.part(part).get_by_text(one).first.wait_for()
+        return self.part(part).inner_text()
+
+
+@pytest.fixture
+def visitor(page_of: Served) -> Generator[Visitor]:
+    with opened(page_of.address) as page:
+        yield Visitor(page)
+
+
+def test_a_picture_of_somebody_from_the_library_and_somebody_new(
+    visitor: Visitor, page_of: Served, tmp_path: Path
+):
+    visitor.words("status", "narrow", "2 in the library")
+    visitor.fill("prompt", "two friends at a winter market")
+    visitor.number("steps", "2")
+    visitor.number("seed", "7")
+    visitor.choose("person_1_who", "Anna")
+    visitor.part("show_routing").locator("input").check()
+    visitor.tab(2)
+    visitor.upload(2, png(tmp_path / "both.png", (64, 64), (190, 60)))
+    faces = visitor.part("person_2_faces").locator(".thumbnail-item")
+    faces.nth(1).wait_for()
+    faces.nth(1).click()
+    visitor.part("person_2_faces").get_by_text("\u2713 face 2").wait_for()
+    visitor.press("generate")
+    visitor.words("words", "picture 1: Anna", "person 2")
+    assert visitor.part("gallery").locator(".thumbnail-item").count() == 2
+    picture, overlay = sorted(page_of.out.glob("*.png"))
+    if picture.name.endswith(".routing.png"):
+        picture, overlay = overlay, picture
+    with Image.open(picture) as opened_picture, Image.open(overlay) as opened_overlay:
+        assert opened_picture.size == opened_overlay.size == (128, 128)
+        written = str(opened_picture.info["parameters"])
+    assert "Seed: 7" in written
+    request = json.loads(json.loads(written.split("UniID: ")[1]))
+    assert [one["id"][:9] for one in request["people"]][1] == "pictures-"
+
+
+def test_what_is_wrong_stands_where_the_picture_would_be_announced(visitor: Visitor):
+    visitor.press("generate")
+    visitor.words("words", "nobody is chosen")
+    visitor.choose("person_1_who", "Zoe")
+    visitor.fill("prompt", "a park")
+    visitor.press("generate")
+    visitor.words("words", "people[0].name: nobody called 'Zoe' is enrolled")
+
+
+def test_a_generation_is_cancelled_and_the_next_one_is_made(visitor: Visitor, page_of: Served):
+    before = set(page_of.out.glob("*"))
+    visitor.fill("prompt", "a park")
+    visitor.choose("person_1_who", "Ben")
+    visitor.number("steps", "150")
+    visitor.press("generate")
+    visitor.words("words", "step")
+    visitor.press("cancel")
+    visitor.words("words", "cancelled")
+    assert set(page_of.out.glob("*")) == before
+    visitor.number("steps", "1")
+    visitor.press("generate")
+    visitor.words("words", "picture 1: Ben")
+
+
+def test_people_are_enrolled_renamed_deleted_and_taken_back(
+    visitor: Visitor, page_of: Served, tmp_path: Path
+):
+    visitor.go_to("People")
+    visitor.part("new_name").wait_for()
+    visitor.fill("new_name", "Chloe")
+    visitor.part("new_files").locator("input[type=file]").set_input_files([png(tmp_path / "c.png", (64, 64))])
+    visitor.part("new_faces").locator(".thumbnail-item").first.wait_for()
+    visitor.press("enrol")
+    visitor.words("library_words", "Chloe is in the library")
+    visitor.fill("rename_to", "Clara")
+    visitor.press("rename")
+    visitor.words("library_words", "Chloe is called Clara now")
+    visitor.press("delete")
+    visitor.words("library_words", "Clara is deleted")
+    files = [*(page_of.models / "uniid" / "library").glob("*.safetensors")]
+    assert len(files) == 2
+    visitor.press("undo")
+    visitor.words("library_words", "Clara is back")
+    visitor.go_to("Pictures")
+    visitor.words("status", "3 in the library")

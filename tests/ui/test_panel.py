@@ -1,0 +1,185 @@
+"""The panel in a real page, under every gradio that is there."""
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.hub import Hub, running
+from tests.red_faces import red_face_picture
+from tests.ui.browser import needs_chromium, opened, pythons, served
+
+pytestmark = [needs_chromium, pytest.mark.slow]
+PREFIX = "#script_txt2img_uniid_"
+
+
+@pytest.fixture(scope="module")
+def own_models(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder of these tests' own."""
+    root = tmp_path_factory.mktemp("panel") / "models"
+    shutil.copytree(webui_models, root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def hub() -> Generator[Hub]:
+    with running() as state:
+        yield state
+
+
+@pytest.fixture(scope="module", params=pythons())
+def address(request: pytest.FixtureRequest, own_models: Path, hub: Hub) -> Generator[str]:
+    variables = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}
+    with served(request.param, "tests.ui.bare_host", str(own_models), **variables) as address:
+        yield address
+
+
+class Driver:
+    """A person in front of the panel."""
+
+    prefix = PREFIX
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        page.locator(f"{self.prefix}panel").wait_for()
+        page.get_by_text("UniID: people in the picture").first.click()
+
+    def part(self, name: str) -> Any:
+        return self.page.locator(f"{self.prefix}{name}")
+
+    def switch_on(self) -> None:
+        self.part("enabled").locator("input").check()
+        self.part("status").get_by_text("UniPortrait").wait_for()
+
+    def choose(self, name: str, value: str) -> None:
+        field = self.part(name).locator("input").first
+        field.fill(value)
+        field.press("Enter")
+        field.press("Tab")
+
+    def number(self, name: str, value: str) -> None:
+        field = self.part(name).locator("input[type=number]")
+        field.fill(value)
+        field.press("Tab")
+
+    def tab(self, number: int) -> None:
+        self.go_to(f"Person {number}")
+
+    def go_to(self, tab: str) -> None:
+        # Gradio 3 gives tabs no role; later ones have further buttons, to measure their width by.
+        tabs = "button[role=tab]:visible, .tab-nav > button:visible"
+        self.page.locator(tabs, has_text=tab).first.click()
+
+    def upload(self, number: int, *files: Path) -> None:
+        self.part(f"person_{number}_files").locator("input[type=file]").set_input_files(list(files))
+
+    def ask(self) -> str:
+        """What the panel asks for now."""
+        answer = self.page.locator("#answer textarea, #answer input").first
+        before = answer.input_value()
+        self.page.wait_for_timeout(700)  # a value that was just typed is on its way
+        self.page.locator("#ask").click()
+        self.page.wait_for_function(
+            "([field, before]) => field.value && field.value !== before",
+            arg=[answer.element_handle(), before],
+        )
+        return answer.input_value()
+
+
+@pytest.fixture
+def driver(address: str) -> Generator[Driver]:
+    with opened(address) as page:
+        yield Driver(page)
+
+
+def png(path: Path, *centres: tuple[int, int]) -> Path:
+    buffer = io.BytesIO()
+    Image.fromarray(red_face_picture(*centres)).save(buffer, format="PNG")
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def test_somebody_from_the_library_and_somebody_from_pictures(driver: Driver, tmp_path: Path):
+    assert driver.ask() == "off"
+    driver.switch_on()
+    driver.part("status").get_by_text("2 in the library").wait_for()
+    assert driver.ask().startswith("nobody is chosen")
+    driver.choose("person_1_who", "Anna")
+    driver.number("person_1_weight", "0.8")
+    assert json.loads(driver.ask()) == {
+        "version": 1,
+        "people": [{"name": "Anna", "weight": 0.8}],
+    }
+
+    picture = png(tmp_path / "both.png", (64, 64), (190, 60))
+    driver.tab(2)
+    driver.upload(2, picture)
+    faces = driver.part("person_2_faces").locator(".thumbnail-item")
+    faces.nth(1).wait_for()
+    assert faces.count() == 2
+    assert driver.ask() == "person 2: both.png shows 2 faces; click the one that is meant"
+    faces.nth(1).click()
+    driver.part("person_2_faces").get_by_text("\u2713 face 2").wait_for()
+    shown = json.loads(driver.ask())["people"][1]
+    assert shown["name"] == "person 2"
+    (reference,) = shown["references"]
+    assert reference["face"] == 2
+    assert base64.b64decode(reference["picture"]) == picture.read_bytes()
+
+
+def test_what_a_picture_says_fills_the_panel(driver: Driver):
+    request = {
+        "version": 1,
+        "people": [{"name": "Anna", "weight": 0.5, "mix": [{"name": "Ben", "share": 0.25}]}, {"name": "Ben"}],
+        "routing": "off",
+    }
+    driver.page.locator("#infotext textarea, #infotext input").first.fill(json.dumps(request))
+    driver.page.wait_for_timeout(500)
+    driver.page.locator("#paste").click()
+    driver.part("status").get_by_text("UniPortrait").wait_for()  # switching on looks at what is there
+    assert json.loads(driver.ask()) == request
+
+
+def test_people_and_settings_come_back_from_a_preset(driver: Driver):
+    driver.switch_on()
+    driver.choose("person_1_who", "Anna")
+    driver.number("person_1_weight", "0.5")
+    kept = driver.ask()
+    driver.page.get_by_text("Presets").first.click()
+    driver.choose("preset", "market")
+    driver.part("preset_save").click()
+    driver.part("preset_note").get_by_text("market is saved").wait_for()
+    driver.number("person_1_weight", "1.5")
+    assert driver.ask() != kept
+    driver.part("preset_use").click()
+    driver.part("preset_note").get_by_text("market is set").wait_for()
+    assert driver.ask() == kept
+    driver.part("preset_delete").click()
+    driver.part("preset_note").get_by_text("market is deleted").wait_for()
+
+
+def test_a_file_that_is_missing_is_named_with_its_place_and_fetched_on_the_button(
+    driver: Driver, own_models: Path, hub: Hub
+):
+    file = own_models / "uniid" / "uniportrait-faceid_sd15.bin"
+    data = file.read_bytes()
+    hub.files["/Junjie96/UniPortrait/resolve/main/uniportrait-faceid_sd15.bin"] = data
+    file.unlink()
+    try:
+        driver.part("enabled").locator("input").check()
+        driver.part("status").get_by_text("Nobody can be put in yet").wait_for()
+        driver.part("status").get_by_text(file.name).wait_for()
+        assert not driver.part("fetch").is_visible()
+        driver.part("show_files").click()
+        driver.part("files").get_by_text(str(file.parent)).first.wait_for()
+        driver.part("fetch").click()
+        driver.part("status").get_by_text("2 in the library").wait_for()
+        assert file.read_bytes() == data
+    finally:
+        file.write_bytes(data)

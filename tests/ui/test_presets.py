@@ -1,0 +1,58 @@
+"""Requests that are kept under a name."""
+
+from pathlib import Path
+
+import pytest
+
+from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.webui.request import parse
+from lib_uniid.ui.presets import Presets
+
+BOTH = parse(
+    {"version": 1, "people": [{"name": "Anna", "weight": 0.5}, {"name": "Ben"}], "identity_scale": 0.9}
+)
+
+
+@pytest.fixture
+def presets(tmp_path: Path) -> Presets:
+    return Presets(path=tmp_path / "uniid" / "presets.json")
+
+
+def test_what_is_kept_comes_back_until_it_is_deleted(presets: Presets):
+    assert presets.names() == []
+    presets.save(" at the market ", BOTH)
+    presets.save("Alone", parse({"version": 1, "people": [{"name": "Anna"}]}))
+    again = Presets(path=presets.path)
+    assert again.names() == ["Alone", "at the market"]
+    assert again.get("at the market") == BOTH
+    again.delete("at the market")
+    assert presets.names() == ["Alone"]
+    with pytest.raises(ConfigError, match=r"no preset 'at the market' \(Alone\)"):
+        presets.get("at the market")
+
+
+def test_pictures_are_not_kept(presets: Presets):
+    shown = parse({"version": 1, "people": [{"name": "Zoe", "references": ["aGVsbG8="]}]})
+    with pytest.raises(ConfigError, match="Zoe are only shown in pictures"):
+        presets.save("Zoe", shown)
+    assert not presets.path.exists()
+
+
+def test_somebody_who_is_enrolled_anew_is_taken_as_they_are_then(presets: Presets):
+    presets.save("one", parse({"version": 1, "people": [{"id": "0", "fingerprint": "1"}]}))
+    assert presets.get("one").people[0].fingerprint is None
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101])
+def test_a_name_has_to_be_a_name(presets: Presets, name: str):
+    with pytest.raises(ConfigError, match="1 to 100 characters"):
+        presets.save(name, BOTH)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"version": 2, "presets": {}}', '{"version": 1}'])
+def test_a_file_that_cannot_be_read_is_left_as_it_is(presets: Presets, text: str):
+    presets.path.parent.mkdir()
+    presets.path.write_text(text)
+    with pytest.raises(ConfigError):
+        presets.save("one", BOTH)
+    assert presets.path.read_text() == text
