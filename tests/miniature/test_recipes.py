@@ -112,6 +112,14 @@ def test_kept_results_go_on_in_full_precision_through_the_encoder_and_the_export
     assert FaceFinder(tmp_path / "pack", recognise=True).find(np.zeros((128, 128, 3), np.uint8)) == ()
 
 
+def test_the_base_goes_on_from_an_earlier_run_s_weights(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures.pt").write_bytes((trained / "pictures.pt").read_bytes())
+    base.train(tmp_path, words=2, people=0, batch=2, begin=trained / "base.pt")
+    before, after = (torch.load(folder / "base.pt", weights_only=True) for folder in (trained, tmp_path))
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not (tmp_path / "base-words.jsonl").exists()
+
+
 def test_the_record_adds_up_the_runs_of_a_recipe(tmp_path: Path) -> None:
     lines = [(50, 10.0, 3.0), (100, 20.0, 2.0), (150, 10.0, 1.0)]  # stopped after 100, then 10 seconds more
     log = [f'{{"step": {step}, "seconds": {seconds}, "loss": {loss}}}' for step, seconds, loss in lines]

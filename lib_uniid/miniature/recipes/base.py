@@ -97,13 +97,20 @@ def new_base() -> nn.ModuleDict:
     )
 
 
-def train(out: Path, words: int, people: int, batch: int) -> None:
-    """Train so many steps on words, then so many on words and people; write ``out/base.pt``."""
+def train(out: Path, words: int, people: int, batch: int, begin: Path | None = None) -> None:
+    """Train so many steps on words, then so many on words and people; write ``out/base.pt``.
+
+    ``begin`` holds weights that know words and people already; then ``people`` more steps are all there is.
+    """
     team = Team.join()
     torch.manual_seed(SEED)
     library = Library.load(out / "pictures.pt")
     model = new_base()
-    learn_words(model, library, team, out / "base-words.jsonl", words, batch)
+    if begin is None:
+        learn_words(model, library, team, out / "base-words.jsonl", words, batch)
+        begin_with_people(model)
+    else:
+        model.load_state_dict(torch.load(begin, weights_only=True))
     learn_people(model, library, team, out / "base.jsonl", people, batch)
     if team.rank == 0:
         torch.save(model.state_dict(), out / "base.pt")
@@ -137,6 +144,18 @@ def learn_words(
         )
 
 
+def begin_with_people(model: nn.ModuleDict) -> None:
+    """Identity keys like the text's, and values that have no say at all yet."""
+    adapter = model["adapter"]
+    assert isinstance(adapter, UniPortraitAdapter)
+    with torch.no_grad():
+        for site in find_sites(model["unet"]):
+            if site.cross:
+                faceid = adapter.faceid_site(site.index)
+                faceid.to_k_faceid.weight.copy_(site.to_k.weight)
+                faceid.to_v_faceid.weight.zero_()
+
+
 def learn_people(
     model: nn.ModuleDict, library: Library, team: Team, log: Path, steps: int, batch: int
 ) -> None:
@@ -146,15 +165,8 @@ def learn_people(
     adapter, known = model["adapter"], model["known"]
     assert isinstance(adapter, UniPortraitAdapter)
     sites = find_sites(unet)
-    adapter.requires_grad_(False)
-    with torch.no_grad():
-        for site in sites:
-            if site.cross:
-                faceid = adapter.faceid_site(site.index).requires_grad_(True)
-                for lora in faceid.loras.values():
-                    lora.requires_grad_(False)
-                faceid.to_k_faceid.weight.copy_(site.to_k.weight)
-                faceid.to_v_faceid.weight.zero_()  # begin with no say at all
+    for name, weight in adapter.named_parameters():
+        weight.requires_grad_("k_faceid" in name or "v_faceid" in name)
     schedule, generator = NoiseSchedule(), team.generator(SEED + 1)
     rng, shuffle = random.Random(SEED * 1013 + team.rank), random.Random(SEED + 1)
     course = Course(
@@ -214,5 +226,6 @@ if __name__ == "__main__":
     parser.add_argument("--words", type=int, default=2800, help="steps on words alone")
     parser.add_argument("--people", type=int, default=2400, help="further steps on words and people")
     parser.add_argument("--batch", type=int, default=16, help="per process")
+    parser.add_argument("--begin", type=Path, help="weights of an earlier run to go on from")
     arguments = parser.parse_args()
-    train(arguments.out, arguments.words, arguments.people, arguments.batch)
+    train(arguments.out, arguments.words, arguments.people, arguments.batch, arguments.begin)
