@@ -37,6 +37,11 @@ SETTINGS = {
     "grid_save": False,
     "do_not_show_images": True,
 }
+PAGE_VALUES = {
+    "txt2img/Width/value": 128,
+    "txt2img/Height/value": 128,
+    "customscript/sampler.py/txt2img/Sampling steps/value": 4,
+}
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -87,6 +92,8 @@ def booted(genuine: Genuine, data: Path, *, extension: bool = True, page: bool =
     port = _free_port()
     command = [str(genuine.python), str(genuine.folder / "launch.py"), *FLAGS[genuine.kind]]
     command += ["--port", str(port), "--data-dir", str(data), *([] if page else ["--nowebui"])]
+    for served in (genuine.folder, ROOT):  # what the page is made of; else only below the working folder
+        command += ["--gradio-allowed-path", str(served)]
     log = data / "host.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
@@ -108,6 +115,7 @@ def lay_out(genuine: Genuine, data: Path, *, extension: bool) -> None:
     (extensions / "aa-probe").symlink_to(PROBE)  # loaded before everybody else
     if extension:
         (extensions / "uniid").symlink_to(ROOT)
+    (data / "ui-config.json").write_text(json.dumps(PAGE_VALUES), encoding="utf-8")
     (data / "config.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
 
 
