@@ -26,7 +26,7 @@ def page(with_page: Running) -> Generator[Any]:
         yield page
 
 
-def test_somebody_chosen_in_the_panel_is_in_the_picture_that_is_made(page: Any):
+def test_a_picture_is_made_with_somebody_who_is_chosen_in_the_panel(page: Any):
     driver = Driver(page)
     page.locator("#txt2img_prompt textarea").first.fill("a person at a winter market")
     driver.switch_on()
