@@ -97,11 +97,16 @@ def hints_beside(checkpoint: Path) -> Hints:
 
 
 def _text_config(version: object, folder: Path) -> dict[str, Any]:
-    """``version`` names the text model; where it is a folder (ldm passes it on), its config.json counts."""
-    path = folder / str(version) / "config.json"
-    if version is None or not path.is_file():
+    """``version`` names the text model; where it is a folder (ldm passes it on), its config.json counts.
+
+    In a WebUI such a folder is named from where that runs; here one beside the checkpoint is taken.
+    """
+    name = str(version)
+    folders = (folder / name, folder / Path(name).name)
+    paths = [one / "config.json" for one in folders if (one / "config.json").is_file()]
+    if version is None or not paths:
         return {}
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = json.loads(paths[0].read_text(encoding="utf-8"))
     return config.get("text_config", config)
 
 

@@ -1,6 +1,7 @@
 """CLIP's tokenizer from the vocabulary that open_clip ships, so that nothing is downloaded."""
 
 import gzip
+import json
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,13 +18,28 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 @cache
 def clip_tokenizer() -> CLIPTokenizer:
     """The tokenizer of Stable Diffusion 1.5: 77 tokens, padded with the end mark."""
+    vocabulary, merges = _vocabulary_and_merges()
+    pairs: list[Any] = merges
+    return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=77)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """The same as files that transformers reads, old versions too: a host that is offline has no other."""
+    vocabulary, merges = _vocabulary_and_merges()
+    lines = ["#version: 0.2", *map(" ".join, merges), ""]
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    kind = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}
+    (folder / "tokenizer_config.json").write_text(json.dumps(kind) + "\n", encoding="utf-8")
+
+
+def _vocabulary_and_merges() -> tuple[dict[str, int], list[tuple[str, ...]]]:
     lines = gzip.decompress(_vocabulary().read_bytes()).decode().split("\n")
-    merges: list[Any] = [tuple(line.split()) for line in lines[1 : MERGES + 1]]
+    merges = [tuple(line.split()) for line in lines[1 : MERGES + 1]]
     symbols = list(_printable_bytes())
     symbols += [symbol + "</w>" for symbol in symbols]
     symbols += ["".join(pair) for pair in merges]
-    vocabulary = {symbol: number for number, symbol in enumerate([*symbols, START, END])}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
+    return {symbol: number for number, symbol in enumerate([*symbols, START, END])}, merges
 
 
 def _vocabulary() -> Path:

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib_uniid.encoders.curricularface import CurricularFace
+from lib_uniid.hosts.tokenizer import write_tokenizer
 from lib_uniid.miniature import MODELS
 from lib_uniid.miniature.ldm_layout import ldm_state
 from lib_uniid.miniature.recipes.base import new_base
 from lib_uniid.miniature.recipes.clip import new_tower
 from lib_uniid.miniature.recipes.detector import Detector
-from lib_uniid.miniature.recipes.vae import new_vae
+from lib_uniid.miniature.recipes.vae import WIDTHS, new_vae
+from lib_uniid.miniature.widening import multiples, widened
 
 SCALE_FACTOR = 0.18215
 BASE = "uniid-miniature"
@@ -48,11 +50,12 @@ def record(trained: Path) -> dict[str, Any]:
 
 
 def write_base(trained: Path, folder: Path) -> None:
-    """One checkpoint as A1111 loads it, with its ``.yaml`` and the text model's configuration."""
+    """One checkpoint with its ``.yaml``, and its text model's configuration and tokenizer, for A1111 too."""
     folder.mkdir(parents=True, exist_ok=True)
-    base, vae = new_base(), new_vae()
+    base, vae = new_base(), new_vae(tuple(WIDTHS[0] * multiple for multiple in multiples(WIDTHS)))
     base.load_state_dict(_read(trained / "base.pt"))
-    vae.load_state_dict(_rescaled(_read(trained / "vae.pt"), _read(trained / "pictures.pt")["scale"]))
+    scaled = _rescaled(_read(trained / "vae.pt"), _read(trained / "pictures.pt")["scale"])
+    vae.load_state_dict(widened(scaled, WIDTHS))
     text: Any = base["text"]
     save_file(ldm_state(base["unet"], vae, text), folder / f"{BASE}.safetensors")
     config = text.config
@@ -69,6 +72,7 @@ def write_base(trained: Path, folder: Path) -> None:
     _write_json(
         text_folder / "config.json", {"model_type": "clip_text_model"} | {k: getattr(config, k) for k in keys}
     )
+    write_tokenizer(text_folder)
     (folder / f"{BASE}.yaml").write_text(_yaml(), encoding="utf-8")
 
 
@@ -209,8 +213,8 @@ def _yaml() -> str:
         "resolution": 128,
         "in_channels": 3,
         "out_ch": 3,
-        "ch": 64,
-        "ch_mult": [1, 1, 1, 2],
+        "ch": WIDTHS[0],
+        "ch_mult": list(multiples(WIDTHS)),
         "num_res_blocks": 1,
         "attn_resolutions": [],
         "dropout": 0.0,
@@ -242,7 +246,8 @@ def _yaml() -> str:
         },
         "cond_stage_config": {
             "target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder",
-            "params": {"version": f"{BASE}-text"},
+            # A1111 hands it to transformers, for which a folder is relative to the WebUI's own.
+            "params": {"version": f"models/Stable-diffusion/{BASE}-text"},
         },
     }
     target = "ldm.models.diffusion.ddpm.LatentDiffusion"

@@ -19,7 +19,7 @@ def ldm_state(unet: nn.Module, vae: nn.Module, text_model: nn.Module) -> dict[st
     """A whole checkpoint in the ldm layout, in half precision."""
     text = {key.removeprefix("text_model."): tensor for key, tensor in text_model.state_dict().items()}
     state = _renamed(unet, "model.diffusion_model.", _unet_names(), convert_ldm_unet_checkpoint)
-    state |= _renamed(vae, "first_stage_model.", _vae_names(), convert_ldm_vae_checkpoint)
+    state |= _renamed(vae, "first_stage_model.", _vae_names(vae), convert_ldm_vae_checkpoint)
     state |= {"cond_stage_model.transformer.text_model." + key: tensor for key, tensor in text.items()}
     for key in [key for key in state if re.search(r"mid\.attn_1\.(q|k|v|proj_out)\.weight", key)]:
         state[key] = rearrange(state[key], "o i -> o i 1 1")  # ldm's VAE attends through 1 x 1 convolutions
@@ -71,9 +71,9 @@ def _transformer(block: str) -> list[str]:
     return names
 
 
-def _vae_names() -> list[str]:
-    names = _both("quant_conv", "post_quant_conv")
-    for half, direction, layers in (("encoder", "down", 1), ("decoder", "up", 2)):
+def _vae_names(vae: Any) -> list[str]:
+    names, most = _both("quant_conv", "post_quant_conv"), vae.config["layers_per_block"]
+    for half, direction, layers in (("encoder", "down", most), ("decoder", "up", most + 1)):
         names += _both(f"{half}.conv_in", f"{half}.conv_out", f"{half}.norm_out")
         for level in range(4):
             blocks = [f"{half}.{direction}.{level}.block.{layer}" for layer in range(layers)]

@@ -80,13 +80,14 @@ def test_without_a_yaml_the_hints_are_those_of_stable_diffusion(tmp_path: Path):
     assert hints_beside(tmp_path / "model.safetensors") == Hints()
 
 
-def test_the_yaml_beside_says_what_tensors_cannot_show(tmp_path: Path):
+@pytest.mark.parametrize("version", ["text", "models/Stable-diffusion/text"])
+def test_the_yaml_beside_says_what_tensors_cannot_show(tmp_path: Path, version: str):
     folder = tmp_path / "text"
     folder.mkdir()
     (folder / "config.json").write_text('{"text_config": {"num_attention_heads": 4, "hidden_act": "gelu"}}')
     (tmp_path / "model.yaml").write_text(
         "model: {params: {image_size: 16, scale_factor: 0.5, parameterization: v,"
-        " unet_config: {params: {num_heads: 4}}, cond_stage_config: {params: {version: text}}}}"
+        " unet_config: {params: {num_heads: 4}}, cond_stage_config: {params: {version: " + version + "}}}}"
     )
     assert hints_beside(tmp_path / "model.safetensors") == Hints(
         unet_heads=4,

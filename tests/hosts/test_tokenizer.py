@@ -1,9 +1,12 @@
 """The tokenizer rebuilt from open_clip's vocabulary."""
 
+from pathlib import Path
+
 import pytest
 from open_clip.tokenizer import SimpleTokenizer
+from transformers import CLIPTokenizer
 
-from lib_uniid.hosts.tokenizer import clip_tokenizer
+from lib_uniid.hosts.tokenizer import clip_tokenizer, write_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -18,3 +21,12 @@ def test_padding_is_the_end_mark_up_to_77_tokens():
     ids = clip_tokenizer()("a cat", padding="max_length", truncation=True)["input_ids"]
     assert len(ids) == 77
     assert set(ids[3:]) == {49407}
+
+
+def test_written_as_files_it_is_read_back_the_same(tmp_path: Path):
+    write_tokenizer(tmp_path)
+    read, text = CLIPTokenizer.from_pretrained(tmp_path), "Zwei M\u00e4nner, ein HUND!!"
+    assert (
+        read(text, padding="max_length")["input_ids"]
+        == clip_tokenizer()(text, padding="max_length")["input_ids"]
+    )

@@ -3,14 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from lib_uniid.checkpoints.reading import read
+from lib_uniid.errors import CheckpointMismatchError
 from lib_uniid.hosts.ldm import hints_beside, networks
 from lib_uniid.miniature.assemble import write_base
 from lib_uniid.miniature.recipes.base import new_base
 from lib_uniid.miniature.recipes.vae import new_vae
+from tests.ldm import ldm_module
 
 
 def trained(folder: Path) -> None:
@@ -40,11 +44,24 @@ def test_the_miniature_checkpoint_loads_through_the_product_and_the_vae_keeps_wh
     assert loaded.text_model.config.num_attention_heads == 4
 
 
+def test_what_the_yaml_describes_is_what_the_file_has(tmp_path: Path) -> None:
+    """Built by ldm itself, as A1111 does."""
+    autoencoder = ldm_module("model")
+    trained(tmp_path)
+    write_base(tmp_path, tmp_path)
+    state = read(tmp_path / "uniid-miniature.safetensors")
+    params = yaml.safe_load((tmp_path / "uniid-miniature.yaml").read_text())["model"]["params"]
+    sizes = params["first_stage_config"]["params"]["ddconfig"]
+    for prefix, module in (
+        ("model.diffusion_model.", ldm_module("openaimodel").UNetModel(**params["unet_config"]["params"])),
+        ("first_stage_model.encoder.", autoencoder.Encoder(**sizes)),
+        ("first_stage_model.decoder.", autoencoder.Decoder(**sizes)),
+    ):
+        part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        module.load_state_dict(part)
+
+
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
-    import pytest
-
-    from lib_uniid.errors import CheckpointMismatchError
-
     trained(tmp_path)
     write_base(tmp_path, tmp_path)
     path = tmp_path / "uniid-miniature.safetensors"

@@ -1,16 +1,14 @@
 """Narrow UNets with the calling convention of the hosts, all of the same weights."""
 
-import sys
-from types import ModuleType
 from typing import Any
 
-import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from torch import Tensor, nn
 
 from lib_uniid.miniature import ldm_layout
+from tests.ldm import ldm_module
 from tests.narrow import TEXT_WIDTH, UNET_CONFIG, WIDTH
 
 
@@ -35,11 +33,7 @@ def diffusers_unet(seed: int = 0) -> nn.Module:
 
 def ldm_unet(seed: int = 0) -> nn.Module:
     """The hosts' own UNet, with the weights of ``diffusers_unet``; skips where its package is missing."""
-    if "omegaconf" not in sys.modules:  # looked up for one isinstance check
-        for name in ("omegaconf", "omegaconf.listconfig"):
-            sys.modules[name] = ModuleType(name)
-        setattr(sys.modules["omegaconf.listconfig"], "ListConfig", type("ListConfig", (), {}))  # noqa: B010
-    package: Any = pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
+    package = ldm_module("openaimodel")
     unet: nn.Module = package.UNetModel(
         image_size=16,
         in_channels=4,

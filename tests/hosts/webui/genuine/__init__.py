@@ -1,0 +1,1 @@
+"""A genuine WebUI, named by ``UNIID_WEBUI``: started, driven over HTTP, stopped."""

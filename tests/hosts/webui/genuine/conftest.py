@@ -1,0 +1,58 @@
+"""A genuine WebUI per run of the tests, where one is named; without one everything here is skipped."""
+
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib_uniid.miniature import MODELS
+from tests.hosts.webui.genuine.flat import write_flat_models
+from tests.hosts.webui.genuine.host import Genuine, Running, booted, kind_of
+from tests.hosts.webui.genuine.people import with_people
+
+
+@pytest.fixture(scope="session")
+def genuine(tmp_path_factory: pytest.TempPathFactory) -> Genuine:
+    folder = os.environ.get("UNIID_WEBUI")
+    if not folder:
+        pytest.skip("name a WebUI's folder in UNIID_WEBUI, and its python in UNIID_WEBUI_PYTHON, to run this")
+    python = os.environ.get("UNIID_WEBUI_PYTHON") or str(Path(folder) / "venv" / "bin" / "python")
+    given = Path(os.environ.get("UNIID_WEBUI_MODELS") or MODELS)
+    if not any(given.glob("Stable-diffusion/*.safetensors")):
+        pytest.skip("no checkpoint for the WebUI: name an assembled model folder in UNIID_WEBUI_MODELS")
+    made = tmp_path_factory.mktemp("models")
+    if kind_of(Path(folder)) == "forge":
+        given = write_flat_models(given, made / "flat")
+    return Genuine(
+        folder=Path(folder).absolute(),
+        python=Path(python).absolute(),
+        models=with_people(given, made / "models"),
+    )
+
+
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """A line among the results: figures are worth more than a dot."""
+    reporter: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    return lambda line: reporter.write_line(f"\n{line}")
+
+
+@pytest.fixture(scope="session")
+def webui(
+    genuine: Genuine, tmp_path_factory: pytest.TempPathFactory, tell: Callable[[str], None]
+) -> Generator[Running]:
+    """With the extension."""
+    with booted(genuine, tmp_path_factory.mktemp("with")) as running:
+        versions = running.api.get("/uniid-probe/versions").body
+        tell(f"{running.kind}: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+        yield running
+        assert "UniID failed" not in running.log.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def bare(genuine: Genuine, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+    """Without it."""
+    with booted(genuine, tmp_path_factory.mktemp("without"), extension=False) as running:
+        yield running

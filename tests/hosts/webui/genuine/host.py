@@ -1,0 +1,147 @@
+"""A genuine WebUI, started on loopback with folders of its own and stopped by its own process."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.hosts.webui.genuine.api import Api
+
+ROOT = Path(__file__).resolve().parents[4]
+PROBE = Path(__file__).resolve().parent / "probe"
+START_SECONDS = 400
+
+COMMON = [
+    "--skip-prepare-environment",  # no git, no pip, nothing from outside
+    "--api",
+    "--server-name",
+    "127.0.0.1",  # without the page it would listen to everybody
+    "--skip-version-check",
+    "--no-hashing",
+    "--no-download-sd-model",
+    "--disable-console-progressbars",
+]
+FLAGS = {
+    "a1111": [*COMMON, "--do-not-download-clip", "--use-cpu", "all", "--no-half", "--precision", "full"],
+    "forge": [*COMMON, "--always-cpu", "--all-in-fp32"],
+}
+SETTINGS = {
+    "live_previews_enable": False,  # one kind of preview fetches its decoder
+    "samples_save": False,
+    "grid_save": False,
+    "do_not_show_images": True,
+}
+PAGE_VALUES = {
+    "txt2img/Width/value": 128,
+    "txt2img/Height/value": 128,
+    "customscript/sampler.py/txt2img/Sampling steps/value": 4,
+}
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "COMMANDLINE_ARGS": "",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
+    "UNIID_ALSO": "",  # other programs' models on this machine are none of a test's business
+}
+
+
+def kind_of(folder: Path) -> str:
+    """Which of the two hosts, or what is near to it, lies in a folder."""
+    return "forge" if (folder / "modules_forge").is_dir() else "a1111"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Genuine:
+    """What ``UNIID_WEBUI`` names: the host's folder, the Python it runs with, and models for it."""
+
+    folder: Path
+    python: Path
+    models: Path
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A host that answers; ``log`` grows while it runs."""
+
+    genuine: Genuine
+    api: Api
+    log: Path
+    data: Path
+
+    @property
+    def kind(self) -> str:
+        return self.genuine.kind
+
+
+@contextmanager
+def booted(genuine: Genuine, data: Path, *, extension: bool = True, page: bool = False) -> Generator[Running]:
+    """The host with ``data`` for its models, settings and extensions; its own folder stays as it is."""
+    lay_out(genuine, data, extension=extension)
+    port = _free_port()
+    command = [str(genuine.python), str(genuine.folder / "launch.py"), *FLAGS[genuine.kind]]
+    command += ["--port", str(port), "--data-dir", str(data), *([] if page else ["--nowebui"])]
+    for served in (genuine.folder, ROOT):  # what the page is made of; else only below the working folder
+        command += ["--gradio-allowed-path", str(served)]
+    log = data / "host.log"
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            command, cwd=data, env={**os.environ, **OFFLINE}, stdout=output, stderr=subprocess.STDOUT
+        )
+        running = Running(genuine=genuine, api=Api(port), log=log, data=data)
+        try:
+            _wait(process, running)
+            yield running
+        finally:
+            _stop(process)
+
+
+def lay_out(genuine: Genuine, data: Path, *, extension: bool) -> None:
+    """Models are copied, as the extension writes beside them."""
+    shutil.copytree(genuine.models, data / "models")
+    extensions = data / "extensions"
+    extensions.mkdir()
+    (extensions / "aa-probe").symlink_to(PROBE)  # loaded before everybody else
+    if extension:
+        (extensions / "uniid").symlink_to(ROOT)
+    (data / "ui-config.json").write_text(json.dumps(PAGE_VALUES), encoding="utf-8")
+    (data / "config.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
+
+
+def _wait(process: subprocess.Popen[bytes], running: Running) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with suppress(OSError):
+            if running.api.get("/sdapi/v1/scripts").status == 200:
+                return
+        time.sleep(0.5)
+    tail = "\n".join(running.log.read_text(encoding="utf-8").splitlines()[-40:])
+    raise AssertionError(f"the WebUI did not start; the end of its log:\n{tail}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

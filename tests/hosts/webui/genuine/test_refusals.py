@@ -1,0 +1,34 @@
+"""What cannot be done fails with a sentence, and never with a picture without the people."""
+
+from typing import Any
+
+import pytest
+
+from tests.hosts.webui.genuine.host import Running
+from tests.hosts.webui.genuine.people import ask, person
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a weight": (ask(person("Anna", weight=9)), "people[0].weight"),
+    "a weight as text": (ask(person("Anna", weight="1")), "people[0].weight"),
+    "an unknown field": (ask(person("Anna"), colour="red"), "colour"),
+    "no version": ({"UniID": {"args": [{"people": [person("Anna")]}]}}, "version"),
+    "no people": (ask(), "people"),
+    "a stranger": (ask({"name": "Nobody"}), "people[0]"),
+    "no picture": (ask({"name": "Anna", "references": ["%%%"]}), "people[0].references[0]"),
+    "a number": ({"UniID": {"args": [5]}}, "request"),
+    "null": ({"UniID": {"args": [None]}}, "request"),
+}
+
+
+@pytest.mark.parametrize("name", list(WRONG))
+def test_it_fails_with_the_name_of_the_field(webui: Running, name: str):
+    scripts, field = WRONG[name]
+    answer = webui.api.txt2img(alwayson_scripts=scripts)
+    assert answer.status == 500
+    assert "images" not in answer.body
+    assert field in str(answer.body), answer.body
+
+
+def test_a_plain_picture_only_where_it_is_allowed(webui: Running):
+    answer = webui.api.txt2img(alwayson_scripts=ask({"name": "Nobody"}, fallback="plain"))
+    assert answer.images == webui.api.txt2img().images
