@@ -27,9 +27,9 @@ from lib_uniid.library.store import Person
 from lib_uniid.miniature import SAMPLES, trained_models
 from lib_uniid.pipeline import Made, Reference, Studio
 
-SCENE = "at a winter market, oil painting"
+SCENE = "at a winter market"
 SUBJECTS = ("", "a person", "two friends", "three friends")
-STEPS, CFG_SCALE, IDENTITY_SCALE, RETRIES = 20, 5.0, 1.0, 3
+SAMPLER, STEPS, CFG_SCALE, IDENTITY_SCALE, RETRIES = "dpmpp_2m", 15, 4.0, 1.0, 3
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 STRUCTURE = (0.0, 0.1, 0.3, 0.6, 1.0)
 ENLARGED = 2
@@ -57,6 +57,7 @@ class Demo:
         settings = GenerationSettings(
             prompt=f"{SUBJECTS[len(names)]} {self.scene}",
             people=tuple(change(PersonSettings(name=name)) for name in names),
+            sampler=SAMPLER,
             steps=STEPS,
             cfg_scale=CFG_SCALE,
             seed=self.seed,

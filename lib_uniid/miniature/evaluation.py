@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,8 @@ class Evaluation:
         progress: Progress = silent,
     ) -> None:
         models = models or trained_models()
-        self.studio = open_studio(models, device="cpu")
+        self.cache = TemporaryDirectory()  # beside nobody's models: it ends with the evaluation
+        self.studio = open_studio(models, device="cpu", cache=Path(self.cache.name))
         self.meters = Meters()
         self.meters.load_state_dict(load_file(models / "uniid" / "meters.safetensors"))
         self.meters.float().eval()

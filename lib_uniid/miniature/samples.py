@@ -12,7 +12,7 @@ from lib_uniid.miniature import SAMPLES
 from lib_uniid.miniature.people import sample_identities
 from lib_uniid.miniature.world import portraits
 
-SEED = 7_000_003
+SEED = 7_000_023  # of thirty seeds the one whose people are least alike
 NAMES = ("Anna", "Ben", "Chloe", "David")
 PICTURES = 3
 

@@ -44,4 +44,6 @@ def test_every_picture_that_the_report_names_is_there(shown: Path) -> None:
 
 
 def test_all_files_together_take_at_most_forty_megabytes() -> None:
-    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) <= 40_000_000
+    made = (MODELS / "uniid" / "cache", MODELS / "uniid" / "library")  # what using them leaves there
+    shipped = [path for path in MODELS.rglob("*") if path.is_file() and not set(made) & set(path.parents)]
+    assert 30_000_000 <= sum(path.stat().st_size for path in shipped) <= 40_000_000

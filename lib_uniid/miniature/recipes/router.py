@@ -37,7 +37,7 @@ from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 from lib_uniid.training.routing import gumbel_choice, routing_loss
 
 SEED, HELD_OUT = 71, 9071
-LAMBDA = 0.3
+LAMBDA = 1.0
 
 
 @dataclass(slots=True)
@@ -92,10 +92,10 @@ def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
         team=team,
         module=router,
         steps=steps,
-        rate=1.5e-3,
+        rate=5e-3,
         log=out / f"{name}.jsonl",
         average=0.99,
-        slow={"_lora.": 0.2},
+        slow={"_lora.": 0.05},
     )
     choose = gumbel_choice(generator)
     for step in course.run():
