@@ -35,12 +35,12 @@ SETTINGS = {
     "live_previews_enable": False,  # one kind of preview fetches its decoder
     "samples_save": False,
     "grid_save": False,
-    "do_not_show_images": True,
 }
 PAGE_VALUES = {
     "txt2img/Width/value": 128,
     "txt2img/Height/value": 128,
-    "customscript/sampler.py/txt2img/Sampling steps/value": 4,
+    "customscript/sampler.py/txt2img/Sampling steps/value": 15,
+    "txt2img/CFG Scale/value": 4.0,
 }
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -125,7 +125,9 @@ def _wait(process: subprocess.Popen[bytes], running: Running) -> None:
         if process.poll() is not None:
             break
         with suppress(OSError):
-            if running.api.get("/sdapi/v1/scripts").status == 200:
+            if "Startup time" not in running.log.read_text(encoding="utf-8"):
+                pass  # a request before that would close the application for what the host still adds to it
+            elif running.api.get("/sdapi/v1/scripts").status == 200:
                 return
         time.sleep(0.5)
     tail = "\n".join(running.log.read_text(encoding="utf-8").splitlines()[-40:])

@@ -32,6 +32,8 @@ def test_a_picture_is_made_with_somebody_who_is_chosen_in_the_panel(page: Any):
     driver.switch_on()
     driver.part("status").get_by_text("2 in the library").wait_for()
     driver.choose("person_1_who", "Anna")
+    driver.number("identity_scale", "1")
+    page.locator("#txt2img_seed input").fill("1")
     page.wait_for_timeout(1000)  # a value that was just typed is on its way
     page.locator("#txt2img_generate").click()
     said = page.locator("#html_log_txt2img").get_by_text("UniID: picture 1:")
