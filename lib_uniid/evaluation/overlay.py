@@ -27,7 +27,8 @@ NAMES = ("orange", "sky blue", "green", "yellow", "blue", "vermilion", "purple",
 
 def legend(people: Sequence[str]) -> str:
     """Whose colour is which, in the order of the maps."""
-    return f"routing map: {', '.join(f'{one} is {name}' for one, name in zip(people, NAMES, strict=False))}"
+    named = zip(people, NAMES, strict=False)  # there are more colours than people
+    return f"routing map: {', '.join(f'{one} is {name}' for one, name in named)}"
 
 
 def draw_routing(
