@@ -27,7 +27,8 @@ from lib_uniid.miniature.recipes import (
     vae,
 )
 from lib_uniid.miniature.recipes.__main__ import take
-from lib_uniid.miniature.recipes.team import Course, Team
+from lib_uniid.miniature.recipes.course import Course
+from lib_uniid.miniature.recipes.team import Team
 
 pytestmark = pytest.mark.slow
 

@@ -22,13 +22,14 @@ from lib_uniid.attention.routing import Choose
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import find_sites
 from lib_uniid.miniature.people import TRAITS
+from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.data import Library, known_tokens
-from lib_uniid.miniature.recipes.team import Course, Team
+from lib_uniid.miniature.recipes.team import Team
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 
 SEED = 31
 TEXT_WIDTH, TOKENS = 64, 16
-UNNAMED, WORDS_ONLY = 0.1, 0.3
+UNNAMED, WORDS_ONLY = 0.1, 0.2
 
 
 def new_unet() -> Any:
@@ -97,10 +98,13 @@ def new_base() -> nn.ModuleDict:
     )
 
 
-def train(out: Path, words: int, people: int, batch: int, begin: Path | None = None) -> None:
+def train(
+    out: Path, words: int, people: int, batch: int, begin: Path | None = None, seed: int = SEED
+) -> None:
     """Train so many steps on words, then so many on words and people; write ``out/base.pt``.
 
-    ``begin`` holds weights that know words and people already; then ``people`` more steps are all there is.
+    ``begin`` holds weights that know words and people already; then ``people`` more steps are all there is,
+    and ``seed`` should be another than theirs, or they see the same pictures under the same noise again.
     """
     team = Team.join()
     torch.manual_seed(SEED)
@@ -111,7 +115,7 @@ def train(out: Path, words: int, people: int, batch: int, begin: Path | None = N
         begin_with_people(model)
     else:
         model.load_state_dict(torch.load(begin, weights_only=True))
-    learn_people(model, library, team, out / "base.jsonl", people, batch)
+    learn_people(model, library, team, out / "base.jsonl", people, batch, seed)
     if team.rank == 0:
         torch.save(model.state_dict(), out / "base.pt")
 
@@ -157,7 +161,7 @@ def begin_with_people(model: nn.ModuleDict) -> None:
 
 
 def learn_people(
-    model: nn.ModuleDict, library: Library, team: Team, log: Path, steps: int, batch: int
+    model: nn.ModuleDict, library: Library, team: Team, log: Path, steps: int, batch: int, seed: int
 ) -> None:
     """Captions go on as before; beside them the base is told who is where, in most of the steps."""
     unet: Any = model["unet"]
@@ -167,17 +171,18 @@ def learn_people(
     sites = find_sites(unet)
     for name, weight in adapter.named_parameters():
         weight.requires_grad_("k_faceid" in name or "v_faceid" in name)
-    schedule, generator = NoiseSchedule(), team.generator(SEED + 1)
-    rng, shuffle = random.Random(SEED * 1013 + team.rank), random.Random(SEED + 1)
+    schedule, generator = NoiseSchedule(), team.generator(seed + 1)
+    rng, shuffle = random.Random(seed * 1013 + team.rank), random.Random(seed + 1)
     course = Course(
         team=team,
         module=model,
         steps=steps,
-        rate=5e-3,
+        rate=6e-3,
         log=log,
-        average=0.995,
-        save_every=100,
+        average=0.997,
+        save_every=200,
         slow={"unet.": 0.2, "text.": 0.2},
+        muon=True,
     )
     rows = Rows([Role.COND] * batch)
     for step in course.run():
@@ -205,7 +210,7 @@ def learn_people(
         with injected(sites, plan, rows, merge_lora=False):
             predicted = unet(schedule.add(latents, noise, times), times, states).sample
         faces = group.persons[index].float().amax(1)
-        step.loss = face_weighted_error(predicted, noise, faces, schedule.even_weight(times), face_weight=3.0)
+        step.loss = face_weighted_error(predicted, noise, faces, schedule.even_weight(times), face_weight=4.0)
 
 
 def nearest(x: Tensor) -> Choose:
@@ -227,5 +232,6 @@ if __name__ == "__main__":
     parser.add_argument("--people", type=int, default=2400, help="further steps on words and people")
     parser.add_argument("--batch", type=int, default=16, help="per process")
     parser.add_argument("--begin", type=Path, help="weights of an earlier run to go on from")
+    parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
-    train(arguments.out, arguments.words, arguments.people, arguments.batch, arguments.begin)
+    train(arguments.out, arguments.words, arguments.people, arguments.batch, arguments.begin, arguments.seed)

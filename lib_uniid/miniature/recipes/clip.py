@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from lib_uniid.encoders.pixels import CLIP_MEAN, CLIP_STD
 from lib_uniid.miniature.people import HAIR_COLOURS, TRAITS, sample_identities
+from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.faces import draw_aligned
-from lib_uniid.miniature.recipes.team import Course, Team
+from lib_uniid.miniature.recipes.team import Team
 
 SEED = 25
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib_uniid.miniature.recipes.team import Course, Team
+from lib_uniid.miniature.recipes.course import Course
+from lib_uniid.miniature.recipes.team import Team
 from lib_uniid.miniature.world import draw, sample_scenes
 
 SEED = 23

@@ -15,9 +15,10 @@ from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.miniature.recipes.base import TEXT_WIDTH, TOKENS, Acquaintance, new_base
+from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.data import Library
 from lib_uniid.miniature.recipes.features import Features, new_encoder
-from lib_uniid.miniature.recipes.team import Course, Team
+from lib_uniid.miniature.recipes.team import Team
 from lib_uniid.tokens.uniportrait import Resampler
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 from lib_uniid.training.dropping import drop_structure

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib_uniid.miniature.people import HAIR_COLOURS, sample_identities
+from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.faces import degrade, draw_aligned
-from lib_uniid.miniature.recipes.team import Course, Team
+from lib_uniid.miniature.recipes.team import Team
 from lib_uniid.miniature.scenes import PLACES, STYLES
 from lib_uniid.miniature.world import draw, sample_scenes
 

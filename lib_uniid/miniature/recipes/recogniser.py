@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from lib_uniid.encoders.curricularface import BackboneSizes, CurricularFace
 from lib_uniid.miniature.people import TRAITS, sample_identities
+from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.faces import draw_aligned
-from lib_uniid.miniature.recipes.team import Course, Team
+from lib_uniid.miniature.recipes.team import Team
 
 SEEDS = {"curricularface": 21, "judge": 22}
 SIZES = BackboneSizes(stem=16, widths=(16, 16, 32, 32, 64, 64, 128, 128), input_size=56, embedding=128)

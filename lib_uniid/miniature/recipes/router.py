@@ -19,6 +19,7 @@ from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.miniature.captions import caption
 from lib_uniid.miniature.recipes.base import TOKENS
+from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.data import Library, encode, persons_of, token_ids
 from lib_uniid.miniature.recipes.features import Features, crops_of, new_encoder
 from lib_uniid.miniature.recipes.identity import (
@@ -29,7 +30,7 @@ from lib_uniid.miniature.recipes.identity import (
     new_resampler,
     tokens_of,
 )
-from lib_uniid.miniature.recipes.team import Course, Team
+from lib_uniid.miniature.recipes.team import Team
 from lib_uniid.miniature.recipes.vae import new_vae
 from lib_uniid.miniature.world import draw, sample_scenes
 from lib_uniid.tokens.uniportrait import Resampler

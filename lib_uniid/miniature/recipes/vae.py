@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_uniid.miniature.recipes.team import Course, Team
+from lib_uniid.miniature.recipes.course import Course
+from lib_uniid.miniature.recipes.team import Team
 from lib_uniid.miniature.world import SIZE, Scene, draw, sample_scenes
 
 SEED = 11

@@ -1,0 +1,66 @@
+"""Muon: the same step whoever works it out, in the direction of the gradient."""
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from lib_uniid.miniature.recipes.muon import Muon, matrices, orthogonal
+from lib_uniid.miniature.recipes.team import Team
+
+
+@pytest.mark.parametrize("shape", [(64, 576), (512, 64), (64, 64)])
+def test_orthogonal_brings_singular_values_near_one(shape: tuple[int, int]) -> None:
+    """The iteration is meant to land between 0.7 and 1.2; the smallest of a square matrix may lag behind."""
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 1e-3
+    values = torch.linalg.svdvals(orthogonal(matrix))
+    assert values.max() < 1.3
+    assert values.median() > 0.6
+    assert (orthogonal(matrix) * matrix).sum() > 0
+
+
+def test_only_layers_with_two_wide_sides_are_matrices() -> None:
+    """Embeddings, norms, biases and an output of four channels go by AdamW."""
+    parts = nn.ModuleList(
+        [
+            nn.Linear(16, 16),
+            nn.Conv2d(8, 4, 3),
+            nn.Embedding(100, 16),
+            nn.GroupNorm(2, 16),
+            nn.Conv2d(4, 16, 3),
+        ]
+    )
+    assert matrices(parts) == {id(parts[0].weight), id(parts[4].weight)}
+
+
+def _steps(team: Team) -> list[torch.Tensor]:
+    torch.manual_seed(5)
+    layers = nn.ModuleList([nn.Linear(8, 24), nn.Conv2d(24, 8, 3), nn.Linear(9, 9)])
+    muon = Muon([{"params": [layer.weight for layer in layers], "lr": 0.01}], team)
+    for _ in range(3):
+        for layer in layers:
+            layer.weight.grad = torch.randn_like(layer.weight)
+        muon.step()
+    return [layer.weight.detach().clone() for layer in layers]
+
+
+def _one_of_two(rank: int, port: int, out: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    torch.save(_steps(Team(rank, 2)), out / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
+    """Shared work is the same work."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_one_of_two, (port, tmp_path), nprocs=2)
+    alone = _steps(Team(0, 1))
+    for rank in (0, 1):
+        for mine, theirs in zip(alone, torch.load(tmp_path / f"{rank}.pt", weights_only=True), strict=True):
+            assert torch.equal(mine, theirs)
