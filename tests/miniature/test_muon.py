@@ -39,13 +39,13 @@ def test_only_layers_with_two_wide_sides_are_matrices() -> None:
 
 def _steps(team: Team) -> list[torch.Tensor]:
     torch.manual_seed(5)
-    layers = nn.ModuleList([nn.Linear(8, 24), nn.Conv2d(24, 8, 3), nn.Linear(9, 9)])
-    muon = Muon([{"params": [layer.weight for layer in layers], "lr": 0.01}], team)
+    weights = [nn.Linear(8, 24).weight, nn.Conv2d(24, 8, 3).weight, nn.Linear(9, 9).weight]
+    muon = Muon([{"params": weights, "lr": 0.01}], team)
     for _ in range(3):
-        for layer in layers:
-            layer.weight.grad = torch.randn_like(layer.weight)
+        for weight in weights:
+            weight.grad = torch.randn_like(weight)
         muon.step()
-    return [layer.weight.detach().clone() for layer in layers]
+    return [weight.detach() for weight in weights]
 
 
 def _one_of_two(rank: int, port: int, out: Path) -> None:
