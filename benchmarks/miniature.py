@@ -60,7 +60,7 @@ def _alone(evaluation: Evaluation) -> Iterator[Figure]:
     yield Figure.at_least(f"{name}/rank1", alone.rank1, "share", 0.70)
     yield Figure(name=f"{name}/contrary_words/similarity", value=against.similarity, unit="cosine")
     yield Figure(name=f"{name}/contrary_words/rank1", value=against.rank1, unit="share")
-    for word in ("place", "style", "smile", "age", "glasses", "hair"):
+    for word in ("place", "style", "smile", "age", "glasses", "hair", "shirt"):
         yield Figure(name=f"{NAME}/words/{word}/people=0", value=kept_rate(nobody, word), unit="share")
         yield Figure(name=f"{NAME}/words/{word}/people=1", value=kept_rate(against.kept, word), unit="share")
     kept = kept_rate(against.kept) / max(kept_rate(nobody), 1e-9)

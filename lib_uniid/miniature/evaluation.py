@@ -28,8 +28,8 @@ from lib_uniid.miniature import trained_models
 from lib_uniid.miniature.captions import WHERE
 from lib_uniid.miniature.people import HAIR_COLOURS, Looks, sample_identities
 from lib_uniid.miniature.recipes.meter import FACE_SIZE, LOOKS, SCENE_SIZE, Meters
-from lib_uniid.miniature.scenes import PLACES, STYLES
-from lib_uniid.miniature.world import draw, portraits, sample_scenes
+from lib_uniid.miniature.scenes import PLACES, SHIRT_COLOURS, SHIRTS, STYLES
+from lib_uniid.miniature.world import draw, fitting_shirts, portraits, sample_scenes
 from lib_uniid.pipeline import Reference
 
 SEED = 900_001
@@ -54,11 +54,12 @@ class FaceReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What meters read off a picture; ``face`` is None where no face was found."""
+    """What meters read off a picture; ``face`` and ``shirt`` are None where no face was found."""
 
     place: int
     style: int
     face: FaceReading | None
+    shirt: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ class Words:
     age: int | None = None  # 0 or 1
     glasses: int | None = None  # 0 or 1
     hair: int | None = None
+    shirt: int | None = None
 
     def prompt(self, people: int) -> str:
         """The words in the order that captions have."""
@@ -83,6 +85,8 @@ class Words:
             said.append(("without glasses", "wearing glasses")[self.glasses])
         if self.hair is not None:
             said.append(f"with {HAIR_COLOURS[self.hair]} hair")
+        if self.shirt is not None:
+            said.append(f"in a {SHIRT_COLOURS[self.shirt]} shirt")
         text = " ".join([*said, WHERE[PLACES[self.place]][0]])
         return text if self.style == 0 else f"{text}, {STYLES[self.style]}"
 
@@ -98,6 +102,8 @@ class Words:
             kept["glasses"] = face is not None and (face.glasses > 0.5) == (self.glasses > 0.5)
         if self.hair is not None:
             kept["hair"] = face is not None and face.hair == self.hair
+        if self.shirt is not None:
+            kept["shirt"] = read.shirt == self.shirt
         return kept
 
 
@@ -181,6 +187,9 @@ class Evaluation:
         looks = self.guests[index].looks
         style = 0 if index % 2 == 0 else int(rng.integers(1, len(STYLES)))
         others = [colour for colour in range(len(HAIR_COLOURS)) if colour != int(looks.hair[0])]
+        every = torch.arange(len(SHIRT_COLOURS))
+        fitting = fitting_shirts(every, torch.full_like(every, place)) == every
+        shirts = [int(shirt) for shirt in every[fitting] if shirt != int(looks.shirt[0])]
         return Words(
             place=place,
             style=style,
@@ -188,6 +197,7 @@ class Evaluation:
             age=int(float(looks.age[0]) < 0.5),
             glasses=int(float(looks.glasses[0]) < 0.5),
             hair=int(rng.choice(others)) if style == 0 else None,
+            shirt=int(rng.choice(shirts)) if style == 0 else None,
         )
 
     def make(
@@ -223,7 +233,7 @@ class Evaluation:
 
     def embeddings(self, picture: np.ndarray, count: int) -> np.ndarray:
         """ID embeddings of the largest faces, left to right; fewer rows where fewer faces are."""
-        faces = sorted(self.studio.models.finder.find(picture), key=lambda face: -_area(face))[:count]
+        faces = sorted(self.studio.models.finder.find(picture), key=lambda face: -face.area)[:count]
         ordered = sorted(faces, key=lambda face: face.number)
         found = [face.embedding for face in ordered if face.embedding is not None]
         return np.stack(found) if found else np.zeros((0, 1), np.float32)
@@ -233,19 +243,20 @@ class Evaluation:
         """Let the meters look at a picture."""
         pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
         place, style = self.meters.scenery(F.adaptive_avg_pool2d(pixels, SCENE_SIZE))
-        found = max(self.studio.models.finder.find(picture), key=_area, default=None)
-        face = None
+        found = max(self.studio.models.finder.find(picture), key=lambda face: face.area, default=None)
+        face = shirt = None
         if found is not None:
+            shirt = shirt_below(picture, found)
             crop = torch.from_numpy(align(picture, found.landmarks)).permute(2, 0, 1)[None].float() / 255
             numbers, hair = self.meters.looks(F.adaptive_avg_pool2d(crop, FACE_SIZE))
             values = dict(zip(LOOKS, numbers[0].tolist(), strict=True))
             face = FaceReading(hair=int(hair.argmax()), **values)
-        return Reading(place=int(place.argmax()), style=int(style.argmax()), face=face)
+        return Reading(place=int(place.argmax()), style=int(style.argmax()), face=face, shirt=shirt)
 
     def meter_quality(self, *, through_vae: bool) -> dict[str, float]:
         """How far the meters can be trusted, on drawings of all looks and styles, found and aligned as usual.
 
-        Share of right classes of place, style and hair; R2 of smile, age and glasses.
+        Share of right classes of place, style and hair, of shirts in photos; R2 of smile, age and glasses.
         """
         generator = torch.Generator().manual_seed(SEED + 3)
         who = torch.stack([guest.traits for guest in self.guests])
@@ -263,6 +274,12 @@ class Evaluation:
             ),
             "hair": float(np.mean([f.hair == hair for (_, f), hair in zip(faces, looks.hair, strict=True)])),
         }
+        photos = [
+            one.shirt == shirt
+            for one, shirt, style in zip(read, scene.looks.shirt, scene.style, strict=True)
+            if one.face is not None and style == 0
+        ]
+        quality["shirt"] = float(np.mean(photos))
         for name in LOOKS:
             truth = getattr(looks, name).numpy()
             error = np.array([getattr(face, name) for _, face in faces]) - truth
@@ -358,16 +375,23 @@ def kept_rate(kept: Sequence[dict[str, bool]], word: str | None = None) -> float
     return float(np.mean(hits)) if hits else 0.0
 
 
+def shirt_below(picture: np.ndarray, face: Face) -> int:
+    """The colour of shirt (an index) that most pixels below the chin are nearest to; of photos."""
+    left, top, right, bottom = face.box
+    middle, half = (left + right) / 2, (bottom - top) / 2
+    last = len(picture)
+    first = int(np.clip(bottom + half, 0, last - 4))  # below the neck
+    across = slice(max(0, round(middle - half)), round(middle + half))
+    pixels = picture[first : round(bottom + 2 * half), across].reshape(-1, 3) / 255
+    distance = np.square(pixels[:, None] - SHIRTS.numpy()).sum(-1)
+    return int(np.bincount(distance.argmin(1), minlength=len(SHIRTS)).argmax())
+
+
 def _column(number: int, people: int, side: int = 16) -> np.ndarray:
     """The mask of an equal upright part of the picture."""
     mask = np.zeros((side, side), np.float32)
     mask[:, round(number * side / people) : round((number + 1) * side / people)] = 1.0
     return mask
-
-
-def _area(face: Face) -> float:
-    left, top, right, bottom = face.box
-    return (right - left) * (bottom - top)
 
 
 def _as_pictures(drawn: torch.Tensor) -> list[np.ndarray]:

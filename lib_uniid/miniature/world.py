@@ -67,7 +67,7 @@ def sample_scenes(
     if people > 1:
         looks = _share(looks, count, people, generator)
     place = torch.randint(0, len(scenes.PLACES), (count,), generator=generator)
-    looks = replace(looks, shirt=_fitting_shirts(looks.shirt, place.repeat_interleave(people)))
+    looks = replace(looks, shirt=fitting_shirts(looks.shirt, place.repeat_interleave(people)))
     if style is None:
         chance = torch.rand(count, generator=generator)
         style = torch.where(chance < 0.55, 0, ((chance - 0.55) / 0.15).long().clamp(0, 2) + 1)
@@ -95,7 +95,8 @@ def _share(looks: Looks, count: int, people: int, generator: torch.Generator) ->
     return Looks(**shared)
 
 
-def _fitting_shirts(shirt: Tensor, place: Tensor) -> Tensor:
+def fitting_shirts(shirt: Tensor, place: Tensor) -> Tensor:
+    """The shirts themselves, or the next colour (as an index) that can be told from the place."""
     taken = torch.zeros(len(scenes.PLACES), len(scenes.SHIRT_COLOURS), dtype=torch.bool)
     for index, colours in _LIKE_THE_PLACE.items():
         taken[index, list(colours)] = True
