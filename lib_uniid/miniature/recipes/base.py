@@ -229,7 +229,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/miniature"))
     parser.add_argument("--words", type=int, default=2800, help="steps on words alone")
-    parser.add_argument("--people", type=int, default=2400, help="further steps on words and people")
+    parser.add_argument("--people", type=int, default=4300, help="further steps on words and people")
     parser.add_argument("--batch", type=int, default=16, help="per process")
     parser.add_argument("--begin", type=Path, help="weights of an earlier run to go on from")
     parser.add_argument("--seed", type=int, default=SEED)

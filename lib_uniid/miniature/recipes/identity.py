@@ -83,7 +83,9 @@ def prepare(
     them; the adapter would spend its first thousand steps on shutting them out.
     """
     generator, shuffle = team.generator(SEED + 1), random.Random(SEED + 1)
-    course = Course(team=team, module=resampler, steps=steps, rate=2e-3, log=log, warm_up=50, average=0.98)
+    course = Course(
+        team=team, module=resampler, steps=steps, rate=2e-3, log=log, warm_up=50, average=0.98, muon=True
+    )
     for step in course.run():
         count = shuffle.choice(list(library.groups))
         index = torch.randint(0, len(library.groups[count].encoded), (batch // count,), generator=generator)
@@ -97,8 +99,11 @@ def prepare(
         step.loss, step.notes = error, {"explained": 1 - error.detach() / target.var(0).mean()}
 
 
-def train(out: Path, steps: int, batch: int, prepared: int = PREPARED) -> None:
-    """Train and write ``out/identity.pt``: ``{"resampler", "adapter"}``; ``prepared`` steps before."""
+def train(out: Path, steps: int, batch: int, prepared: int = PREPARED, begin: Path | None = None) -> None:
+    """Train and write ``out/identity.pt``: ``{"resampler", "adapter"}``; ``prepared`` steps before.
+
+    ``begin`` is such a file of an earlier base, whose resampler need only learn what has changed.
+    """
     team = Team.join()
     torch.manual_seed(SEED)
     library, features = Library.load(out / "pictures.pt"), Features(out)
@@ -113,6 +118,8 @@ def train(out: Path, steps: int, batch: int, prepared: int = PREPARED) -> None:
     resampler = new_resampler()
     with torch.no_grad():
         resampler.latents.normal_()
+    if begin is not None:
+        resampler.load_state_dict(torch.load(begin, weights_only=True)["resampler"])
     prepare(resampler, known, library, features, nobody, team, out / "resampler.jsonl", prepared)
     adapter = acquainted(base["adapter"], sites).requires_grad_(True)
     model = nn.ModuleDict({"resampler": resampler, "adapter": adapter})
@@ -165,5 +172,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/miniature"))
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=16, help="per process")
+    parser.add_argument("--prepared", type=int, default=PREPARED, help="steps of the resampler alone, before")
+    parser.add_argument("--begin", type=Path, help="identity.pt of an earlier base")
     arguments = parser.parse_args()
-    train(arguments.out, arguments.steps, arguments.batch)
+    train(arguments.out, arguments.steps, arguments.batch, arguments.prepared, arguments.begin)

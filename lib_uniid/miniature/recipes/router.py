@@ -97,6 +97,7 @@ def train(out: Path, steps: int, batch: int, weight: float, name: str) -> None:
         log=out / f"{name}.jsonl",
         average=0.99,
         slow={"_lora.": 0.05},
+        muon=True,
     )
     choose = gumbel_choice(generator)
     for step in course.run():
