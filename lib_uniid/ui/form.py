@@ -169,7 +169,7 @@ def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, A
     if person.uploads:
         raw["references"] = [_reference(tab, one, pictures) for one in uploads_of(person.uploads)]
     if person.uploads:
-        raw["name"] = who if who and not _ID.fullmatch(who) else f"person {tab}"
+        raw["name"] = who if who and not is_id(who) else f"person {tab}"
     else:
         raw |= _named(who)
     if not person.structure_automatic:
@@ -187,8 +187,13 @@ def _text(tab: int, person: PersonForm, name: str) -> str:
     return (value or "").strip()
 
 
+def is_id(who: str) -> bool:
+    """Whether a text is the id of somebody, and no name."""
+    return _ID.fullmatch(who) is not None
+
+
 def _named(who: str) -> dict[str, Any]:
-    return {"id": who} if _ID.fullmatch(who) else {"name": who}
+    return {"id": who} if is_id(who) else {"name": who}
 
 
 def _reference(tab: int, upload: Upload, pictures: Pictures) -> dict[str, Any]:

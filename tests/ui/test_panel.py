@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from lib_uniid.library.store import PeopleFolder
 from tests.hub import Hub, running
 from tests.red_faces import red_face_picture
 from tests.ui.browser import needs_chromium, opened, pythons, served
@@ -131,6 +132,31 @@ def test_somebody_from_the_library_and_somebody_from_pictures(driver: Driver, tm
     (reference,) = shown["references"]
     assert reference["face"] == 2
     assert base64.b64decode(reference["picture"]) == picture.read_bytes()
+
+
+def test_somebody_in_uploaded_pictures_is_kept_in_the_library_and_can_be_chosen(
+    driver: Driver, own_models: Path, tmp_path: Path
+):
+    library = PeopleFolder(folder=own_models / "uniid" / "library")
+    driver.switch_on()
+    assert not driver.part("person_1_save").is_visible()
+    driver.upload(1, png(tmp_path / "zoe.png", (64, 64)))
+    driver.part("person_1_name").locator("textarea, input").fill("Anna")
+    driver.part("person_1_save").click()
+    driver.part("person_1_said").get_by_text("somebody called Anna is in the library already").wait_for()
+    assert driver.part("person_1_add").is_visible()
+    driver.part("person_1_name").locator("textarea, input").fill("Zoe")
+    driver.part("person_1_save").click()
+    driver.part("person_1_said").get_by_text("Zoe is in the library").wait_for()
+    try:
+        driver.part("status").get_by_text("3 in the library").wait_for()
+        assert not driver.part("person_1_save").is_visible()
+        driver.tab(2)
+        driver.part("person_2_who").locator("input").first.click()
+        driver.page.locator("[role=option]:visible", has_text="Zoe").wait_for()
+        assert json.loads(driver.ask())["people"] == [{"name": "Zoe"}]
+    finally:
+        library.remove("Zoe")
 
 
 def test_what_a_picture_says_fills_the_panel(driver: Driver):
