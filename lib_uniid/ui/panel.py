@@ -16,6 +16,7 @@ from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import TABS, Form, PersonForm, form_of, readers, request_of
 from lib_uniid.ui.remembering import Remembering
+from lib_uniid.ui.sketch import Place
 
 ElemId = Callable[[str], str]
 
@@ -190,8 +191,9 @@ class _Builder:
                 self.remembering.append(Remembering(self.backstage, self.elem_id(f"person_{number}")))
                 parts["uploads"] = self.remembering[-1].build()
         with gr.Accordion(
-            "Mix with somebody, mask, time", open=False, elem_id=self.elem_id(f"person_{number}_more")
+            "Place, mix with somebody, time", open=False, elem_id=self.elem_id(f"person_{number}_more")
         ):
+            parts |= Place(keep, self.elem_id("panel")).build()
             with gr.Row():
                 parts["mix_with"] = keep(
                     gr.Dropdown,
@@ -205,14 +207,6 @@ class _Builder:
             with gr.Row():
                 parts["start"] = self._slider(number, "start", "Start (share of the steps)", 1.0, rest.start)
                 parts["end"] = self._slider(number, "end", "End (share of the steps)", 1.0, rest.end)
-            parts["mask"] = keep(
-                gr.Image,
-                "mask",
-                type="pil",
-                image_mode="L",
-                height=220,
-                label="Mask: white where this person may appear",
-            )
         parts["pasted"] = keep(gr.Textbox, "pasted", value=rest.pasted, visible=False, label="Pasted")
         self.choices += [parts["who"], parts["mix_with"]]
         return {one.name: parts[one.name] for one in fields(PersonForm)}

@@ -172,6 +172,31 @@ def test_what_a_picture_says_fills_the_panel(driver: Driver):
     assert json.loads(driver.ask()) == request
 
 
+def test_a_place_is_a_region_or_drawn(driver: Driver):
+    driver.switch_on()
+    driver.choose("person_1_who", "Anna")
+    driver.page.get_by_text("Place, mix with somebody, time").locator("visible=true").first.click()
+    driver.choose("person_1_where", "left half")
+    assert json.loads(driver.ask())["people"] == [{"name": "Anna", "region": "left half"}]
+    driver.choose("person_1_where", "as drawn or uploaded")
+    assert driver.ask().startswith("person 1: nothing is drawn")
+    canvas = driver.part("person_1_mask").locator("canvas:visible").last
+    if not canvas.count():  # gradio 4
+        return
+    driver.page.wait_for_timeout(3000)  # it is blank, and then it is of the picture's proportions
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    driver.page.mouse.move(x - 40, y)
+    driver.page.mouse.down()
+    driver.page.mouse.move(x + 40, y, steps=5)
+    driver.page.mouse.up()
+    (anna,) = json.loads(driver.ask())["people"]
+    with Image.open(io.BytesIO(base64.b64decode(anna["mask"]))) as mask:
+        assert mask.size == (320, 320)
+        assert mask.getpixel((160, 160)) == 255
+        assert mask.getpixel((160, 20)) == 0
+
+
 def test_people_and_settings_come_back_from_a_preset(driver: Driver):
     driver.switch_on()
     driver.choose("person_1_who", "Anna")
