@@ -138,7 +138,8 @@ def _joined(person: Person, more: Person) -> Person:
     if old.fingerprint != new.fingerprint:
         raise EncoderMismatchError(
             f"{person.name} was enrolled with other face encoders than are there now, and features of both "
-            "cannot be joined; delete them and enrol them again from all pictures"
+            "cannot be joined; save these pictures under another name, or enrol the person anew from all of "
+            "them by uniid enrol --replace"
         )
     features = replace(
         old,

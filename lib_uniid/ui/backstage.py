@@ -5,12 +5,13 @@ Imported at the WebUI's start; whatever is heavy is imported when somebody first
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from lib_uniid.errors import MissingModelError, UniIDError
+from lib_uniid.errors import MissingModelError, UniIDError, UnknownCheckpointError
 from lib_uniid.ui.background import told
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.presets import Presets
@@ -18,11 +19,12 @@ from lib_uniid.ui.uploads import Kept, Uploads
 
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
-    from lib_uniid.library.store import PeopleFolder
+    from lib_uniid.encoders.cache import EncodingCache
+    from lib_uniid.library.store import PeopleFolder, Removed
     from lib_uniid.pipeline import Studio
     from lib_uniid.ui.enrolment import Saving
 else:
-    ModelFolder = PeopleFolder = Studio = Saving = Any
+    EncodingCache = ModelFolder = PeopleFolder = Removed = Studio = Saving = Any
 
 
 _OF_THE_PANEL = frozenset({"router", "clip_vision"})
@@ -141,6 +143,15 @@ class Backstage:
         enrolment = Enrolment(studio=self._open(), library=self.library, uploads=self.uploads)
         return enrolment.enrol(name, pictures, add=add)
 
+    def delete(self, name: str) -> Removed:
+        """Delete somebody, with the encodings of their pictures; see :meth:`PeopleFolder.remove`.
+
+        Encodings can be made again, so they do not come back with a person who does.
+        """
+        with suppress(UnknownCheckpointError):  # a damaged file does not say which are theirs
+            self._cache().forget(self.library.load(name).features)
+        return self.library.remove(name)
+
     def situation(self) -> Situation:
         """What there is; looks at the disk."""
         from lib_uniid.checkpoints.folder import ModelFolder
@@ -199,16 +210,21 @@ class Backstage:
         import torch
 
         from lib_uniid.checkpoints.folder import ModelFolder
-        from lib_uniid.encoders.cache import EncodingCache
         from lib_uniid.models import Models
         from lib_uniid.pipeline import Studio
 
-        root = self.place.models_folder()
-        cache = EncodingCache(folder=root / "uniid" / "cache")
         models = Models(
-            folder=ModelFolder(root), device=torch.device("cpu"), cache=cache, notify=lambda _: None
+            folder=ModelFolder(self.place.models_folder()),
+            device=torch.device("cpu"),
+            cache=self._cache(),
+            notify=lambda _: None,
         )
         return Studio(models, _no_host)
+
+    def _cache(self) -> EncodingCache:
+        from lib_uniid.encoders.cache import EncodingCache
+
+        return EncodingCache(folder=self.place.models_folder() / "uniid" / "cache")
 
 
 def _missing(folder: ModelFolder) -> tuple[Missing, ...]:

@@ -70,7 +70,7 @@ class _Library:
 
     def _delete(self, who: str | None) -> list[Any]:
         try:
-            removed = self.library.remove(self._chosen(who))
+            removed = self.backstage.delete(self._chosen(who))
         except UniIDError as error:
             return [drawing.problem(str(error)), gr.update(), gr.update(), gr.update()]
         said = drawing.result([f"{who} is deleted; it can be taken back until the page is closed"])

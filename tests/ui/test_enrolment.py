@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lib_uniid.errors import ConfigError, NoFaceError
 from lib_uniid.ui.backstage import Backstage
@@ -58,6 +59,20 @@ def test_pictures_without_a_face_keep_nobody(backstage: Backstage, tmp_path: Pat
     with pytest.raises(ConfigError, match="no pictures of this person yet"):
         list(backstage.enrol("Zoe", []))
     assert backstage.names() == ["Anna", "Ben"]
+
+
+def test_somebody_who_is_deleted_leaves_no_encoding_and_comes_back_whole(
+    backstage: Backstage, tmp_path: Path
+):
+    cache = backstage.place.models_folder() / "uniid" / "cache"
+    before = {*cache.glob("*.features.safetensors")}
+    list(backstage.enrol("Zoe", uploaded(backstage, png(tmp_path / "zoe.png", (70, 60)))))
+    zoe = backstage.library.load("Zoe")
+    assert len({*cache.glob("*.features.safetensors")} - before) == 1
+    removed = backstage.delete("Zoe")
+    assert {*cache.glob("*.features.safetensors")} <= before
+    backstage.library.restore(removed)
+    assert torch.equal(backstage.library.load("Zoe").features.intrinsic, zoe.features.intrinsic)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "0a1b2c3d-0000-4000-8000-00000000000a", "pictures-0a1b"])
