@@ -1,7 +1,8 @@
 """The whole story on one page: pictures -> faces -> ID features -> tokens -> plan -> picture -> check."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,7 +20,7 @@ from lib_uniid.attention.rows import Rows
 from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.config import GenerationSettings, PersonSettings
-from lib_uniid.errors import ConfigError, NoFaceError, SeveralFacesError
+from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
 from lib_uniid.evaluation.presence import Presence, check
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.choice import choose
@@ -165,7 +166,8 @@ class Studio:
             for person, scale in zip(asked, scales, strict=True)
         ]
         # The uncond rows know no persons apart, so they get the mean of the structure scales.
-        nobody = self._nobody(fingerprint, sum(scales) / len(scales))
+        with _naming([person.name for person in asked]):
+            nobody = self._nobody(fingerprint, sum(scales) / len(scales))
         return Plan.build(self.models.adapter, sites, planned, nobody, options)
 
     @cached_property
@@ -269,8 +271,18 @@ def _encoder_of(asked: Sequence[PersonSettings], people: Mapping[str, Person]) -
             raise ConfigError(f"{name!r} is named in the settings and was not given; enrol them first")
     fingerprint = max((people[name].features.fingerprint for name in names), key=len)
     for name in names:
-        people[name].features.require(fingerprint)
+        with _naming([name]):
+            people[name].features.require(fingerprint)
     return fingerprint
+
+
+@contextmanager
+def _naming(people: Sequence[str]) -> Generator[None]:
+    """Say who has to be enrolled again where encoders were changed."""
+    try:
+        yield
+    except EncoderMismatchError as error:
+        raise EncoderMismatchError(f"{', '.join(people)}: {error}") from error
 
 
 def _structure_scale(

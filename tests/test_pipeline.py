@@ -177,8 +177,14 @@ def test_nobody_is_asked_for_who_was_not_given(studio: Studio, people: dict[str,
 
 def test_people_of_different_encoders_do_not_meet(studio: Studio, people: dict[str, Person]):
     stranger = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
-    with pytest.raises(EncoderMismatchError):
+    with pytest.raises(EncoderMismatchError, match=r"^Ben: .* enrol the person again"):
         studio.generate(together(ANNA, BEN), people | {"Ben": stranger})
+
+
+def test_somebody_of_encoders_that_are_gone_is_named(studio: Studio, people: dict[str, Person]):
+    stranger = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
+    with pytest.raises(EncoderMismatchError, match=r"^Ben: .* enrol the person again"):
+        studio.generate(together(BEN), {"Ben": stranger})
 
 
 def test_enrolled_people_need_no_encoders(models: Path, studio: Studio, people: dict[str, Person]):

@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from einops import rearrange
 
 from lib_uniid.encoders.identity import IDEncoder, IDFeatures
 from lib_uniid.errors import ConfigError, EncoderMismatchError, UnknownCheckpointError
-from lib_uniid.typing import UInt8
+from lib_uniid.typing import Float, UInt8
+
+SAME = 0.03
+"""Relative distance below which two encodings are of one crop: half precision and devices differ by less."""
 
 _SUFFIX = ".features.safetensors"
 
@@ -43,6 +48,19 @@ class EncodingCache:
             self._make_room()
         return features
 
+    def forget(self, features: IDFeatures) -> int:
+        """Remove every encoding with a reference of these features in it, alone or with others; how many."""
+        wanted, gone = _by_reference(features), 0
+        for path in self.folder.glob(f"*{_SUFFIX}"):
+            try:
+                kept = _by_reference(IDFeatures.load(path))
+            except (UnknownCheckpointError, OSError):
+                continue  # damaged, so it shows nobody; or gone already
+            if kept.shape[1] == wanted.shape[1] and _nearest(kept, wanted) < SAME:
+                path.unlink(missing_ok=True)
+                gone += 1
+        return gone
+
     def _load(self, path: Path, fingerprint: str) -> IDFeatures | None:
         if not path.exists():
             return None
@@ -61,6 +79,17 @@ class EncodingCache:
                 return
             path.unlink(missing_ok=True)  # another process may have made room as well
             excess -= stat.st_size
+
+
+def _by_reference(features: IDFeatures) -> Float[torch.Tensor, "r d"]:
+    """The intrinsic tokens of each reference in a row."""
+    return rearrange(features.intrinsic.float().cpu(), "(r t) c -> r (t c)", r=features.references)
+
+
+def _nearest(some: Float[torch.Tensor, "r d"], others: Float[torch.Tensor, "s d"]) -> float:
+    """The smallest distance between two of them, as a share of the length of the one in ``others``."""
+    length = others.norm(dim=1).clamp_min(1e-6)
+    return float((torch.cdist(some, others) / length).min())
 
 
 def _key(fingerprint: str, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool) -> str:

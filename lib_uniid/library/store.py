@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from lib_uniid.encoders.identity import IDFeatures
-from lib_uniid.errors import ConfigError, UnknownCheckpointError
+from lib_uniid.errors import ConfigError, EncoderMismatchError, UnknownCheckpointError
 from lib_uniid.files import replacing
 from lib_uniid.typing import Float32
 
@@ -86,6 +86,13 @@ class PeopleFolder:
             temporary.write_bytes(_serialise(person))
         return path
 
+    def extend(self, more: Person) -> Path:
+        """Add the references of ``more`` to the person of the same name.
+
+        ``ConfigError`` where there is none, ``EncoderMismatchError`` where other encoders made them.
+        """
+        return self.save(_joined(self.load(more.name), more), replace=True)
+
     def rename(self, name: str, new: str) -> None:
         """Give somebody another name; ``ConfigError`` where it is empty, taken, or nobody has the old one."""
         path, person = self._require(name), replace(self.load(name), name=new.strip())
@@ -123,6 +130,28 @@ class PeopleFolder:
             metadata = _metadata(path)
             if metadata.get("format") == FORMAT:
                 yield path, metadata.get("name", "")
+
+
+def _joined(person: Person, more: Person) -> Person:
+    """References follow one another as tokens; each counts as much for the embedding."""
+    old, new = person.features, more.features
+    if old.fingerprint != new.fingerprint:
+        raise EncoderMismatchError(
+            f"{person.name} was enrolled with other face encoders than are there now, and features of both "
+            "cannot be joined; save these pictures under another name, or enrol the person anew from all of "
+            "them by uniid enrol --replace"
+        )
+    features = replace(
+        old,
+        intrinsic=torch.cat([old.intrinsic, new.intrinsic.to(old.intrinsic)]),
+        structure=None
+        if old.structure is None or new.structure is None
+        else torch.cat([old.structure, new.structure.to(old.structure)]),
+        references=old.references + new.references,
+    )
+    total = old.references * person.embedding + new.references * more.embedding
+    length = max(float(np.linalg.norm(total)), 1e-12)
+    return replace(person, features=features, embedding=(total / length).astype(np.float32))
 
 
 def _serialise(person: Person) -> bytes:

@@ -4,13 +4,14 @@ Imported at the WebUI's start; whatever is heavy is imported when somebody first
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from lib_uniid.errors import MissingModelError, UniIDError
+from lib_uniid.errors import MissingModelError, UniIDError, UnknownCheckpointError
 from lib_uniid.ui.background import told
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.presets import Presets
@@ -18,9 +19,12 @@ from lib_uniid.ui.uploads import Kept, Uploads
 
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
+    from lib_uniid.encoders.cache import EncodingCache
+    from lib_uniid.library.store import PeopleFolder, Removed
     from lib_uniid.pipeline import Studio
+    from lib_uniid.ui.enrolment import Saving
 else:
-    ModelFolder = Studio = Any
+    EncodingCache = ModelFolder = PeopleFolder = Removed = Studio = Saving = Any
 
 
 _OF_THE_PANEL = frozenset({"router", "clip_vision"})
@@ -84,7 +88,7 @@ class Situation:
 
 
 class Backstage:
-    """Answers the panel's events; one for both tabs. It holds a face finder, and no other network."""
+    """Answers the panel's events; one for both tabs. It keeps a face finder, and no other network."""
 
     def __init__(self, place: Place) -> None:
         self.place, self.uploads = place, Uploads()
@@ -96,13 +100,20 @@ class Backstage:
         """What was kept under names."""
         return Presets(path=self.place.models_folder() / "uniid" / "presets.json")
 
+    @property
+    def library(self) -> PeopleFolder:
+        """The people."""
+        from lib_uniid.library.store import PeopleFolder
+
+        return PeopleFolder(folder=self.place.models_folder() / "uniid" / "library")
+
     def names(self) -> list[str]:
         """Everybody who is enrolled."""
-        return self._library().names()
+        return self.library.names()
 
     def name_of(self, wanted: str) -> str | None:
         """The name that belongs to an id; None when nobody of it is enrolled."""
-        return next((name for name, key in self._library().ids().items() if key == wanted), None)
+        return next((name for name, key in self.library.ids().items() if key == wanted), None)
 
     def see(self, files: Iterable[Path]) -> tuple[list[Upload], list[str]]:
         """Keep pictures and look for faces in them; also what should be said about them.
@@ -123,6 +134,23 @@ class Backstage:
             except (UniIDError, OSError) as error:
                 notes.append(str(error))
         return seen, list(dict.fromkeys(notes))
+
+    def enrol(self, name: str, pictures: Sequence[Upload], *, add: bool = False) -> Iterator[Saving]:
+        """Keep somebody in the library; see :meth:`lib_uniid.ui.enrolment.Enrolment.enrol`."""
+        from lib_uniid.ui.enrolment import Enrolment
+
+        # A studio for this once: the encoders take gigabytes, and are on the processor, beside a generation.
+        enrolment = Enrolment(studio=self._open(), library=self.library, uploads=self.uploads)
+        return enrolment.enrol(name, pictures, add=add)
+
+    def delete(self, name: str) -> Removed:
+        """Delete somebody, with the encodings of their pictures; see :meth:`PeopleFolder.remove`.
+
+        Encodings can be made again, so they do not come back with a person who does.
+        """
+        with suppress(UnknownCheckpointError):  # a damaged file does not say which are theirs
+            self._cache().forget(self.library.load(name).features)
+        return self.library.remove(name)
 
     def situation(self) -> Situation:
         """What there is; looks at the disk."""
@@ -175,26 +203,28 @@ class Backstage:
 
     def _finding(self) -> Studio:
         """A studio of which only the face finder is used: it works on the processor, beside a generation."""
-        if self._studio is None:
-            import torch
-
-            from lib_uniid.checkpoints.folder import ModelFolder
-            from lib_uniid.encoders.cache import EncodingCache
-            from lib_uniid.models import Models
-            from lib_uniid.pipeline import Studio
-
-            root = self.place.models_folder()
-            cache = EncodingCache(folder=root / "uniid" / "cache")
-            models = Models(
-                folder=ModelFolder(root), device=torch.device("cpu"), cache=cache, notify=lambda _: None
-            )
-            self._studio = Studio(models, _no_host)
+        self._studio = self._studio or self._open()
         return self._studio
 
-    def _library(self) -> Any:
-        from lib_uniid.library.store import PeopleFolder
+    def _open(self) -> Studio:
+        import torch
 
-        return PeopleFolder(folder=self.place.models_folder() / "uniid" / "library")
+        from lib_uniid.checkpoints.folder import ModelFolder
+        from lib_uniid.models import Models
+        from lib_uniid.pipeline import Studio
+
+        models = Models(
+            folder=ModelFolder(self.place.models_folder()),
+            device=torch.device("cpu"),
+            cache=self._cache(),
+            notify=lambda _: None,
+        )
+        return Studio(models, _no_host)
+
+    def _cache(self) -> EncodingCache:
+        from lib_uniid.encoders.cache import EncodingCache
+
+        return EncodingCache(folder=self.place.models_folder() / "uniid" / "cache")
 
 
 def _missing(folder: ModelFolder) -> tuple[Missing, ...]:

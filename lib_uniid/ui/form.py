@@ -24,6 +24,9 @@ TABS = 4
 AUTOMATIC = 0.3
 """Where the slider of the structure scale stands while the method's own default counts."""
 
+ANYWHERE, DRAWN = "anywhere", "as drawn or uploaded"
+"""Where somebody may be, beside the regions that have a name."""
+
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|pictures-[0-9a-f]+")
 
 
@@ -32,8 +35,9 @@ class PersonForm:
     """One tab. ``who`` is a name, or an id where a pasted one is of nobody who is enrolled.
 
     ``uploads`` is a list of :class:`Upload` as JSON. ``pasted`` keeps what an infotext says of ``who`` and
-    has no control of its own. ``mask`` is a picture, or None. Hosts hand over whatever an API was sent, so
-    nothing here is known to be of its kind before the request is.
+    has no control of its own. ``where`` is ANYWHERE, a region or DRAWN, which alone makes ``mask`` count, a
+    picture or None. Hosts hand over whatever an API was sent, so nothing here is known to be of its kind
+    before the request is.
     """
 
     enabled: Any = True
@@ -44,6 +48,7 @@ class PersonForm:
     structure_scale: Any = AUTOMATIC
     mix_with: Any = ""
     mix_share: Any = 0.0
+    where: Any = ANYWHERE
     mask: Any = None
     start: Any = 0.0
     end: Any = 1.0
@@ -164,19 +169,19 @@ def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, A
         "weight": person.weight,
         "start": person.start,
         "end": person.end,
-        "mask": _mask(person.mask),
+        "fingerprint": _pasted_of(person).get("fingerprint"),
     }
     if person.uploads:
         raw["references"] = [_reference(tab, one, pictures) for one in uploads_of(person.uploads)]
     if person.uploads:
-        raw["name"] = who if who and not _ID.fullmatch(who) else f"person {tab}"
+        raw["name"] = who if who and not is_id(who) else f"person {tab}"
     else:
         raw |= _named(who)
     if not person.structure_automatic:
         raw["structure_scale"] = person.structure_scale
     if mix_with and person.mix_share != 0.0:
         raw["mix"] = [_named(mix_with) | {"share": person.mix_share}]
-    return _with_pasted(raw, person)
+    return raw | _place(tab, person)
 
 
 def _text(tab: int, person: PersonForm, name: str) -> str:
@@ -187,8 +192,13 @@ def _text(tab: int, person: PersonForm, name: str) -> str:
     return (value or "").strip()
 
 
+def is_id(who: str) -> bool:
+    """Whether a text is the id of somebody, and no name."""
+    return _ID.fullmatch(who) is not None
+
+
 def _named(who: str) -> dict[str, Any]:
-    return {"id": who} if _ID.fullmatch(who) else {"name": who}
+    return {"id": who} if is_id(who) else {"name": who}
 
 
 def _reference(tab: int, upload: Upload, pictures: Pictures) -> dict[str, Any]:
@@ -200,29 +210,61 @@ def _reference(tab: int, upload: Upload, pictures: Pictures) -> dict[str, Any]:
     return {"picture": encoded, "face": upload.face}
 
 
-def _with_pasted(raw: dict[str, Any], person: PersonForm) -> dict[str, Any]:
+def _pasted_of(person: PersonForm) -> dict[str, Any]:
     """What an infotext said of somebody counts for as long as the same person is chosen."""
     try:
         kept = json.loads(person.pasted) if person.pasted and not person.uploads else {}
     except (TypeError, ValueError):  # never written by a paste
         kept = {}
-    if not isinstance(kept, dict) or kept.get("who") != person.who:
-        return raw
-    raw["fingerprint"] = kept.get("fingerprint")
-    raw["mask"] = raw["mask"] or kept.get("mask")
-    return raw
+    return kept if isinstance(kept, dict) and kept.get("who") == person.who else {}
 
 
-def _mask(value: Any) -> str | None:
-    """A picture component's value as base64; text is taken for that already."""
+def _place(tab: int, person: PersonForm) -> dict[str, Any]:
+    """Mask or region."""
+    if person.where == ANYWHERE:
+        return {}
+    if person.where != DRAWN:
+        return {"region": person.where}
+    mask = mask_text(person.mask) or _pasted_of(person).get("mask")
+    if mask is None:
+        raise ConfigError(
+            f"person {tab}: nothing is drawn; draw where this person may be, upload a mask, "
+            f"or choose {ANYWHERE} or a region"
+        )
+    return {"mask": mask}
+
+
+def mask_text(value: Any) -> str | None:
+    """A picture component's value as base64, None where all is black; text is taken for that already."""
     if value is None or isinstance(value, str):
         return value or None
     from PIL import Image
 
-    picture = value if isinstance(value, Image.Image) else Image.fromarray(value)
+    if isinstance(value, Mapping):
+        picture = _drawing(value)
+    else:
+        picture = value if isinstance(value, Image.Image) else Image.fromarray(value)
+    if picture is None or picture.convert("L").getbbox() is None:
+        return None
     buffer = io.BytesIO()
     picture.convert("L").save(buffer, format="PNG")
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _drawing(value: Mapping[str, Any]) -> Any:
+    """What gradio's components for drawing hold, as one picture: white strokes over what was uploaded.
+
+    Those of gradio 3 have ``image`` and ``mask``, later ones a ``composite`` that is clear where nothing is.
+    """
+    from PIL import Image, ImageChops
+
+    if "composite" not in value:
+        parts = [value[name].convert("L") for name in ("image", "mask") if value.get(name) is not None]
+        return ImageChops.lighter(*parts) if len(parts) == 2 else next(iter(parts), None)
+    if value["composite"] is None:
+        return None
+    composite = value["composite"].convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", composite.size, "black"), composite)
 
 
 # --- a pasted request into the form ---
@@ -262,6 +304,7 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
         weight=person.weight,
         structure_automatic=automatic,
         structure_scale=AUTOMATIC if person.structure_scale is None else person.structure_scale,
+        where=person.region or (ANYWHERE if person.mask is None else DRAWN),
         mask=_picture(person.mask) if drawn else None,
         start=person.start,
         end=person.end,

@@ -44,10 +44,12 @@ def make_page(models: Path, out: Path, *, base: Path | None = None, device: str 
         with gr.Tab("Pictures", elem_id="uniid_pictures"):
             panel = _pictures(backstage, maker)
         with gr.Tab("People", elem_id="uniid_people_tab"):
-            changed = add_people(backstage, maker)
-        # Who is enrolled has changed, so the panel's lists have.
-        for event in (page.load, *changed):
+            people = add_people(backstage)
+        # Who is enrolled has changed on one tab, so the lists of the other have.
+        for event in (page.load, *people.changed):
             event(panel.refresh, outputs=panel.refreshed, show_progress="hidden")
+        for event in panel.saved:
+            event(people.refresh, outputs=people.refreshed, show_progress="hidden")
     return page
 
 

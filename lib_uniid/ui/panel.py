@@ -15,7 +15,8 @@ from lib_uniid.errors import UniIDError
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import TABS, Form, PersonForm, form_of, readers, request_of
-from lib_uniid.ui.references import References
+from lib_uniid.ui.remembering import Remembering
+from lib_uniid.ui.sketch import Place
 
 ElemId = Callable[[str], str]
 
@@ -28,6 +29,8 @@ class Panel:
     enabled: Any
     refresh: Callable[[], list[Any]]
     refreshed: list[Any]
+    saved: list[Any]
+    """Events after which there may be other people in the library than before."""
 
     def infotext_fields(
         self, key: str, name_of: Callable[[str], str | None]
@@ -48,6 +51,7 @@ class _Builder:
         self.backstage, self.elem_id, self.page = backstage, elem_id, page
         self.choices: list[Any] = []
         self.tabs: list[dict[str, Any]] = []
+        self.remembering: list[Remembering] = []
 
     def build(self) -> Panel:
         rest = Form()
@@ -74,9 +78,14 @@ class _Builder:
             arguments=[*arguments.values(), *(part for tab in self.tabs for part in tab.values())],
             enabled=enabled,
             refresh=self._refresh,
+            saved=[
+                event
+                for tab, remembering in zip(self.tabs, self.remembering, strict=True)
+                for event in remembering.connect(tab["who"])
+            ],
             refreshed=[status, show_files, files, fetch, presets.chosen, *self.choices],
         )
-        for event in (enabled.change, refresh.click):
+        for event in (enabled.change, refresh.click, *panel.saved):
             event(self._refresh, inputs=[], outputs=panel.refreshed, show_progress="hidden")
         presets.connect(self.backstage, panel.arguments)
         show_files.click(self._show_files, inputs=[], outputs=[files, fetch], show_progress="hidden")
@@ -179,11 +188,12 @@ class _Builder:
                     number, "structure_scale", "Structure scale", 2.0, rest.structure_scale
                 )
             with gr.Column():
-                parts["uploads"] = References(self.backstage, self.elem_id(f"person_{number}")).build()
-                parts["uploads"].do_not_save_to_config = True
+                self.remembering.append(Remembering(self.backstage, self.elem_id(f"person_{number}")))
+                parts["uploads"] = self.remembering[-1].build()
         with gr.Accordion(
-            "Mix with somebody, mask, time", open=False, elem_id=self.elem_id(f"person_{number}_more")
+            "Place, mix with somebody, time", open=False, elem_id=self.elem_id(f"person_{number}_more")
         ):
+            parts |= Place(keep, self.elem_id("panel")).build()
             with gr.Row():
                 parts["mix_with"] = keep(
                     gr.Dropdown,
@@ -197,14 +207,6 @@ class _Builder:
             with gr.Row():
                 parts["start"] = self._slider(number, "start", "Start (share of the steps)", 1.0, rest.start)
                 parts["end"] = self._slider(number, "end", "End (share of the steps)", 1.0, rest.end)
-            parts["mask"] = keep(
-                gr.Image,
-                "mask",
-                type="pil",
-                image_mode="L",
-                height=220,
-                label="Mask: white where this person may appear",
-            )
         parts["pasted"] = keep(gr.Textbox, "pasted", value=rest.pasted, visible=False, label="Pasted")
         self.choices += [parts["who"], parts["mix_with"]]
         return {one.name: parts[one.name] for one in fields(PersonForm)}

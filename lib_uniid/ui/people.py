@@ -1,36 +1,42 @@
 """The page's library: enrol people from pictures, rename them, delete them, and take that back."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from lib_uniid.errors import ConfigError, UniIDError
-from lib_uniid.faces.picture import load_picture
 from lib_uniid.library.store import Removed
-from lib_uniid.pipeline import Reference
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.form import uploads_of
-from lib_uniid.ui.making import Maker
-from lib_uniid.ui.references import References
+from lib_uniid.ui.remembering import Remembering
 
 
-def add_people(backstage: Backstage, maker: Maker) -> list[Any]:
-    """Build the tab; the events after which other people are enrolled than before."""
-    return _Library(backstage, maker).build()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """What was built: the events after which other people are enrolled, and what must know of others'."""
+
+    changed: list[Any]
+    refresh: Callable[[], Any]
+    refreshed: list[Any]
+
+
+def add_people(backstage: Backstage) -> People:
+    """Build the tab."""
+    return _Library(backstage).build()
 
 
 class _Library:
-    def __init__(self, backstage: Backstage, maker: Maker) -> None:
-        self.backstage, self.maker, self.library = backstage, maker, maker.library
+    def __init__(self, backstage: Backstage) -> None:
+        self.backstage, self.library = backstage, backstage.library
 
-    def build(self) -> list[Any]:
+    def build(self) -> People:
         with gr.Row():
             with gr.Column():
                 gr.Markdown("### Somebody new")
-                name = gr.Textbox(label="Name", elem_id="uniid_new_name")
-                references = References(self.backstage, "uniid_new").build()
-                enrol = gr.Button("Enrol", variant="primary", elem_id="uniid_enrol")
+                somebody = Remembering(self.backstage, "uniid_new")
+                somebody.build()
             with gr.Column():
                 gr.Markdown("### In the library")
                 who = gr.Dropdown(
@@ -44,35 +50,16 @@ class _Library:
         words = gr.HTML("", elem_id="uniid_library_words")
         gone = gr.State(None)
         shown = [words, who]
-        return [
-            enrol.click(self._enrol, inputs=[name, references], outputs=shown).then,
+        changed = [
+            *somebody.connect(who),
             rename.click(self._rename, inputs=[who, new], outputs=shown).then,
             delete.click(self._delete, inputs=[who], outputs=[*shown, gone, undo]).then,
             undo.click(self._undo, inputs=[gone], outputs=[*shown, gone, undo]).then,
         ]
+        return People(changed=changed, refresh=self._names, refreshed=[who])
 
-    def _enrol(self, name: str, references: str) -> list[Any]:
-        try:
-            uploads = uploads_of(references)
-            if any(one.faces > 1 and one.face is None for one in uploads):
-                raise ConfigError("; ".join(drawing.open_choices(uploads)))
-            pictures = [
-                Reference(
-                    picture=load_picture(self.backstage.uploads.picture(one.key), one.name),
-                    label=one.name,
-                    number=one.face,
-                )
-                for one in uploads
-            ]
-            if name.strip() in self.library.names():
-                raise ConfigError(f"{name.strip()!r} is enrolled already; choose another name")
-            person, chosen = self.maker.studio().enrol(name.strip(), pictures)
-            self.library.save(person)
-        except UniIDError as error:
-            self.maker.forget()
-            return [drawing.problem(str(error)), gr.update()]
-        advice = [sentence for seen in chosen for sentence in seen.quality.advice]
-        return [drawing.result([f"{person.name} is in the library", *advice]), self._choices(person.name)]
+    def _names(self) -> Any:
+        return gr.update(choices=self.library.names())
 
     def _rename(self, who: str | None, new: str) -> list[Any]:
         try:
@@ -83,7 +70,7 @@ class _Library:
 
     def _delete(self, who: str | None) -> list[Any]:
         try:
-            removed = self.library.remove(self._chosen(who))
+            removed = self.backstage.delete(self._chosen(who))
         except UniIDError as error:
             return [drawing.problem(str(error)), gr.update(), gr.update(), gr.update()]
         said = drawing.result([f"{who} is deleted; it can be taken back until the page is closed"])

@@ -18,7 +18,7 @@ class References:
 
     def build(self) -> Any:
         """Make them; the hidden text that says what was uploaded, see :func:`uploads_of`."""
-        files = gr.File(
+        self.files = gr.File(
             file_count="multiple",
             file_types=["image"],
             height=120,
@@ -36,11 +36,18 @@ class References:
             elem_classes=["uniid-faces"],
         )
         note = gr.HTML("", elem_id=f"{self.prefix}_note")
-        uploads = gr.Textbox(value="", visible=False, label="Uploads", elem_id=f"{self.prefix}_uploads")
-        shown = [uploads, faces, note]
-        files.change(self._see, inputs=[files], outputs=shown, show_progress="full")
-        faces.select(self._pick, inputs=[uploads], outputs=shown, show_progress="hidden")
-        return uploads
+        self.uploads: Any = gr.Textbox(
+            value="", visible=False, label="Uploads", elem_id=f"{self.prefix}_uploads"
+        )
+        self.uploads.do_not_save_to_config = True
+        self.shown = [self.uploads, faces, note]
+        self.files.change(self._see, inputs=[self.files], outputs=self.shown, show_progress="full")
+        faces.select(self._pick, inputs=[self.uploads], outputs=self.shown, show_progress="hidden")
+        return self.uploads
+
+    def nothing(self) -> list[Any]:
+        """What ``shown`` shows without pictures."""
+        return ["", gr.update(value=[], visible=False), ""]
 
     def _see(self, files: Any) -> list[Any]:
         """Pictures were chosen or taken away."""

@@ -1,6 +1,7 @@
 """Laws of the encoding cache."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -67,6 +68,23 @@ def test_the_least_recently_used_make_room(encoder: IDEncoder, tmp_path: Path):
     assert oldest.exists()
     assert not second.exists()
     assert len(files(cache)) == 2
+
+
+def test_somebody_who_is_forgotten_leaves_no_encoding_alone_or_with_others(
+    encoder: IDEncoder, tmp_path: Path
+):
+    cache = EncodingCache(folder=tmp_path)
+    cache.encode(encoder, crops(0))
+    cache.encode(encoder, crops(0), structure=False)
+    cache.encode(encoder, np.concatenate([crops(1), crops(0)]))
+    other = cache.encode(encoder, crops(1))
+    (tmp_path / "damaged.features.safetensors").write_bytes(b"")
+    forgotten = encoder.encode(np.concatenate([crops(2), crops(0)]))
+    half = replace(forgotten, intrinsic=forgotten.intrinsic.half())
+    assert cache.forget(half) == 3
+    assert cache.forget(half) == 0
+    with patch.object(IDEncoder, "encode", side_effect=AssertionError("encoded again")):
+        assert torch.equal(cache.encode(encoder, crops(1)).intrinsic, other.intrinsic)
 
 
 def test_nothing_half_written_stays_after_an_error(encoder: IDEncoder, tmp_path: Path):

@@ -1,5 +1,6 @@
 """The folder of enrolled people."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from lib_uniid.encoders.identity import IDFeatures
-from lib_uniid.errors import ConfigError
+from lib_uniid.errors import ConfigError, EncoderMismatchError
 from lib_uniid.library.store import PeopleFolder, Person
 
 
@@ -85,6 +86,36 @@ def test_an_id_that_is_nobodys_is_refused_and_never_becomes_a_path(tmp_path: Pat
     store.save(person("Anna"))
     with pytest.raises(ConfigError, match="nobody with the id"):
         store.load_id(wanted)
+
+
+def test_added_references_follow_the_ones_there_are(tmp_path: Path):
+    store, anna, more = PeopleFolder(folder=tmp_path), person("Anna"), person("Anna")
+    store.save(anna)
+    more = replace(more, embedding=-np.arange(8, dtype=np.float32))
+    ids = store.ids()
+    store.extend(more)
+    joined = store.load("Anna")
+    assert store.ids() == ids
+    assert joined.features.references == 4
+    assert joined.features.structure is not None
+    assert torch.equal(joined.features.intrinsic[:4], anna.features.intrinsic)
+    assert torch.equal(joined.features.intrinsic[4:], more.features.intrinsic)
+    assert len(joined.features.structure) == 18
+    expected = anna.embedding + more.embedding
+    assert np.allclose(joined.embedding, expected / np.linalg.norm(expected))
+
+
+def test_references_of_other_encoders_are_not_added(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(person("Anna"))
+    other = person("Anna")
+    other = replace(other, features=replace(other.features, fingerprint="abcd"))
+    before = [path.read_bytes() for path in tmp_path.iterdir()]
+    with pytest.raises(EncoderMismatchError, match="Anna was enrolled with other face encoders"):
+        store.extend(other)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == before
+    with pytest.raises(ConfigError, match="nobody called 'Ben'"):
+        store.extend(person("Ben"))
 
 
 def test_somebody_is_renamed_and_keeps_their_id(tmp_path: Path):

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.webui.regions import REGIONS
 from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, Request, parse, to_dict
-from lib_uniid.ui.form import TABS, Form, PersonForm, Upload, form_of, readers, request_of, text_of
+from lib_uniid.ui.form import DRAWN, TABS, Form, PersonForm, Upload, form_of, readers, request_of, text_of
 from lib_uniid.ui.uploads import Kept, Uploads
 
 ANNA = "0a1b2c3d-0000-4000-8000-00000000000a"
@@ -82,9 +83,46 @@ def test_the_structure_scale_counts_only_when_it_is_not_left_to_the_method():
 
 def test_a_mask_becomes_a_picture_in_base64():
     mask = Image.new("RGB", (3, 2), "white")
-    encoded = asked(filled(PersonForm(who="Anna", mask=mask)))["people"][0]["mask"]
+    encoded = asked(filled(PersonForm(who="Anna", where=DRAWN, mask=mask)))["people"][0]["mask"]
     decoded = Image.open(io.BytesIO(base64.b64decode(encoded)))
     assert (decoded.size, decoded.getpixel((0, 0))) == ((3, 2), 255)
+
+
+def test_a_mask_counts_only_where_it_is_asked_for():
+    mask = Image.new("L", (3, 2), "white")
+    assert asked(filled(PersonForm(who="Anna", mask=mask)))["people"] == [{"name": "Anna"}]
+    there = filled(PersonForm(who="Anna", where="left half", mask=mask))
+    assert asked(there)["people"] == [{"name": "Anna", "region": "left half"}]
+    with pytest.raises(ConfigError, match="person 1: nothing is drawn"):
+        asked(filled(PersonForm(who="Anna", where=DRAWN)))
+    with pytest.raises(ConfigError, match=r"people\[0\]\.region must be one of left half"):
+        asked(filled(PersonForm(who="Anna", where="the left")))
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_what_is_drawn_counts_with_what_was_uploaded(later: bool):
+    left, right = Image.new("L", (4, 2)), Image.new("L", (4, 2))
+    left.paste(255, (0, 0, 1, 2))
+    right.paste(255, (3, 0, 4, 2))
+    strokes = Image.merge("LA", (right, right)).convert("RGBA")
+    both = {"composite": Image.alpha_composite(Image.merge("LA", (left, left)).convert("RGBA"), strokes)}
+    value = both if later else {"image": left.convert("RGB"), "mask": right.convert("RGB")}
+    encoded = asked(filled(PersonForm(who="Anna", where=DRAWN, mask=value)))["people"][0]["mask"]
+    decoded = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    assert list(decoded.tobytes()) == [255, 0, 0, 255] * 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"composite": None, "background": None, "layers": []},
+        {"composite": Image.new("RGBA", (4, 2))},
+        {"image": Image.new("RGB", (4, 2)), "mask": Image.new("RGB", (4, 2))},
+    ],
+)
+def test_an_empty_canvas_is_no_mask(value: dict[str, Any]):
+    with pytest.raises(ConfigError, match="person 1: nothing is drawn"):
+        asked(filled(PersonForm(who="Anna", where=DRAWN, mask=value)))
 
 
 def test_uploads_become_references_under_the_name_that_was_typed():
@@ -121,8 +159,13 @@ people = st.builds(
     ),
     mask=st.none() | st.just("sha256:00"),
     start=st.floats(0, 0.4),
+    region=st.none() | st.sampled_from([*REGIONS]),
     end=st.floats(0.5, 1),
-).map(lambda person: replace(person, name=None) if person.id else person)
+).map(
+    lambda person: replace(
+        person, name=None if person.id else person.name, mask=None if person.region else person.mask
+    )
+)
 requests = st.builds(
     Request,
     version=st.just(1),
@@ -150,7 +193,7 @@ def test_a_pasted_request_asks_for_the_same_again(request: Request):
 def test_a_mask_that_is_kept_whole_is_shown_again():
     mask = Image.new("L", (2, 1))
     mask.putpixel((1, 0), 255)
-    request = request_of(filled(PersonForm(who="Anna", mask=mask)).values(), Uploads())
+    request = request_of(filled(PersonForm(who="Anna", where=DRAWN, mask=mask)).values(), Uploads())
     assert request is not None
     (shown, *_) = form_of(request, NAMES.get).people
     assert list(shown.mask.tobytes()) == [0, 255]
@@ -164,10 +207,15 @@ def test_somebody_who_is_not_enrolled_stays_an_id():
 
 
 def test_what_was_pasted_counts_only_for_the_person_it_was_said_of():
-    request = parse({"version": 1, "people": [{"id": ANNA, "fingerprint": "0123", "mask": "sha256:00"}]})
-    form = form_of(request, NAMES.get)
-    other = replace(form, people=(replace(form.people[0], who="Ben"), *form.people[1:]))
-    assert asked(other)["people"] == [{"name": "Ben"}]
+    def with_ben(**values: Any) -> Form:
+        request = parse({"version": 1, "people": [{"id": ANNA, "fingerprint": "0123", **values}]})
+        form = form_of(request, NAMES.get)
+        return replace(form, people=(replace(form.people[0], who="Ben"), *form.people[1:]))
+
+    assert asked(with_ben())["people"] == [{"name": "Ben"}]
+    assert asked(with_ben(region="left half"))["people"] == [{"name": "Ben", "region": "left half"}]
+    with pytest.raises(ConfigError, match="nothing is drawn"):
+        asked(with_ben(mask="sha256:00"))
 
 
 def test_a_picture_without_people_switches_the_panel_off_and_leaves_the_rest():

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from lib_uniid.library.store import PeopleFolder
 from tests.hub import Hub, running
 from tests.red_faces import red_face_picture
 from tests.ui.browser import needs_chromium, opened, pythons, served
@@ -133,6 +134,31 @@ def test_somebody_from_the_library_and_somebody_from_pictures(driver: Driver, tm
     assert base64.b64decode(reference["picture"]) == picture.read_bytes()
 
 
+def test_somebody_in_uploaded_pictures_is_kept_in_the_library_and_can_be_chosen(
+    driver: Driver, own_models: Path, tmp_path: Path
+):
+    library = PeopleFolder(folder=own_models / "uniid" / "library")
+    driver.switch_on()
+    assert not driver.part("person_1_save").is_visible()
+    driver.upload(1, png(tmp_path / "zoe.png", (64, 64)))
+    driver.part("person_1_name").locator("textarea, input").fill("Anna")
+    driver.part("person_1_save").click()
+    driver.part("person_1_said").get_by_text("somebody called Anna is in the library already").wait_for()
+    assert driver.part("person_1_add").is_visible()
+    driver.part("person_1_name").locator("textarea, input").fill("Zoe")
+    driver.part("person_1_save").click()
+    driver.part("person_1_said").get_by_text("Zoe is in the library").wait_for()
+    try:
+        driver.part("status").get_by_text("3 in the library").wait_for()
+        assert not driver.part("person_1_save").is_visible()
+        driver.tab(2)
+        driver.part("person_2_who").locator("input").first.click()
+        driver.page.locator("[role=option]:visible", has_text="Zoe").wait_for()
+        assert json.loads(driver.ask())["people"] == [{"name": "Zoe"}]
+    finally:
+        library.remove("Zoe")
+
+
 def test_what_a_picture_says_fills_the_panel(driver: Driver):
     request = {
         "version": 1,
@@ -144,6 +170,31 @@ def test_what_a_picture_says_fills_the_panel(driver: Driver):
     driver.page.locator("#paste").click()
     driver.part("status").get_by_text("UniPortrait").wait_for()  # switching on looks at what is there
     assert json.loads(driver.ask()) == request
+
+
+def test_a_place_is_a_region_or_drawn(driver: Driver):
+    driver.switch_on()
+    driver.choose("person_1_who", "Anna")
+    driver.page.get_by_text("Place, mix with somebody, time").locator("visible=true").first.click()
+    driver.choose("person_1_where", "left half")
+    assert json.loads(driver.ask())["people"] == [{"name": "Anna", "region": "left half"}]
+    driver.choose("person_1_where", "as drawn or uploaded")
+    assert driver.ask().startswith("person 1: nothing is drawn")
+    canvas = driver.part("person_1_mask").locator("canvas:visible").last
+    if not canvas.count():  # gradio 4
+        return
+    driver.page.wait_for_timeout(3000)  # it is blank, and then it is of the picture's proportions
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    driver.page.mouse.move(x - 40, y)
+    driver.page.mouse.down()
+    driver.page.mouse.move(x + 40, y, steps=5)
+    driver.page.mouse.up()
+    (anna,) = json.loads(driver.ask())["people"]
+    with Image.open(io.BytesIO(base64.b64decode(anna["mask"]))) as mask:
+        assert mask.size == (320, 320)
+        assert mask.getpixel((160, 160)) == 255
+        assert mask.getpixel((160, 20)) == 0
 
 
 def test_people_and_settings_come_back_from_a_preset(driver: Driver):

@@ -14,6 +14,7 @@ from lib_uniid.errors import ConfigError, UniIDError
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.hosts.protocol import Picture
 from lib_uniid.hosts.webui.infotext import DIGEST
+from lib_uniid.hosts.webui.regions import REGIONS
 from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, ReferenceRequest, Request
 from lib_uniid.library.store import PeopleFolder, Person
 from lib_uniid.pipeline import Reference, Studio
@@ -21,6 +22,10 @@ from lib_uniid.typing import Float32
 
 SHOWN = "pictures-"
 """What the id of somebody begins with who is in no library; the fingerprint of their features follows."""
+
+
+SIDE = 384
+"""Of a region's mask, in pixels: more than a latent's, and in halves and thirds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,7 +136,7 @@ def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings
         weight=person.weight,
         structure_scale=person.structure_scale,
         mix=tuple((found.names[part.id or ""], part.share) for part in person.mix),
-        mask=None if person.mask is None else _mask(f"{path}.mask", person.mask),
+        mask=_place(path, person),
         start=person.start,
         end=person.end,
     )
@@ -140,6 +145,21 @@ def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings
 def _reference(path: str, asked: ReferenceRequest) -> Reference:
     picture = _picture(f"{path}.picture", asked.picture)
     return Reference(picture=picture, label=path, number=asked.face, largest=asked.largest)
+
+
+def _place(path: str, person: PersonRequest) -> Float32[np.ndarray, "height width"] | None:
+    """Where somebody may appear; None leaves it to the router."""
+    if person.region is not None:
+        return _drawn(person.region)
+    return None if person.mask is None else _mask(f"{path}.mask", person.mask)
+
+
+def _drawn(region: str) -> Float32[np.ndarray, "side side"]:
+    """A named part of the picture as a mask."""
+    left, top, right, bottom = (round(share * SIDE) for share in REGIONS[region])
+    mask = np.zeros((SIDE, SIDE), dtype=np.float32)
+    mask[top:bottom, left:right] = 1.0
+    return mask
 
 
 def _mask(path: str, text: str) -> Float32[np.ndarray, "height width"]:

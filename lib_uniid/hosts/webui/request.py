@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from lib_uniid.config import MAX_PEOPLE, Routing
 from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.webui.regions import REGIONS
 
 VERSION = 1
 MAX_REFERENCES = 16
@@ -50,7 +51,8 @@ class PersonRequest:
     """One person: enrolled and named by ``id`` or ``name``, or shown in ``references``.
 
     ``fingerprint`` is what an infotext says of their features. ``mask`` is a picture in base64, white where
-    the person may appear. The other fields are those of :class:`lib_uniid.config.PersonSettings`.
+    the person may appear; ``region`` names a part of the picture in its place. The other fields are those of
+    :class:`lib_uniid.config.PersonSettings`.
     """
 
     id: str | None = None
@@ -61,6 +63,7 @@ class PersonRequest:
     structure_scale: float | None = None
     mix: tuple[MixRequest, ...] = ()
     mask: str | None = None
+    region: str | None = None
     start: float = 0.0
     end: float = 1.0
     enabled: bool = True
@@ -252,6 +255,7 @@ _person_record = _record(
         "structure_scale": _optional(_number(0.0, 2.0)),
         "mix": _several(_mix, MAX_PEOPLE),
         "mask": _optional(_text(MAX_BASE64)),
+        "region": _optional(_one_of(*REGIONS)),
         "start": _number(0.0, 1.0),
         "end": _number(0.0, 1.0),
         "enabled": _flag,
@@ -265,6 +269,8 @@ def _person(path: str, value: object) -> PersonRequest:
         raise ConfigError(f"{path} must have an id or a name of somebody enrolled, or references")
     if read.id is not None and read.references:
         raise ConfigError(f"{path} has both id and references; give one of them")
+    if read.mask is not None and read.region is not None:
+        raise ConfigError(f"{path} has both mask and region; give one of them")
     if not read.start < read.end:
         raise ConfigError(f"{path}.start must lie before {path}.end, got {read.start:g} and {read.end:g}")
     total = math.fsum(part.share for part in read.mix)
@@ -300,5 +306,5 @@ def _request(path: str, value: object) -> Request:
 
 def _require_masks(people: Iterable[PersonRequest]) -> None:
     for number, person in enumerate(people):
-        if person.enabled and person.mask is None:
-            raise ConfigError(f"people[{number}].mask must be a picture where routing is mask, got null")
+        if person.enabled and person.mask is None and person.region is None:
+            raise ConfigError(f"people[{number}] must have a mask or a region where routing is mask")

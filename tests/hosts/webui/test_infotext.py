@@ -4,13 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lib_uniid.hosts.webui.services import WebUI as Services
 from lib_uniid.library.store import PeopleFolder
 from lib_uniid.pipeline import Reference
-from tests.hosts.webui.asking import FACE, LEFT, ask, person
+from tests.hosts.webui.asking import FACE, LEFT, ask, base64_of, person
 from tests.hosts.webui.standin.processing import parse_infotext
 from tests.hosts.webui.standin.webui import WebUI
 from tests.hosts.webui.watching import latents
@@ -44,6 +45,20 @@ def test_the_infotext_holds_ids_and_fingerprints_but_no_names_and_no_pixels(webu
     assert "Anna" not in text
     assert FACE[:40] not in text
     assert LEFT[:40] not in text
+
+
+def test_a_region_stands_in_the_infotext_and_makes_the_picture_of_its_mask(webui: WebUI):
+    people = [person("Anna", region="left half"), person("Ben", region="right half")]
+    answer = webui.txt2img(alwayson_scripts=ask(*people, routing="mask"))
+    written = json.loads(parse_infotext(answer.infotexts[0])["UniID"])
+    assert [one["region"] for one in written["people"]] == ["left half", "right half"]
+    again = webui.txt2img(infotext=answer.infotexts[0])
+    assert torch.equal(latents(again), latents(answer))
+    left = np.zeros((384, 384), dtype=np.uint8)
+    left[:, :192] = 255
+    masks = [person("Anna", mask=base64_of(left)), person("Ben", mask=base64_of(255 - left))]
+    drawn = webui.txt2img(alwayson_scripts=ask(*masks, routing="mask"))
+    assert torch.equal(latents(drawn), latents(answer))
 
 
 def test_each_picture_of_a_plain_generation_has_nothing_of_ours(webui: WebUI):

@@ -74,7 +74,9 @@ WRONG = {
         ANNA | {"mix": [{"name": "Ben", "share": 0.6}, {"name": "Cid", "share": 0.6}]}
     ),
     'routing must be one of auto, mask, off, got "masks"': request(ANNA, routing="masks"),
-    "people[0].mask must be a picture where routing is mask, got null": request(ANNA, routing="mask"),
+    "people[0] must have a mask or a region where routing is mask": request(ANNA, routing="mask"),
+    "people[0].region must be one of left half, right half": request({**ANNA, "region": "left"}),
+    "people[0] has both mask and region": request({**ANNA, "region": "left half", "mask": "a"}),
     'enabled must be true or false, got "yes"': request(ANNA, enabled="yes"),
 }
 

@@ -1,0 +1,80 @@
+"""From uploaded pictures to somebody in the library; imported when somebody is to be kept."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lib_uniid.errors import ConfigError
+from lib_uniid.faces.picture import load_picture
+from lib_uniid.hosts.webui.request import MAX_NAME
+from lib_uniid.library.store import PeopleFolder
+from lib_uniid.pipeline import Reference, Studio
+from lib_uniid.ui import drawing
+from lib_uniid.ui.background import Tell, told
+from lib_uniid.ui.form import Upload, is_id
+from lib_uniid.ui.uploads import Uploads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """Steps done and in all; with the last comes what can be said against the pictures."""
+
+    step: int
+    steps: int
+    advice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """Keeps people in ``library``, with a ``studio`` of which nothing but the encoders is used."""
+
+    studio: Studio
+    library: PeopleFolder
+    uploads: Uploads
+
+    def enrol(self, name: str, pictures: Sequence[Upload], *, add: bool) -> Iterator[Saving]:
+        """Enrol somebody under a name, or add the pictures to somebody who has it already.
+
+        Raises the error of :mod:`lib_uniid.errors` that fits; nothing is written then.
+        """
+        references = self._references(pictures)
+        if not 0 < len(name) <= MAX_NAME or is_id(name):
+            raise ConfigError(f"the name must be one of 1 to {MAX_NAME} characters, and no id; type a name")
+        if add == (name not in self.library.names()):
+            raise ConfigError(
+                f"nobody called {name!r} is in the library; save the person first"
+                if add
+                else f"{name!r} is in the library already; type another name"
+            )
+
+        def work(tell: Tell) -> None:
+            person, seen = self.studio.enrol(
+                name, references, progress=lambda step, steps: tell(Saving(step=step, steps=steps))
+            )
+            if add:
+                self.library.extend(person)
+            else:
+                self.library.save(person)
+            advice = [
+                f"{reference.label}: {sentence}"
+                for reference, one in zip(references, seen, strict=True)
+                for sentence in one.quality.advice
+            ]
+            tell(Saving(step=len(seen), steps=len(seen), advice=tuple(advice)))
+
+        yield Saving(step=0, steps=len(references))
+        for (saving,) in told(work):
+            yield saving
+
+    def _references(self, pictures: Sequence[Upload]) -> list[Reference]:
+        if not pictures:
+            raise ConfigError("there are no pictures of this person yet; upload one first")
+        if choices := drawing.open_choices(pictures):
+            raise ConfigError("; ".join(choices))
+        return [
+            Reference(
+                picture=load_picture(self.uploads.picture(one.key), one.name),
+                label=one.name,
+                number=one.face,
+            )
+            for one in pictures
+        ]

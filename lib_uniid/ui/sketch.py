@@ -1,0 +1,118 @@
+"""Where somebody may be: a named region, or a mask that is drawn or uploaded in one component."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from lib_uniid.hosts.webui.regions import REGIONS
+from lib_uniid.ui.form import ANYWHERE, DRAWN, mask_text
+
+LONGEST = 320
+"""Of a canvas, in pixels: all versions of gradio show it whole; a mask is resized to the latent anyway."""
+
+BRUSH = 32
+
+GRADIO = int(gr.__version__.partition(".")[0])
+EDITOR = 6
+"""From which version of gradio on the image editor is used."""
+UPLOAD_ONLY = range(4, EDITOR)
+"""Without drawing. Seen with 4.40.0: an event with a hidden image editor among its inputs does not begin."""
+
+Keep = Callable[..., Any]
+"""Makes a component with a value from its kind, its name and its options."""
+
+# The size of the picture is in fields of the WebUI or the page, which are no arguments of ours. The panel is
+# in the same tab as the right ones.
+_SIZE = """(_) => {{
+  const names = ["txt2img", "img2img", "uniid"];
+  for (let node = document.getElementById("{panel}"); node; node = node.parentElement) {{
+    for (const name of names) {{
+      const [width, height] = ["width", "height"].map(
+        (side) => node.querySelector(`#${{name}}_${{side}} input[type=number]`));
+      if (width && height) return [`${{width.value}}x${{height.value}}`];
+    }}
+  }}
+  return [""];
+}}"""
+
+
+class Place:
+    """The components and their events; the same under all versions of gradio."""
+
+    def __init__(self, keep: Keep, panel: str) -> None:
+        self.keep, self.panel = keep, panel
+
+    def build(self) -> dict[str, Any]:
+        """Make them; the two that are arguments. The mask is shown where it counts."""
+        where = self.keep(
+            gr.Dropdown,
+            "where",
+            choices=[ANYWHERE, *REGIONS, DRAWN],
+            value=ANYWHERE,
+            label="Where in the picture",
+            info="Anywhere: the router decides",
+        )
+        with gr.Column(visible=False) as column:
+            size = self.keep(gr.Textbox, "size", value="", visible=False, label="Size")
+            new = gr.Button(
+                "New canvas, as wide and high as the picture", size="sm", visible=GRADIO not in UPLOAD_ONLY
+            )
+            mask = self.keep(
+                gr.ImageEditor if GRADIO >= EDITOR else gr.Image,
+                "mask",
+                type="pil",
+                height=400,
+                label="Mask: white where this person may appear",
+                **_options(),
+            )
+        where.change(_shown, inputs=[where], outputs=[column], show_progress="hidden")
+        if GRADIO not in UPLOAD_ONLY:
+            script = _SIZE.format(panel=self.panel)
+            asked: dict[str, Any] = {"_js" if GRADIO < 4 else "js": script, "show_progress": "hidden"}
+            new.click(_canvas, inputs=[size], outputs=[mask], **asked)
+            # White strokes would not be seen on an editor that is empty. The script must not touch the mask.
+            where.change(_same, inputs=[size], outputs=[size], **asked).then(
+                _first_canvas, inputs=[where, mask, size], outputs=[mask], show_progress="hidden"
+            )
+        return {"where": where, "mask": mask}
+
+
+def _options() -> dict[str, Any]:
+    """Something to draw on with white alone, or to upload a mask into."""
+    if GRADIO in UPLOAD_ONLY:
+        return {"sources": ["upload", "clipboard"], "image_mode": "L"}
+    if GRADIO >= EDITOR:
+        brush = gr.Brush(default_size=BRUSH, colors=["#ffffff"], default_color="#ffffff", color_mode="fixed")
+        return {"sources": ("upload",), "transforms": (), "layers": False, "brush": brush}
+    brush = {"brush_color": "#ffffff", "brush_radius": BRUSH, "mask_opacity": 1.0}
+    return {"source": "upload", "tool": "sketch", "image_mode": "RGB", **brush}
+
+
+def _shown(where: str) -> Any:
+    return gr.update(visible=where == DRAWN)
+
+
+def _same(size: str) -> str:
+    return size
+
+
+def _first_canvas(where: str, mask: Any, size: str) -> Any:
+    return _canvas(size) if where == DRAWN and mask_text(mask) is None else gr.update()
+
+
+def _canvas(size: str) -> Any:
+    from PIL import Image
+
+    return gr.update(value=Image.new("RGB", canvas_size(size)))
+
+
+def canvas_size(text: str) -> tuple[int, int]:
+    """Width and height of a canvas for a picture of ``WIDTHxHEIGHT`` pixels; square where that is unknown."""
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text or "")
+    width, height = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not width or not height:
+        return LONGEST, LONGEST
+    scale = LONGEST / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))

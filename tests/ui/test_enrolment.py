@@ -1,0 +1,84 @@
+"""Uploaded pictures become somebody in the library, by the real networks of a models folder."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib_uniid.errors import ConfigError, NoFaceError
+from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.drawing import picked
+from lib_uniid.ui.form import Upload
+from tests.ui.bare_host import Place
+from tests.ui.test_panel import png
+
+
+@pytest.fixture
+def backstage(webui_models: Path, tmp_path: Path) -> Backstage:
+    """In front of a models folder of this test's own."""
+    root = tmp_path / "models"
+    shutil.copytree(webui_models, root)
+    return Backstage(Place(root))
+
+
+def uploaded(backstage: Backstage, *files: Path) -> list[Upload]:
+    return backstage.see(files)[0]
+
+
+def test_somebody_is_kept_with_the_face_that_was_clicked(backstage: Backstage, tmp_path: Path):
+    both = uploaded(backstage, png(tmp_path / "both.png", (64, 64), (190, 60)))
+    with pytest.raises(ConfigError, match=r"both\.png shows 2 faces: click the one that is meant"):
+        list(backstage.enrol("Zoe", both))
+    assert backstage.names() == ["Anna", "Ben"]
+    first, *_, last = backstage.enrol("Zoe", picked(both, 0, 2))
+    assert (first.step, last.step == last.steps) == (0, True)
+    assert all(sentence.startswith("both.png: ") for sentence in last.advice)
+    assert backstage.names() == ["Anna", "Ben", "Zoe"]
+    assert backstage.library.load("Zoe").features.references == 1
+
+
+def test_a_name_that_is_taken_changes_nobody_unless_pictures_are_to_be_added(
+    backstage: Backstage, tmp_path: Path
+):
+    pictures = uploaded(backstage, png(tmp_path / "a.png", (64, 64)), png(tmp_path / "b.png", (60, 64)))
+    before = backstage.library.load("Anna")
+    with pytest.raises(ConfigError, match="'Anna' is in the library already"):
+        list(backstage.enrol("Anna", pictures))
+    assert np.array_equal(backstage.library.load("Anna").embedding, before.embedding)
+    list(backstage.enrol("Anna", pictures, add=True))
+    assert backstage.library.load("Anna").features.references == 3
+    with pytest.raises(ConfigError, match="nobody called 'Zoe' is in the library"):
+        list(backstage.enrol("Zoe", pictures, add=True))
+
+
+def test_pictures_without_a_face_keep_nobody(backstage: Backstage, tmp_path: Path):
+    with pytest.raises(NoFaceError, match=r"empty\.png: "):
+        list(backstage.enrol("Zoe", uploaded(backstage, png(tmp_path / "empty.png"))))
+    with pytest.raises(ConfigError, match="no pictures of this person yet"):
+        list(backstage.enrol("Zoe", []))
+    assert backstage.names() == ["Anna", "Ben"]
+
+
+def test_somebody_who_is_deleted_leaves_no_encoding_and_comes_back_whole(
+    backstage: Backstage, tmp_path: Path
+):
+    cache = backstage.place.models_folder() / "uniid" / "cache"
+    before = {*cache.glob("*.features.safetensors")}
+    list(backstage.enrol("Zoe", uploaded(backstage, png(tmp_path / "zoe.png", (70, 60)))))
+    zoe = backstage.library.load("Zoe")
+    assert len({*cache.glob("*.features.safetensors")} - before) == 1
+    removed = backstage.delete("Zoe")
+    assert {*cache.glob("*.features.safetensors")} <= before
+    backstage.library.restore(removed)
+    assert torch.equal(backstage.library.load("Zoe").features.intrinsic, zoe.features.intrinsic)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "0a1b2c3d-0000-4000-8000-00000000000a", "pictures-0a1b"])
+def test_nobody_is_kept_under_what_could_not_be_chosen_as_a_name(
+    backstage: Backstage, tmp_path: Path, name: str
+):
+    with pytest.raises(ConfigError, match="the name must be"):
+        list(backstage.enrol(name, uploaded(backstage, png(tmp_path / "a.png", (64, 64)))))
+    assert backstage.names() == ["Anna", "Ben"]
