@@ -1,6 +1,6 @@
 """The one file that AUTOMATIC1111 and Forge execute; all that it does is in lib_uniid."""
 
-from modules import script_callbacks, scripts
+from modules import scripts
 
 from lib_uniid.hosts.webui import axes, infotext
 from lib_uniid.hosts.webui.script import Extension
@@ -16,7 +16,11 @@ extension = Extension(host, lambda values: request_of(values, backstage.uploads)
 
 
 class UniID(scripts.Script):
-    """The host makes one per tab."""
+    """The host makes one per tab, all before it asks any script, its X/Y/Z plot too, for controls."""
+
+    def __init__(self):
+        super().__init__()
+        axes.register(scripts.scripts_data, backstage.names)
 
     def title(self):
         return "UniID"
@@ -51,8 +55,3 @@ class UniID(scripts.Script):
 
     def postprocess(self, p, processed, *args):
         extension.postprocess(p, processed)
-
-
-script_callbacks.on_before_ui(lambda: axes.register(scripts.scripts_data, backstage.names))
-script_callbacks.on_cfg_denoiser(extension.on_cfg_denoiser)
-script_callbacks.on_script_unloaded(extension.unload)

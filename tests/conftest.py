@@ -27,12 +27,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def webui_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as a WebUI's models folder; Anna and Ben are enrolled."""
+    return write_webui_models(models, tmp_path_factory.mktemp("webui") / "models")
+
+
+def write_webui_models(models: Path, root: Path) -> Path:
+    """A copy of ``models`` at ``root`` in whose library are Anna and Ben."""
     from lib_uniid.hosts.diffusers import open_studio
     from lib_uniid.library.store import PeopleFolder
     from lib_uniid.pipeline import Reference
     from tests.red_faces import red_face_picture
 
-    root = tmp_path_factory.mktemp("webui") / "models"
     shutil.copytree(models, root)
     studio = open_studio(root, device="cpu")
     anna = red_face_picture((64, 64))

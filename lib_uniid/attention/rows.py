@@ -60,8 +60,9 @@ class Rows:
         """Raise ConfigError unless the UNet is called with as many rows as have a role."""
         if rows != len(self._roles):
             raise ConfigError(
-                f"the UNet is called with {rows} rows and the host named {len(self._roles)}; "
-                "set the roles of all rows before each call"
+                f"an attention layer is called with {rows} rows and the host named {len(self._roles)}; name "
+                "all rows before each call, or switch off the extension that takes them apart (regional "
+                "prompts in attention mode do)"
             )
 
 

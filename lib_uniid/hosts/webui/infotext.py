@@ -14,6 +14,9 @@ KEY = "UniID"
 RESULT = "UniID result"
 """The key in the generation's result under which the check of the pictures stands; never in an infotext."""
 
+NOTES = "UniID notes"
+"""The same for what is said under the picture beside that: the API leaves the host's comments out."""
+
 DIGEST = "sha256:"
 
 
@@ -30,8 +33,8 @@ def describe(request: Request, known: Mapping[str, str]) -> str:
 
 def remove(p: Any) -> None:
     """Have the host write nothing: the dict may come from another generation's processing object."""
-    p.extra_generation_params.pop(KEY, None)
-    p.extra_generation_params.pop(RESULT, None)
+    for key in (KEY, RESULT, NOTES):
+        p.extra_generation_params.pop(key, None)
 
 
 def _described(person: PersonRequest, known: Mapping[str, str]) -> PersonRequest:

@@ -4,11 +4,12 @@ A host swallows whatever a hook raises and goes on as if nothing had happened. S
 sampling that follows is made to raise it: nobody gets a picture without the people who were asked for.
 """
 
+import json
 import logging
 import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -42,6 +43,10 @@ class HostServices(Protocol):
         """Have a host with patchers load one in the middle of sampling."""
         ...
 
+    def listen(self, **callbacks: Callable[..., None]) -> None:
+        """Have the host call these functions, each under the name that it has for the event."""
+        ...
+
 
 def asked(raw: object = "", enabled: object = False) -> Request | None:
     """The request in a script's arguments; None when it is switched off.
@@ -62,12 +67,14 @@ class _Entry:
     """What is known of one processing object; ``sampled`` says whether people were ever put on for it.
 
     ``failure`` is a sentence and no exception, whose traceback would keep the processing object alive.
+    ``notes`` are sentences said under its pictures.
     """
 
     request: Request | None = None
     run: Run | None = None
     failure: str | None = None
     sampled: bool = False
+    notes: list[str] = field(default_factory=list[str])
 
 
 class _Entries:
@@ -117,6 +124,7 @@ class Extension:
         self.entries = _Entries()
         self._workshop: Workshop | None = None
         self._attached: tuple[_Entry, Attachment] | None = None
+        self._listening = False
 
     # --- the host's hooks ---
 
@@ -139,7 +147,7 @@ class Extension:
         with self._kept(entry):
             entry.run = self._run(entry.request)
             infotext.write(p, entry.run.cast.request, entry.run.cast.known)
-            _say(p, entry.run.cast.notes)
+            _note(p, entry, entry.run.cast.notes)
 
     def process_before_every_sampling(self, p: Any, x: Any) -> None:
         """Put everybody on; ``x`` is the start latent, ``b 4 rows columns``.
@@ -168,7 +176,7 @@ class Extension:
         """Take everybody off; so many ``pictures`` were sampled."""
         if self._attached is not None and self._attached[0] is self.entries.get(p):
             entry, attached = self._attached
-            _say(p, attached.notes())
+            _note(p, entry, attached.notes())
             if entry.run is not None:
                 entry.run.sampled(attached, pictures)
         self._detach()
@@ -179,22 +187,20 @@ class Extension:
         if entry is None or entry.run is None:
             return
         try:
-            _say(p, entry.run.draw(pp.image))
+            _note(p, entry, entry.run.draw(pp.image))
             if entry.run.request.check:
                 _say(p, [entry.run.look(pp.image)])
         except Exception as error:
-            _say(p, [f"the picture could not be checked ({error})"])
+            _note(p, entry, [f"the picture could not be checked ({error})"])
             raise
 
     def postprocess(self, p: Any, processed: Any) -> None:
-        """End; the check goes into the result that the API returns, not into infotexts."""
+        """End; the check and the notes go into the result that the API returns, not into infotexts."""
         entry = self.entries.get(p)
-        if entry is not None and entry.run is not None:
-            if entry.run.found:
-                # A new dict: the old one may be shared with the next generation.
-                told = {infotext.RESULT: entry.run.result()}
-                processed.extra_generation_params = {**processed.extra_generation_params, **told}
-            _append(processed, entry.run.overlays)
+        if entry is not None:
+            # A new dict: the old one may be shared with the next generation.
+            processed.extra_generation_params = {**processed.extra_generation_params, **_told(entry)}
+            _append(processed, [] if entry.run is None else entry.run.overlays)
         self._detach()
         self.entries.drop(p)
 
@@ -224,6 +230,7 @@ class Extension:
         from lib_uniid.hosts.webui.attachment import Pause, unet_of
 
         with self._kept(entry):
+            self._listen()
             if entry.run is not None and entry.failure is None:
                 latent_size, load = (int(x.shape[-2]), int(x.shape[-1])), self.services.load
                 try:
@@ -231,11 +238,21 @@ class Extension:
                 except CheckpointMismatchError:
                     if not sampling or not entry.sampled:
                         raise
-                    _say(p, ["the refiner is of another family: from its first step on nobody is put in"])
+                    _note(
+                        p,
+                        entry,
+                        ["the refiner is of another family: from its first step on nobody is put in"],
+                    )
                     attached = Pause(unet_of(p))
                 self._attached = entry, attached
                 entry.sampled = True
         self._refuse_after_failure(p, entry)
+
+    def _listen(self) -> None:
+        """From the first time that something is put on; a host may take 50 ms to register one callback."""
+        if not self._listening:
+            self.services.listen(cfg_denoiser=self.on_cfg_denoiser, script_unloaded=self.unload)
+            self._listening = True
 
     def _refuse_after_failure(self, p: Any, entry: _Entry) -> None:
         from lib_uniid.hosts.webui.attachment import Pause, Refusal, unet_of
@@ -244,7 +261,7 @@ class Extension:
             return
         if entry.request is not None and entry.request.fallback == "plain":
             infotext.remove(p)
-            _say(p, [f"nobody was put in: {entry.failure}"])
+            _note(p, entry, [f"nobody was put in: {entry.failure}"])
             self._attached = entry, Pause(unet_of(p))
         else:
             self._attached = entry, Refusal(unet_of(p), entry.failure)
@@ -278,6 +295,19 @@ def _append(processed: Any, overlays: Sequence[Any]) -> None:
         texts = processed.infotexts[first + number :]
         processed.images.append(overlay)
         processed.infotexts.append(texts[0] if texts else "")
+
+
+def _told(entry: _Entry) -> dict[str, str]:
+    """What a client of the API is to know."""
+    told = {} if entry.run is None or not entry.run.found else {infotext.RESULT: entry.run.result()}
+    return told | ({infotext.NOTES: json.dumps(entry.notes)} if entry.notes else {})
+
+
+def _note(p: Any, entry: _Entry, sentences: Iterable[str]) -> None:
+    """Under the picture, and in the result."""
+    kept = list(sentences)
+    entry.notes += [one for one in kept if one not in entry.notes]
+    _say(p, kept)
 
 
 def _say(p: Any, sentences: Iterable[str]) -> None:

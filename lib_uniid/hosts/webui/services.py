@@ -1,5 +1,6 @@
 """What is needed of the WebUI that runs us; its modules are looked up when they are used."""
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,11 @@ class WebUI:
     def load(self, patcher: Any) -> None:
         if _has_backend():
             import_module("backend.memory_management").load_model_gpu(patcher)
+
+    def listen(self, **callbacks: Callable[..., None]) -> None:
+        events = import_module("modules.script_callbacks")
+        for name, function in callbacks.items():
+            getattr(events, f"on_{name}")(function)
 
 
 def _has_backend() -> bool:

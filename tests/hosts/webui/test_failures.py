@@ -1,5 +1,6 @@
 """A request that cannot be fulfilled fails; it never gives a picture without the people."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ def test_a_picture_without_the_people_is_made_where_the_request_allows_it(webui:
     answer = webui.txt2img(alwayson_scripts=ask(person("Eve"), fallback="plain", check=True))
     assert torch.equal(latents(answer), latents(plain))
     assert answer.comments[0].startswith("UniID: nobody was put in: people[0].name: nobody called 'Eve'")
+    assert json.loads(answer.result["UniID notes"]) == [answer.comments[0].removeprefix("UniID: ")]
     assert answer.infotexts == plain.infotexts
 
 

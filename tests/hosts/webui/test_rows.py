@@ -20,7 +20,7 @@ from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.processing import WORDS
 from tests.hosts.webui.standin.unets import diffusers_unet, ldm_unet
 from tests.hosts.webui.standin.webui import WebUI
-from tests.hosts.webui.watching import any_host, beside, latents
+from tests.hosts.webui.watching import Traceless, any_host, beside, latents
 from tests.near import assert_near
 
 BOTH = ask(person("Anna"), person("Ben", weight=0.5))
@@ -93,6 +93,28 @@ def test_calls_of_the_unet_that_nobody_announced_are_left_alone_and_said(start: 
     merged = outs[-1]  # the LoRA is in the weights, the person is not in the rows
     assert not torch.allclose(merged, outs[0], atol=1e-3)
     assert any("nobody was put in: another extension" in comment for comment in answer.comments)
+
+
+def takes_rows_apart(attention: Any) -> None:
+    """As Regional Prompter's attention mode: a forward of its own, for cond and uncond rows in turn."""
+    whole = attention.forward
+
+    def forward(hidden: Tensor, encoder_hidden_states: Tensor, **_: Any) -> Tensor:
+        halves = zip(hidden.chunk(2), encoder_hidden_states.chunk(2), strict=True)
+        return torch.cat([whole(rows, encoder_hidden_states=text) for rows, text in halves])
+
+    attention.forward = forward
+
+
+def test_rows_that_another_extension_takes_apart_fail_with_a_sentence(webui: WebUI):
+    for name, module in any_host(webui).unet.named_modules():
+        if name.endswith(".attn2"):
+            takes_rows_apart(module)
+    plain = Traceless(webui)
+    answer = webui.txt2img(alwayson_scripts=BOTH)
+    assert answer.status == 500
+    assert "switch off the extension that takes them apart" in answer.error
+    plain.check()
 
 
 # --- Forge ---

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lib_uniid.ui.form import Form
+from tests.hosts.webui.asking import ask, person
 from tests.hosts.webui.standin.webui import ROOT, TABS, WebUI
 
 # The host has numpy and gradio loaded and no jaxtyping. It is the processor's time: the machine may be busy.
@@ -57,6 +58,17 @@ def test_a_generation_without_people_brings_in_nothing_of_ours(webui: WebUI, mon
     monkeypatch.setitem(sys.modules, name, None)  # importing it would raise
     assert webui.txt2img().status == 200
     assert webui.raised == []
+
+
+def test_callbacks_are_registered_once_people_are_asked_for(webui: WebUI):
+    webui.txt2img()
+    assert webui.callbacks.functions == {}  # a host may take 50 ms for each
+    for _ in range(2):
+        webui.txt2img(alwayson_scripts=ask(person()))
+    assert {event: len(found) for event, found in webui.callbacks.functions.items()} == {
+        "cfg_denoiser": 1,
+        "script_unloaded": 1,
+    }
 
 
 def test_the_tabs_have_the_same_plain_arguments(webui: WebUI):

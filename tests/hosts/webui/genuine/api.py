@@ -3,6 +3,8 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +58,16 @@ class Api:
 
     def img2img(self, **values: Any) -> Answer:
         return self.post("/sdapi/v1/img2img", {**SMALL, **values})
+
+    @contextmanager
+    def options(self, **values: Any) -> Generator[None]:
+        """Settings for a while; a request's own ``override_settings`` would leave them as they are."""
+        before = self.get("/sdapi/v1/options").body
+        assert self.post("/sdapi/v1/options", values).status == 200
+        try:
+            yield
+        finally:
+            self.post("/sdapi/v1/options", {name: before[name] for name in values})
 
     def _send(self, request: urllib.request.Request) -> Answer:
         try:

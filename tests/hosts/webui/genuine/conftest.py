@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lib_uniid.miniature import MODELS
+from tests.hosts.webui.genuine.beside import write_beside
 from tests.hosts.webui.genuine.flat import write_flat_models
 from tests.hosts.webui.genuine.host import Genuine, Running, booted, kind_of
 from tests.hosts.webui.genuine.people import with_people
@@ -25,11 +26,9 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Genuine:
     made = tmp_path_factory.mktemp("models")
     if kind_of(Path(folder)) == "forge":
         given = write_flat_models(given, made / "flat")
-    return Genuine(
-        folder=Path(folder).absolute(),
-        python=Path(python).absolute(),
-        models=with_people(given, made / "models"),
-    )
+    models = with_people(given, made / "models")
+    write_beside(models)
+    return Genuine(folder=Path(folder).absolute(), python=Path(python).absolute(), models=models)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from tests.hosts.webui.genuine.api import Api
 ROOT = Path(__file__).resolve().parents[4]
 PROBE = Path(__file__).resolve().parent / "probe"
 START_SECONDS = 400
+STARTED = "Startup time"
 
 COMMON = [
     "--skip-prepare-environment",  # no git, no pip, nothing from outside
@@ -101,7 +102,7 @@ def booted(genuine: Genuine, data: Path, *, extension: bool = True, page: bool =
         )
         running = Running(genuine=genuine, api=Api(port), log=log, data=data)
         try:
-            _wait(process, running)
+            _wait(process, running, starts=1)
             yield running
         finally:
             _stop(process)
@@ -109,7 +110,7 @@ def booted(genuine: Genuine, data: Path, *, extension: bool = True, page: bool =
 
 def lay_out(genuine: Genuine, data: Path, *, extension: bool) -> None:
     """Models are copied, as the extension writes beside them."""
-    shutil.copytree(genuine.models, data / "models")
+    shutil.copytree(genuine.models, data / "models", symlinks=True)
     extensions = data / "extensions"
     extensions.mkdir()
     (extensions / "aa-probe").symlink_to(PROBE)  # loaded before everybody else
@@ -119,13 +120,20 @@ def lay_out(genuine: Genuine, data: Path, *, extension: bool) -> None:
     (data / "config.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
 
 
-def _wait(process: subprocess.Popen[bytes], running: Running) -> None:
+def reload_page(running: Running) -> None:
+    """What the button *Reload UI* does; returns when the host answers again."""
+    starts = running.log.read_text(encoding="utf-8").count(STARTED)
+    assert running.api.post("/uniid-probe/reload", {}).status == 200
+    _wait(None, running, starts=starts + 1)
+
+
+def _wait(process: subprocess.Popen[bytes] | None, running: Running, *, starts: int) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if process.poll() is not None:
+        if process is not None and process.poll() is not None:
             break
         with suppress(OSError):
-            if "Startup time" not in running.log.read_text(encoding="utf-8"):
+            if running.log.read_text(encoding="utf-8").count(STARTED) < starts:
                 pass  # a request before that would close the application for what the host still adds to it
             elif running.api.get("/sdapi/v1/scripts").status == 200:
                 return

@@ -26,6 +26,11 @@ def ask(*people: dict[str, Any], **values: Any) -> dict[str, Any]:
     return {"UniID": {"args": [{"version": 1, "people": list(people), **values}]}}
 
 
+def beside(scripts: dict[str, Any] | None = None, **asked: Any) -> dict[str, Any]:
+    """``alwayson_scripts`` with the probe doing what other extensions do; see ``probe/scripts/beside.py``."""
+    return {**(scripts or {}), "Probe": {"args": [asked]}}
+
+
 def with_people(models: Path, folder: Path) -> Path:
     """A copy of ``models`` in whose library are Anna and Ben, as ``uniid enrol`` would put them."""
     shutil.copytree(models, folder, ignore=shutil.ignore_patterns("library", "cache"))

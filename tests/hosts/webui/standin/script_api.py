@@ -108,7 +108,7 @@ def host_modules(
     found["modules.scripts"].Script = Script
     found["modules.scripts"].scripts_data = []
     found["modules.scripts"].AlwaysVisible = AlwaysVisible
-    for event in ("before_ui", "cfg_denoiser", "script_unloaded"):
+    for event in ("cfg_denoiser", "script_unloaded"):
         setattr(found["modules.script_callbacks"], f"on_{event}", callbacks.register(event))
     found["modules.paths"].models_path = models_path
     found["modules.devices"].device = "cpu"

@@ -9,6 +9,7 @@ import sys
 import time
 
 from modules import script_callbacks, script_loading
+from uniid_probe import unet
 
 loads = {}
 original = getattr(script_loading.load_module, "original", script_loading.load_module)
@@ -46,15 +47,6 @@ def load_module(path):
 
 load_module.original = original
 script_loading.load_module = load_module
-
-
-def unet():
-    """The network that is sampled from."""
-    from modules import shared
-
-    objects = getattr(shared.sd_model, "forge_objects", None)
-    model = shared.sd_model.model if objects is None else objects.unet.model
-    return model.diffusion_model
 
 
 def model():

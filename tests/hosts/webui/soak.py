@@ -1,0 +1,89 @@
+"""Many generations in one process: what may not grow, and what may not depend on what came before."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+import numpy as np
+
+WARM = 0.2
+"""Share of the generations in which caches fill; growth is looked for after them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What is left between two generations: hooks on the UNet, runs remembered, bytes of the process."""
+
+    hooks: int
+    runs: int
+    bytes: int
+
+
+class Place(Protocol):
+    """Where pictures are made."""
+
+    def make(self, kind: str, *, interrupted: bool) -> str:
+        """Everything that came of a request of this kind, as a text that is equal where the result is."""
+        ...
+
+    def traces(self) -> Traces: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Soaked:
+    """What was seen; ``other`` names the generations whose result was not that of the first of their kind."""
+
+    generations: int
+    interrupts: int
+    other: Sequence[str]
+    hooks: int
+    runs: int
+    bytes: Sequence[int]
+
+    @property
+    def slope(self) -> float:
+        """Bytes that the process grew per generation, fitted after the warm-up."""
+        return float(self._fit()[0])
+
+    @property
+    def drift(self) -> float:
+        """By how much it grew in all that time, in multiples of how far values scatter about the line."""
+        slope, start = self._fit()
+        values = self._warm()
+        scatter = np.ptp(values - (slope * np.arange(len(values)) + start))
+        return float(max(slope, 0.0) * len(values) / max(scatter, 1.0))
+
+    def _warm(self) -> np.ndarray:
+        return np.asarray(self.bytes[int(WARM * len(self.bytes)) :], dtype=float)
+
+    def _fit(self) -> np.ndarray:
+        values = self._warm()
+        return np.polyfit(np.arange(len(values)), values, 1)
+
+
+def order(kinds: Sequence[str], generations: int) -> Iterator[tuple[str, bool]]:
+    """So many kinds by lot, always the same; one in ten is interrupted."""
+    lots = Random(0)
+    for _ in range(generations):
+        yield lots.choice(kinds), lots.random() < 0.1
+
+
+def soak(place: Place, kinds: Mapping[str, Any], generations: int) -> Soaked:
+    """Make them all."""
+    first: dict[tuple[str, bool], str] = {}
+    other: list[str] = []
+    seen = [place.traces()]
+    for number, (kind, interrupted) in enumerate(order(list(kinds), generations)):
+        result = place.make(kind, interrupted=interrupted)
+        if result != first.setdefault((kind, interrupted), result):
+            other.append(f"{number}: {kind}" + (", interrupted" if interrupted else ""))
+        seen.append(place.traces())
+    return Soaked(
+        generations=generations,
+        interrupts=sum(interrupted for _, interrupted in order(list(kinds), generations)),
+        other=other,
+        hooks=max(one.hooks for one in seen) - seen[0].hooks,
+        runs=max(one.runs for one in seen),
+        bytes=[one.bytes for one in seen],
+    )
