@@ -123,10 +123,9 @@ def test_people_are_enrolled_renamed_deleted_and_taken_back(
     visitor: Visitor, page_of: Served, tmp_path: Path
 ):
     visitor.go_to("People")
-    visitor.part("new_name").wait_for()
-    visitor.fill("new_name", "Chloe")
     visitor.part("new_files").locator("input[type=file]").set_input_files([png(tmp_path / "c.png", (64, 64))])
     visitor.part("new_faces").locator(".thumbnail-item").first.wait_for()
+    visitor.fill("new_name", "Chloe")
     visitor.press("new_save")
     visitor.words("new_said", "Chloe is in the library")
     visitor.fill("rename_to", "Clara")

@@ -41,6 +41,10 @@ def address(request: pytest.FixtureRequest, own_models: Path, hub: Hub) -> Gener
         yield address
 
 
+OPTIONS = "[role=option]:visible, ul.options > li:visible"
+"""What an open list offers; gradio 3 calls its options buttons."""
+
+
 class Driver:
     """A person in front of the panel."""
 
@@ -63,6 +67,11 @@ class Driver:
         field.fill(value)
         field.press("Enter")
         field.press("Tab")
+
+    def pick(self, name: str, value: str) -> None:
+        """From a list that takes nothing else."""
+        self.part(name).locator("input").first.click()
+        self.page.locator(OPTIONS, has_text=value).first.click()
 
     def number(self, name: str, value: str) -> None:
         field = self.part(name).locator("input[type=number]")
@@ -153,7 +162,7 @@ def test_somebody_in_uploaded_pictures_is_kept_in_the_library_and_can_be_chosen(
         assert not driver.part("person_1_save").is_visible()
         driver.tab(2)
         driver.part("person_2_who").locator("input").first.click()
-        driver.page.locator("[role=option]:visible", has_text="Zoe").wait_for()
+        driver.page.locator(OPTIONS, has_text="Zoe").wait_for()
         assert json.loads(driver.ask())["people"] == [{"name": "Zoe"}]
     finally:
         library.remove("Zoe")
@@ -176,9 +185,9 @@ def test_a_place_is_a_region_or_drawn(driver: Driver):
     driver.switch_on()
     driver.choose("person_1_who", "Anna")
     driver.page.get_by_text("Place, mix with somebody, time").locator("visible=true").first.click()
-    driver.choose("person_1_where", "left half")
+    driver.pick("person_1_where", "left half")
     assert json.loads(driver.ask())["people"] == [{"name": "Anna", "region": "left half"}]
-    driver.choose("person_1_where", "as drawn or uploaded")
+    driver.pick("person_1_where", "as drawn or uploaded")
     assert driver.ask().startswith("person 1: nothing is drawn")
     canvas = driver.part("person_1_mask").locator("canvas:visible").last
     if not canvas.count():  # gradio 4

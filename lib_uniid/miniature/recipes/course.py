@@ -64,7 +64,9 @@ class Course:
         """Yield one :class:`Step` at a time; resumes from the checkpoint beside the log when there is one."""
         chosen = self.parameters or [p for p in self.module.parameters() if p.requires_grad]
         optimisers = self._optimisers(chosen)
-        schedules = [torch.optim.lr_scheduler.LambdaLR(one, self._factor) for one in optimisers]
+        schedules = [
+            torch.optim.lr_scheduler.LambdaLR(one, lambda step: self._factor(step)) for one in optimisers
+        ]
         self.team.same_weights(self.module)
         ema = Average(self.module, self.average)
         checkpoint = self.log.with_suffix(".ckpt")

@@ -87,6 +87,7 @@ def test_calls_of_the_unet_that_nobody_announced_are_left_alone_and_said(start: 
             outs.append(unet(*given))
         outs.append(unet(*given))
 
+    webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna")))  # our callback comes first from here on
     webui.callbacks.register("cfg_denoiser")(call)
     answer = webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna")))
     assert not torch.allclose(outs[0], plain, atol=1e-3)
