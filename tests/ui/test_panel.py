@@ -36,7 +36,7 @@ def hub() -> Generator[Hub]:
 
 @pytest.fixture(scope="module", params=pythons())
 def address(request: pytest.FixtureRequest, own_models: Path, hub: Hub) -> Generator[str]:
-    variables = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}
+    variables = {"HF_ENDPOINT": hub.address, "UNIID_OFFLINE": "0"}  # the command line's tests leave it set
     with served(request.param, "tests.ui.bare_host", str(own_models), **variables) as address:
         yield address
 
