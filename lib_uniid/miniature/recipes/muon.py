@@ -40,6 +40,7 @@ class Muon(torch.optim.Optimizer):
         self.team = team
 
     @torch.no_grad()
+    # torch overloads `step` by whether a closure is given; there is never one here.
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every matrix that has a gradient; gradients must be the same in every process."""
         moved = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]

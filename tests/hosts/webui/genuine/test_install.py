@@ -30,6 +30,7 @@ PINNED = """
 import runpy, sys, subprocess
 install = runpy.run_path(sys.argv[1])["install"]
 def run_pip(command, description):
+    # The hosts run pip by a shell; a requirement that is quoted wrongly shows itself only there.
     found = subprocess.run(
         f'"{sys.executable}" -m pip {command} --dry-run --no-index --find-links "{sys.argv[2]}"',
         shell=True, capture_output=True, text=True,
