@@ -1,6 +1,5 @@
 """Muon: the same step whoever works it out, in the direction of the gradient."""
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -48,18 +47,16 @@ def _steps(team: Team) -> list[torch.Tensor]:
     return [weight.detach() for weight in weights]
 
 
-def _one_of_two(rank: int, port: int, out: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _one_of_two(rank: int, out: Path) -> None:
+    meeting = (out / "meeting").as_uri()  # a file: a port that is free now may be taken when they meet
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     torch.save(_steps(Team(rank, 2)), out / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
     """Shared work is the same work."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_one_of_two, (port, tmp_path), nprocs=2)
+    mp.spawn(_one_of_two, (tmp_path,), nprocs=2)
     alone = _steps(Team(0, 1))
     for rank in (0, 1):
         for mine, theirs in zip(alone, torch.load(tmp_path / f"{rank}.pt", weights_only=True), strict=True):
