@@ -10,9 +10,15 @@ from torch import nn
 
 from tests.hosts.webui.asking import LEFT, ask, person
 from tests.hosts.webui.conftest import Start
-from tests.hosts.webui.standin.processing import PostprocessImageArgs, Processing, process_images
+from tests.hosts.webui.standin.processing import (
+    PostprocessImageArgs,
+    Processed,
+    Processing,
+    Runner,
+    process_images,
+)
 from tests.hosts.webui.standin.webui import WebUI
-from tests.hosts.webui.watching import Traceless, any_host, beside, hooks, latents
+from tests.hosts.webui.watching import Other, Traceless, any_host, beside, hooks, latents
 from tests.near import assert_near
 
 ANNA, BEN = ask(person("Anna")), ask(person("Ben"))
@@ -164,6 +170,43 @@ def test_a_generation_inside_postprocess_image_is_its_own(webui: WebUI):
         assert torch.equal(with_ben.latents[0], ben)
     webui.runners["txt2img"].scripts.pop()
     plain.check()
+
+
+@pytest.mark.parametrize("ours_handed_on", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_what_adetailer_calls_between_pictures_changes_none_of_them(
+    webui: WebUI, ours_handed_on: bool, first: bool
+):
+    """It ends and begins all scripts on copies of ``p``, and its own runs share the dict of parameters."""
+    request: dict[str, Any] = {"seed": 7, "n_iter": 2, "batch_size": 2}
+    request["alwayson_scripts"] = ask(person("Anna"), person("Ben"), check=True, show_routing=True)
+    alone = webui.txt2img(**request)
+    made, runner = 0, webui.runners["txt2img"]
+
+    def detail(p: Processing, pp: PostprocessImageArgs) -> None:
+        nonlocal made
+        if p.steps == 1:  # its own
+            return
+        if made % 2 == 0:
+            runner.run("postprocess", copy.copy(p), Processed([], [], [], p.extra_generation_params))
+        inner = copy.copy(p)
+        inner.steps, inner.n_iter, inner.batch_size, inner.latents = 1, 1, 1, []
+        inner.scripts = Runner(runner.scripts if ours_handed_on else [])
+        process_images(inner)
+        if made % 2 == 1:
+            again = copy.copy(p)
+            runner.run("before_process", again)
+            runner.run("process", again)
+        made += 1
+
+    runner.scripts.insert(0 if first else 1, Other(postprocess_image=detail))
+    beside_it = webui.txt2img(**request)
+    assert made == 4
+    assert torch.equal(latents(beside_it), latents(alone))
+    assert beside_it.infotexts == alone.infotexts
+    assert beside_it.result == alone.result
+    assert len(beside_it.images) == len(alone.images)
+    assert webui.raised == []
 
 
 def test_a_generation_in_the_middle_of_sampling_is_its_own(webui: WebUI):
