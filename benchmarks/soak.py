@@ -21,7 +21,7 @@ import torch
 from benchmarks.report import Figure, report
 from tests.conftest import write_webui_models
 from tests.hosts.webui.asking import LEFT, ask, person
-from tests.hosts.webui.soak import Soaked, Traces, soak
+from tests.hosts.webui.soak import Soaked, Traces, kinds_of_request, soak
 from tests.hosts.webui.standin.a1111 import A1111
 from tests.hosts.webui.standin.forge import Forge
 from tests.hosts.webui.standin.script_api import Callbacks
@@ -32,17 +32,11 @@ from tests.narrow import write_models
 
 HOSTS = {"a1111": A1111, "forge": Forge}
 SMALL: dict[str, Any] = {"steps": 2, "width": 32, "height": 32}
-BOTH = ask(person("Anna"), person("Ben"))
-KINDS: dict[str, dict[str, Any]] = {
-    "nobody": {},
-    "Anna": {"alwayson_scripts": ask(person("Anna"))},
-    "Ben in a batch": {"alwayson_scripts": ask(person("Ben")), "batch_size": 2},
-    "AND": {"alwayson_scripts": BOTH, "prompt": "a park AND a lake"},
-    "other weights": {"alwayson_scripts": ask(person("Anna", weight=0.3), person("Ben", start=0.5))},
-    "hires": {"alwayson_scripts": ask(person("Anna", mask=LEFT), person("Ben")), "enable_hr": True},
-    "a stranger": {"alwayson_scripts": ask(person("Eve"))},
-    "two batches": {"alwayson_scripts": BOTH, "n_iter": 2},
-}
+KINDS = kinds_of_request(
+    ask,
+    person,
+    {"alwayson_scripts": ask(person("Anna", mask=LEFT), person("Ben")), "enable_hr": True},
+)
 
 
 class Standin:

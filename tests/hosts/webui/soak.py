@@ -1,6 +1,6 @@
 """Many generations in one process: what may not grow, and what may not depend on what came before."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
@@ -9,6 +9,26 @@ import numpy as np
 
 WARM = 0.2
 """Share of the generations in which caches fill; growth is looked for after them."""
+
+
+Asked = dict[str, Any]
+
+
+def kinds_of_request(
+    ask: Callable[..., Asked], person: Callable[..., Asked], hires: Mapping[str, Any]
+) -> dict[str, Asked]:
+    """Every kind of request whose traces could be told apart, by a name; ``hires`` is a host's own."""
+    both = ask(person("Anna"), person("Ben"))
+    return {
+        "nobody": {},
+        "Anna": {"alwayson_scripts": ask(person("Anna"))},
+        "Ben in a batch": {"alwayson_scripts": ask(person("Ben")), "batch_size": 2},
+        "AND": {"alwayson_scripts": both, "prompt": "a park AND a lake"},
+        "other weights": {"alwayson_scripts": ask(person("Anna", weight=0.3), person("Ben", start=0.5))},
+        "hires": {"alwayson_scripts": both, **hires},
+        "a stranger": {"alwayson_scripts": ask({"name": "Eve"})},
+        "two batches": {"alwayson_scripts": both, "n_iter": 2},
+    }
 
 
 @dataclass(frozen=True, slots=True)

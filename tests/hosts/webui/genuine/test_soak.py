@@ -10,23 +10,13 @@ from benchmarks.report import table
 from benchmarks.soak import figures
 from tests.hosts.webui.genuine.host import Running
 from tests.hosts.webui.genuine.people import ask, beside, person
-from tests.hosts.webui.soak import Traces, soak
+from tests.hosts.webui.soak import Traces, kinds_of_request, soak
 
 pytestmark = [pytest.mark.slow]
 
-BOTH = ask(person("Anna"), person("Ben"))
 SHORT: dict[str, Any] = {"steps": 2, "width": 64, "height": 64}
 HIRES = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.6}
-KINDS: dict[str, dict[str, Any]] = {
-    "nobody": {},
-    "Anna": {"alwayson_scripts": ask(person("Anna"))},
-    "Ben in a batch": {"alwayson_scripts": ask(person("Ben")), "batch_size": 2},
-    "AND": {"alwayson_scripts": BOTH, "prompt": "a park AND a lake"},
-    "other weights": {"alwayson_scripts": ask(person("Anna", weight=0.3), person("Ben", start=0.5))},
-    "hires": {"alwayson_scripts": BOTH, **HIRES},
-    "a stranger": {"alwayson_scripts": ask({"name": "Eve"})},
-    "two batches": {"alwayson_scripts": BOTH, "n_iter": 2},
-}
+KINDS = kinds_of_request(ask, person, HIRES)
 
 
 class GenuinePlace:
