@@ -29,7 +29,7 @@ from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 
 SEED = 31
 TEXT_WIDTH, TOKENS = 64, 16
-UNNAMED, WORDS_ONLY = 0.1, 0.2
+PEOPLE_RATE, UNNAMED, WORDS_ONLY = 6e-3, 0.1, 0.2
 
 
 def new_unet() -> Any:
@@ -99,7 +99,13 @@ def new_base() -> nn.ModuleDict:
 
 
 def train(
-    out: Path, words: int, people: int, batch: int, begin: Path | None = None, seed: int = SEED
+    out: Path,
+    words: int,
+    people: int,
+    batch: int,
+    begin: Path | None = None,
+    seed: int = SEED,
+    rate: float = PEOPLE_RATE,
 ) -> None:
     """Train so many steps on words, then so many on words and people; write ``out/base.pt``.
 
@@ -115,7 +121,7 @@ def train(
         begin_with_people(model)
     else:
         model.load_state_dict(torch.load(begin, weights_only=True))
-    learn_people(model, library, team, out / "base.jsonl", people, batch, seed)
+    learn_people(model, library, team, out / "base.jsonl", people, batch, seed, rate)
     if team.rank == 0:
         torch.save(model.state_dict(), out / "base.pt")
 
@@ -161,7 +167,14 @@ def begin_with_people(model: nn.ModuleDict) -> None:
 
 
 def learn_people(
-    model: nn.ModuleDict, library: Library, team: Team, log: Path, steps: int, batch: int, seed: int
+    model: nn.ModuleDict,
+    library: Library,
+    team: Team,
+    log: Path,
+    steps: int,
+    batch: int,
+    seed: int,
+    rate: float,
 ) -> None:
     """Captions go on as before; beside them the base is told who is where, in most of the steps."""
     unet: Any = model["unet"]
@@ -177,7 +190,7 @@ def learn_people(
         team=team,
         module=model,
         steps=steps,
-        rate=6e-3,
+        rate=rate,
         log=log,
         average=0.997,
         save_every=200,
@@ -233,5 +246,14 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=16, help="per process")
     parser.add_argument("--begin", type=Path, help="weights of an earlier run to go on from")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--rate", type=float, default=PEOPLE_RATE, help="of the steps on words and people")
     arguments = parser.parse_args()
-    train(arguments.out, arguments.words, arguments.people, arguments.batch, arguments.begin, arguments.seed)
+    train(
+        arguments.out,
+        arguments.words,
+        arguments.people,
+        arguments.batch,
+        arguments.begin,
+        arguments.seed,
+        arguments.rate,
+    )

@@ -1,5 +1,7 @@
 """Aligned face crops, drawn in the aligned frame: what recognisers and the image tower learn from."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -71,3 +73,17 @@ def degrade(faces: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(faces.shape, generator=generator) * 0.03 * torch.rand(1, generator=generator)
     gain = 1 + 0.2 * (torch.rand(len(faces), 1, 1, 1, generator=generator) - 0.5)
     return (faces * gain + noise).clamp(0, 1)
+
+
+@torch.no_grad()
+def decoded(
+    faces: Float[Tensor, "n 3 size size"], vae: Any, generator: torch.Generator
+) -> Float[Tensor, "n 3 size size"]:
+    """Through the autoencoder, at one of the sizes that faces have in pictures, and back."""
+    size = 8 * int(torch.randint(7, 13, (1,), generator=generator))
+    pictures = F.interpolate(faces, size=size, mode="bilinear", antialias=True, align_corners=False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        latents = vae.encode(pictures * 2 - 1).latent_dist.mean
+        pictures = vae.decode(latents).sample
+    pictures = pictures.float().add(1).div(2).clamp(0, 1)
+    return F.interpolate(pictures, size=faces.shape[-1], mode="bilinear", antialias=True, align_corners=False)

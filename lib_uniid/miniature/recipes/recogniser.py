@@ -17,11 +17,13 @@ from torch.nn import functional as F
 from lib_uniid.encoders.curricularface import BackboneSizes, CurricularFace
 from lib_uniid.miniature.people import TRAITS, sample_identities
 from lib_uniid.miniature.recipes.course import Course
-from lib_uniid.miniature.recipes.faces import draw_aligned
+from lib_uniid.miniature.recipes.faces import decoded, draw_aligned
 from lib_uniid.miniature.recipes.team import Team
+from lib_uniid.miniature.recipes.vae import new_vae
 
 SEEDS = {"curricularface": 21, "judge": 22}
 SIZES = BackboneSizes(stem=16, widths=(16, 16, 32, 32, 64, 64, 128, 128), input_size=56, embedding=128)
+DECODED = {"curricularface": 0.0, "judge": 1 / 3}
 SCALE, MARGIN, JITTER, TRAITS_WEIGHT = 16.0, 0.15, 2.5, 4.0
 
 
@@ -49,6 +51,9 @@ def train(out: Path, name: str, steps: int, pairs: int, begin: Path | None = Non
     model, generator = new_recogniser().train(), team.generator(SEEDS[name])
     if begin is not None:
         model.load_state_dict(torch.load(begin, weights_only=True))
+    vae = new_vae().eval()
+    if DECODED[name]:
+        vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True))
     readout = nn.Linear(SIZES.embedding, len(TRAITS))
     course = Course(
         team=team,
@@ -57,10 +62,14 @@ def train(out: Path, name: str, steps: int, pairs: int, begin: Path | None = Non
         rate=3e-3,
         log=out / f"{name}.jsonl",
         weight_decay=0.05,
+        muon=True,
     )
     for step in course.run():
         who = sample_identities(pairs, generator)
         faces, _ = draw_aligned(who.repeat(2, 1), generator, jitter=JITTER)
+        some = torch.rand(len(faces), generator=generator) < DECODED[name]
+        if some.any():
+            faces[some] = decoded(faces[some], vae, generator)
         embeddings = model.embed(faces * 2 - 1)
         matched, right = match_loss(embeddings[:pairs], embeddings[pairs:])
         told = (readout(embeddings) - who.repeat(2, 1)).square().mean()

@@ -2,7 +2,8 @@
 
 Grown from the inside, because what is hard is to keep a face in a few dozen numbers, and that can be learnt
 on small crops: first the three inner levels on pictures of half the size, mostly 32-pixel crops around faces;
-then the outermost level alone; then all four levels on full-size crops and whole pictures.
+then the outermost level alone; then all four levels on full-size crops and whole pictures; last the decoder
+alone, which leaves latents what they are, so that whatever has learnt from them stays valid.
 ldm's norms have 32 groups whatever the width, so the outermost level has 64 channels: with 32, a group norm
 before the last convolution would forget every flat colour.
 """
@@ -114,10 +115,27 @@ def grow(inner: nn.Module, vae: nn.Module) -> list[nn.Parameter]:
     return [p for name, p in vae.named_parameters() if name.startswith(new) or name in fresh]
 
 
-def train(out: Path, inner_steps: int, lift_steps: int, steps: int) -> None:
-    """Train all stages and write ``out/vae.pt`` (state dict in diffusers' names)."""
+def train(
+    out: Path, inner_steps: int, lift_steps: int, steps: int, decoder_steps: int, begin: Path | None = None
+) -> None:
+    """Train all stages and write ``out/vae.pt`` (state dict in diffusers' names).
+
+    ``begin`` holds such weights; then the decoder's steps are all there is.
+    """
     team = Team.join()
     torch.manual_seed(SEED)
+    vae = new_vae()
+    if begin is None:
+        learn(vae, team, out, inner_steps, lift_steps, steps)
+    else:
+        vae.load_state_dict(torch.load(begin, weights_only=True))
+    polish(vae, team, out, decoder_steps)
+    if team.rank == 0:
+        torch.save(vae.state_dict(), out / "vae.pt")
+
+
+def learn(vae: Any, team: Team, out: Path, inner_steps: int, lift_steps: int, steps: int) -> None:
+    """Grow it from the inside, then train it whole."""
     inner, generator = new_inner_vae(), team.generator(SEED)
     course = Course(
         team=team, module=inner, steps=inner_steps, rate=2e-3, log=out / "vae-inner.jsonl", weight_decay=0.0
@@ -126,7 +144,6 @@ def train(out: Path, inner_steps: int, lift_steps: int, steps: int) -> None:
         whole = step.number % 5 == 4
         pixels = pictures(generator, 8, HALF)[0] if whole else crops(generator, 10, HALF)
         step.loss, step.notes = loss(inner, pixels, generator)
-    vae = new_vae()
     new = grow(inner, vae)
     course = Course(
         team=team,
@@ -143,8 +160,28 @@ def train(out: Path, inner_steps: int, lift_steps: int, steps: int) -> None:
     for step in course.run():
         pixels = pictures(generator, 2)[0] if step.number % 4 == 3 else crops(generator, 2)
         step.loss, step.notes = loss(vae, pixels, generator)
-    if team.rank == 0:
-        torch.save(vae.state_dict(), out / "vae.pt")
+
+
+def polish(vae: Any, team: Team, out: Path, steps: int) -> None:
+    """Teach the decoder alone to make the most of latents that stay what they are."""
+    generator = team.generator(SEED + 1)
+    decoder = [p for name, p in vae.named_parameters() if name.startswith(("decoder", "post_quant"))]
+    vae.requires_grad_(False)
+    for weight in decoder:
+        weight.requires_grad_(True)
+    course = Course(
+        team=team,
+        module=vae,
+        parameters=decoder,
+        steps=steps,
+        rate=3e-3,
+        log=out / "vae-decoder.jsonl",
+        weight_decay=0.0,
+        muon=True,
+    )
+    for step in course.run():
+        pixels = pictures(generator, 2)[0] if step.number % 4 == 3 else crops(generator, 2)
+        step.loss, step.notes = loss(vae, pixels, generator)
 
 
 if __name__ == "__main__":
@@ -153,6 +190,15 @@ if __name__ == "__main__":
     parser.add_argument("--inner-steps", type=int, default=2000)
     parser.add_argument("--lift-steps", type=int, default=150)
     parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--decoder-steps", type=int, default=1500)
+    parser.add_argument("--begin", type=Path, help="weights whose decoder goes on learning")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    train(arguments.out, arguments.inner_steps, arguments.lift_steps, arguments.steps)
+    train(
+        arguments.out,
+        arguments.inner_steps,
+        arguments.lift_steps,
+        arguments.steps,
+        arguments.decoder_steps,
+        arguments.begin,
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.hosts.webui.standin.processing import Host, Processing, Subprompts, combine, euler
+from tests.hosts.webui.standin.processing import AnyDenoiser, Host, Processing, Subprompts, combine
 from tests.hosts.webui.standin.script_api import Callbacks, CFGDenoiserParams
 
 Loaded = tuple[tuple[str, float], ...]
@@ -146,20 +146,12 @@ class A1111(Host):
     def before_sampling(self, p: Processing, **given: Any) -> None:
         p.run("process_before_every_sampling", **given)
 
-    def sample(
-        self, p: Processing, x: Tensor, sigma: float, cond: list[Subprompts], uncond: list[Tensor]
-    ) -> Tensor:
-        sigmas = self.sigmas_from(sigma, p.steps)
-        denoiser = Denoiser(self, p)
-        return euler(lambda x, sigma, step: denoiser(x, sigma, step, cond, uncond), x, sigmas)
+    def new_denoiser(self, p: Processing) -> AnyDenoiser:
+        return Denoiser(self, p)
 
 
-class Denoiser:
+class Denoiser(AnyDenoiser):
     """One evaluation: all cond rows, then all uncond rows; passed to the UNet in that order."""
-
-    def __init__(self, host: A1111, p: Processing) -> None:
-        self.host, self.p = host, p
-        self.step, self.total_steps = 0, p.steps
 
     def __call__(
         self, x: Tensor, sigma: float, step: int, conds: list[Subprompts], unconds: list[Tensor]

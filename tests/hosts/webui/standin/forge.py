@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.hosts.webui.standin.processing import Host, Processing, Subprompts, combine, euler
+from tests.hosts.webui.standin.processing import AnyDenoiser, Host, Processing, Subprompts, combine
 from tests.hosts.webui.standin.script_api import Callbacks, CFGDenoiserParams
 
 COND, UNCOND = 0, 1
@@ -141,21 +141,13 @@ class Forge(Host):
         self._reset()
         p.run("process_before_every_sampling", **given)
 
-    def sample(
-        self, p: Processing, x: Tensor, sigma: float, cond: list[Subprompts], uncond: list[Tensor]
-    ) -> Tensor:
+    def new_denoiser(self, p: Processing) -> AnyDenoiser:
         load_model_gpu(self.sd_model.forge_objects.unet)
-        sigmas = self.sigmas_from(sigma, p.steps)
-        denoiser = Denoiser(self, p)
-        return euler(lambda x, sigma, step: denoiser(x, sigma, step, cond, uncond), x, sigmas)
+        return Denoiser(self, p)
 
 
-class Denoiser:
+class Denoiser(AnyDenoiser):
     """One evaluation: the callback sees the plain batch; then chunks of one picture row each are joined."""
-
-    def __init__(self, host: Forge, p: Processing) -> None:
-        self.host, self.p = host, p
-        self.step, self.total_steps = 0, p.steps
 
     def __call__(
         self, x: Tensor, sigma: float, step: int, conds: list[Subprompts], unconds: list[Tensor]

@@ -229,10 +229,34 @@ class Host:
             self.interrupted, self.interrupt_at = True, None
             raise InterruptedSampling
 
+    def new_denoiser(self, p: Processing) -> "AnyDenoiser":
+        raise NotImplementedError
+
+    def sample(
+        self, p: Processing, x: Tensor, sigma: float, cond: list[Subprompts], uncond: list[Tensor]
+    ) -> Tensor:
+        denoiser = self.new_denoiser(p)
+        sigmas = self.sigmas_from(sigma, p.steps)
+        return euler(lambda x, sigma, step: denoiser(x, sigma, step, cond, uncond), x, sigmas)
+
     def scaled(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
         """The UNet's input and its timesteps."""
         step = int((self.sigmas - sigma).abs().argmin())
         return x / (sigma**2 + 1) ** 0.5, torch.full((x.shape[0],), step)
+
+
+class AnyDenoiser:
+    """The object that callbacks are told of."""
+
+    def __init__(self, host: Any, p: Processing) -> None:
+        self.host, self.p = host, p
+        self.step, self.total_steps = 0, p.steps
+
+    def __call__(
+        self, x: Tensor, sigma: float, step: int, conds: list[Subprompts], unconds: list[Tensor]
+    ) -> Tensor:
+        """One evaluation of the model, guided."""
+        raise NotImplementedError
 
 
 def combine(conds: list[Tensor], uncond: Tensor, scale: float) -> Tensor:
