@@ -14,6 +14,7 @@ from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.library.store import Person
 from lib_uniid.miniature import TRAINED
 from lib_uniid.miniature.assemble import assemble, record, write_pack
+from lib_uniid.miniature.people import trait
 from lib_uniid.miniature.recipes import (
     base,
     clip,
@@ -29,6 +30,7 @@ from lib_uniid.miniature.recipes import (
 from lib_uniid.miniature.recipes.__main__ import take
 from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.team import Team
+from lib_uniid.miniature.world import sample_scenes
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +39,7 @@ pytestmark = pytest.mark.slow
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What recipes leave that hardly began."""
     out = tmp_path_factory.mktemp("trained")
-    vae.train(out, inner_steps=1, lift_steps=1, steps=1)
+    vae.train(out, inner_steps=1, lift_steps=1, steps=1, decoder_steps=1)
     detector.train(out, steps=1, batch=1)
     clip.train(out, steps=1, batch=2)
     for name in recogniser.SEEDS:
@@ -47,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base.train(out, words=2, people=2, batch=2)
     features.build(out)
     identity.train(out, steps=2, batch=2, prepared=2)
-    router.train(out, steps=2, batch=2, weight=router.LAMBDA, name="router")
+    router.train(out, steps=2, batch=2, weight=router.LAMBDA, name="router", prepared=1)
     return out
 
 
@@ -119,6 +121,22 @@ def test_the_base_goes_on_from_an_earlier_run_s_weights(trained: Path, tmp_path:
     before, after = (torch.load(folder / "base.pt", weights_only=True) for folder in (trained, tmp_path))
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert not (tmp_path / "base-words.jsonl").exists()
+
+
+def test_the_decoder_s_own_turn_leaves_latents_what_they_are(trained: Path, tmp_path: Path) -> None:
+    vae.train(tmp_path, 0, 0, 0, decoder_steps=2, begin=trained / "vae.pt")
+    before, after = (torch.load(folder / "vae.pt", weights_only=True) for folder in (trained, tmp_path))
+    changed = {name.split(".")[0] for name in before if not torch.equal(after[name], before[name])}
+    assert changed == {"decoder", "post_quant_conv"}
+
+
+def test_lessons_in_order_are_those_whose_eyes_stand_ever_further_apart() -> None:
+    scene = sample_scenes(60, 3, torch.Generator().manual_seed(0))
+    group = data.Group(scene, torch.zeros(60, 4, 16, 16), torch.zeros(60, 3, 16, 16))
+    chosen = router.in_order(group).tolist()
+    eyes = trait(scene.who, "eye_spacing").reshape(60, 3)
+    assert 2 < len(chosen) < 25
+    assert all((eyes[i].sort().values == eyes[i]).all() == (i in chosen) for i in range(60))
 
 
 def test_the_record_adds_up_the_runs_of_a_recipe(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_somebody_in_uploaded_pictures_is_kept_in_the_library_and_can_be_chosen(
     driver.part("person_1_said").get_by_text("Zoe is in the library").wait_for()
     try:
         driver.part("status").get_by_text("3 in the library").wait_for()
-        assert not driver.part("person_1_save").is_visible()
+        driver.part("person_1_save").wait_for(state="hidden")
         driver.tab(2)
         driver.part("person_2_who").locator("input").first.click()
         driver.page.locator(OPTIONS, has_text="Zoe").wait_for()

@@ -102,9 +102,13 @@ class Lesson:
 
 
 def in_order(group: Group) -> Tensor:
-    """The pictures in which people's eyes stand further apart from one to the next, left to right."""
+    """The pictures in which people's eyes stand further apart from one to the next, left to right.
+
+    All of them where there are none, as may be among a handful.
+    """
     eyes = trait(group.scene.who, "eye_spacing").unflatten(0, (-1, group.scene.people))
-    return (eyes.diff(dim=1) > 0).all(1).nonzero()[:, 0]
+    fitting = (eyes.diff(dim=1) > 0).all(1)
+    return (fitting if fitting.any() else ~fitting).nonzero()[:, 0]
 
 
 def lessons(chain: Chain, out: Path, team: Team, seed: int, batch: int) -> Iterator[Lesson]:
