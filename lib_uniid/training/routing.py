@@ -53,3 +53,22 @@ def routing_loss(
         right += (site.argmax(-1) == target.argmax(-1))[clear].sum()
         places += clear.sum()
     return torch.stack(losses).mean(), right / places.clamp_min(1)
+
+
+def imbalance(
+    logits: Iterable[Tensor], persons: Float[Tensor, "b i height width"], sharpness: float = 4.0
+) -> Float[Tensor, ""]:
+    """How far the people's shares of all faces' places are from the shares that are theirs, squared.
+
+    As the loss that balances a mixture of experts. Being of two minds costs :func:`routing_loss` little where
+    nothing tells who stands where, but a choice made from it may give two faces to one person. Hence
+    ``sharpness``, which multiplies the logits. A mean over sites and pictures.
+    """
+    losses: list[Tensor] = []
+    for site in logits:
+        covered = masks_at(persons, site.shape[1])
+        places = covered.sum(-1, keepdim=True).clamp(max=1)
+        target = covered.sum(1) / covered.sum((1, 2))[:, None].clamp_min(1e-6)
+        share = ((site * sharpness).softmax(-1) * places).sum(1) / places.sum(1).clamp_min(1e-6)
+        losses.append((share - target).square().sum(-1).mean())
+    return torch.stack(losses).mean()

@@ -14,7 +14,6 @@ from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.library.store import Person
 from lib_uniid.miniature import TRAINED
 from lib_uniid.miniature.assemble import assemble, record, write_pack
-from lib_uniid.miniature.people import trait
 from lib_uniid.miniature.recipes import (
     base,
     clip,
@@ -30,7 +29,6 @@ from lib_uniid.miniature.recipes import (
 from lib_uniid.miniature.recipes.__main__ import take
 from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.team import Team
-from lib_uniid.miniature.world import sample_scenes
 
 pytestmark = pytest.mark.slow
 
@@ -130,13 +128,31 @@ def test_the_decoder_s_own_turn_leaves_latents_what_they_are(trained: Path, tmp_
     assert changed == {"decoder", "post_quant_conv"}
 
 
-def test_lessons_in_order_are_those_whose_eyes_stand_ever_further_apart() -> None:
-    scene = sample_scenes(60, 3, torch.Generator().manual_seed(0))
-    group = data.Group(scene, torch.zeros(60, 4, 16, 16), torch.zeros(60, 3, 16, 16))
-    chosen = router.in_order(group).tolist()
-    eyes = trait(scene.who, "eye_spacing").reshape(60, 3)
-    assert 2 < len(chosen) < 25
-    assert all((eyes[i].sort().values == eyes[i]).all() == (i in chosen) for i in range(60))
+def test_lessons_in_order_are_those_along_what_tells_people_best() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.tensor([1.0, 5.0, 1.0, 1.0])
+    means = {count: torch.randn(60, count, 4, generator=generator) * spread for count in (2, 3)}
+    chosen = router.in_order(means)
+    for count, mean in means.items():
+        there = [i for i in range(60) if mean[i, :, 1].argsort().tolist() == list(range(count))]
+        back = [i for i in range(60) if mean[i, :, 1].argsort().tolist() == list(range(count))[::-1]]
+        assert max(len(set(chosen[count].tolist()) & set(way)) / len(way) for way in (there, back)) > 0.8
+        assert len(chosen[count]) < 60 / count + 10
+
+
+def test_all_lessons_count_where_none_are_in_order() -> None:
+    means = {2: torch.zeros(2, 2, 4), 3: torch.zeros(1, 3, 4)}
+    assert [len(found) for found in router.in_order(means).values()] == [2, 1]
+
+
+def test_twins_have_one_face_in_both_places() -> None:
+    latents = torch.arange(32.0).reshape(2, 1, 1, 16)
+    persons = torch.zeros(2, 2, 1, 16)
+    persons[:, 0, 0, 3], persons[:, 1, 0, 12] = 1.0, 1.0
+    pictures, masks = router.twins(latents, persons, torch.tensor([0, 1]))
+    assert torch.equal(pictures[0, 0, 0, 8:], latents[0, 0, 0, :8])
+    assert torch.equal(pictures[1, 0, 0, :8], latents[1, 0, 0, 8:])
+    assert masks.nonzero().tolist() == [[0, 0, 0, 3], [0, 1, 0, 11], [1, 0, 0, 4], [1, 1, 0, 12]]
 
 
 def test_the_record_adds_up_the_runs_of_a_recipe(tmp_path: Path) -> None:
@@ -147,7 +163,17 @@ def test_the_record_adds_up_the_runs_of_a_recipe(tmp_path: Path) -> None:
 
 
 def test_an_untrained_router_is_right_about_as_often_as_not(trained: Path) -> None:
-    assert 0.1 < router.accuracy(trained, "router", pictures=8, chunk=4) < 0.9
+    accuracy = router.accuracy(trained, "router", pictures=8, chunk=4)
+    assert 0.1 < accuracy.right < 0.9
+    assert 0.5 <= accuracy.steady <= 1.0
+    assert accuracy.right <= accuracy.steady
+
+
+def test_without_the_routing_loss_the_router_is_not_prepared_by_it_either(trained: Path) -> None:
+    router.train(trained, steps=1, batch=2, weight=0.0, name="unsupervised", prepared=3)
+    assert (trained / "unsupervised.pt").exists()
+    assert not (trained / "unsupervised-alone.ckpt").exists()
+    assert (trained / "router-alone.ckpt").exists()
 
 
 def test_a_course_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import torch
 
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 from lib_uniid.training.dropping import drop_structure
-from lib_uniid.training.routing import gumbel_choice, masks_at, routing_loss
+from lib_uniid.training.routing import gumbel_choice, imbalance, masks_at, routing_loss
 
 
 def persons() -> torch.Tensor:
@@ -70,6 +70,15 @@ def test_a_third_of_the_rows_loses_the_branch_and_a_third_loses_tokens() -> None
     assert abs(float(without) - 0.33) < 0.03
     assert abs(float(thinned) - 0.33) < 0.03
     assert (drop.keep[drop.scale[:, 0, 0] == 0] == 1).all()
+
+
+def test_only_who_gets_too_little_is_out_of_balance() -> None:
+    boxes = persons()
+    right = [logits_for(boxes, 256), logits_for(boxes, 64)]
+    assert float(imbalance(right, boxes)) < 1e-6
+    assert float(imbalance([site.flip(-1) for site in right], boxes)) < 1e-6
+    unsure = [torch.tensor([0.2, -0.2]).expand_as(site) for site in right]
+    assert float(imbalance(unsure, boxes)) > 10 * float(imbalance(unsure, boxes, sharpness=0.5)) > 1e-3
 
 
 def test_the_routing_loss_is_nothing_for_the_truth_and_large_for_the_swap() -> None:

@@ -15,7 +15,7 @@ from lib_uniid.miniature import captions, people, scenes
 from lib_uniid.miniature.heads import Placement
 from lib_uniid.miniature.people import Looks
 from lib_uniid.miniature.recipes.team import Team
-from lib_uniid.miniature.recipes.vae import new_vae
+from lib_uniid.miniature.recipes.vae import trained_vae
 from lib_uniid.miniature.world import Scene, draw, sample_scenes
 
 SEED = 41
@@ -148,9 +148,7 @@ def persons_of(scene: Scene) -> Tensor:
 def build(out: Path, pictures: int, chunk: int = 50) -> None:
     """Draw and encode ``pictures`` pictures; each process makes its share and writes its own part."""
     team = Team.join()
-    vae = new_vae()
-    vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True))
-    vae.eval()
+    vae = trained_vae(out)
     generator = team.generator(SEED)
     groups = {}
     for count, share in SHARES.items():

@@ -19,7 +19,7 @@ from lib_uniid.miniature.people import TRAITS, sample_identities
 from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.faces import decoded, draw_aligned
 from lib_uniid.miniature.recipes.team import Team
-from lib_uniid.miniature.recipes.vae import new_vae
+from lib_uniid.miniature.recipes.vae import trained_vae
 
 SEEDS = {"curricularface": 21, "judge": 22}
 SIZES = BackboneSizes(stem=16, widths=(16, 16, 32, 32, 64, 64, 128, 128), input_size=56, embedding=128)
@@ -51,9 +51,7 @@ def train(out: Path, name: str, steps: int, pairs: int, begin: Path | None = Non
     model, generator = new_recogniser().train(), team.generator(SEEDS[name])
     if begin is not None:
         model.load_state_dict(torch.load(begin, weights_only=True))
-    vae = new_vae().eval()
-    if DECODED[name]:
-        vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True))
+    vae = trained_vae(out) if DECODED[name] else None
     readout = nn.Linear(SIZES.embedding, len(TRAITS))
     course = Course(
         team=team,
@@ -67,9 +65,10 @@ def train(out: Path, name: str, steps: int, pairs: int, begin: Path | None = Non
     for step in course.run():
         who = sample_identities(pairs, generator)
         faces, _ = draw_aligned(who.repeat(2, 1), generator, jitter=JITTER)
-        some = torch.rand(len(faces), generator=generator) < DECODED[name]
-        if some.any():
-            faces[some] = decoded(faces[some], vae, generator)
+        if vae is not None:
+            some = torch.rand(len(faces), generator=generator) < DECODED[name]
+            if some.any():
+                faces[some] = decoded(faces[some], vae, generator)
         embeddings = model.embed(faces * 2 - 1)
         matched, right = match_loss(embeddings[:pairs], embeddings[pairs:])
         told = (readout(embeddings) - who.repeat(2, 1)).square().mean()

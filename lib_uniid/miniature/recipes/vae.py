@@ -39,6 +39,13 @@ def new_vae(widths: tuple[int, ...] = WIDTHS) -> Any:
     )
 
 
+def trained_vae(out: Path) -> Any:
+    """What the recipe left in ``out``, ready to encode and decode."""
+    vae = new_vae().eval()
+    vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True))
+    return vae
+
+
 def new_inner_vae() -> Any:
     """The three inner levels, with an output norm of their own that lets flat colours pass."""
     inner = new_vae(WIDTHS[1:])
@@ -157,9 +164,7 @@ def learn(vae: Any, team: Team, out: Path, inner_steps: int, lift_steps: int, st
     for step in course.run():
         step.loss, step.notes = loss(vae, crops(generator, 2), generator)
     course = Course(team=team, module=vae, steps=steps, rate=6e-4, log=out / "vae.jsonl", weight_decay=0.0)
-    for step in course.run():
-        pixels = pictures(generator, 2)[0] if step.number % 4 == 3 else crops(generator, 2)
-        step.loss, step.notes = loss(vae, pixels, generator)
+    look(vae, course, generator)
 
 
 def polish(vae: Any, team: Team, out: Path, steps: int) -> None:
@@ -179,6 +184,11 @@ def polish(vae: Any, team: Team, out: Path, steps: int) -> None:
         weight_decay=0.0,
         muon=True,
     )
+    look(vae, course, generator)
+
+
+def look(vae: Any, course: Course, generator: torch.Generator) -> None:
+    """A whole course on crops around faces, and on whole pictures every fourth step."""
     for step in course.run():
         pixels = pictures(generator, 2)[0] if step.number % 4 == 3 else crops(generator, 2)
         step.loss, step.notes = loss(vae, pixels, generator)

@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -202,7 +203,7 @@ def _quote(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if set(value) & set(",:\n") else value
 
 
-class Host:
+class Host(ABC):
     """What the two hosts have in common."""
 
     start_sigma = 14.0
@@ -229,8 +230,9 @@ class Host:
             self.interrupted, self.interrupt_at = True, None
             raise InterruptedSampling
 
+    @abstractmethod
     def new_denoiser(self, p: Processing) -> "AnyDenoiser":
-        raise NotImplementedError
+        """What evaluates the model in each step of one sampling."""
 
     def sample(
         self, p: Processing, x: Tensor, sigma: float, cond: list[Subprompts], uncond: list[Tensor]
@@ -245,18 +247,18 @@ class Host:
         return x / (sigma**2 + 1) ** 0.5, torch.full((x.shape[0],), step)
 
 
-class AnyDenoiser:
+class AnyDenoiser(ABC):
     """The object that callbacks are told of."""
 
     def __init__(self, host: Any, p: Processing) -> None:
         self.host, self.p = host, p
         self.step, self.total_steps = 0, p.steps
 
+    @abstractmethod
     def __call__(
         self, x: Tensor, sigma: float, step: int, conds: list[Subprompts], unconds: list[Tensor]
     ) -> Tensor:
         """One evaluation of the model, guided."""
-        raise NotImplementedError
 
 
 def combine(conds: list[Tensor], uncond: Tensor, scale: float) -> Tensor:
