@@ -198,7 +198,7 @@ def lessons(
 
 
 def prepare(chain: Chain, out: Path, team: Team, log: Path, steps: int, batch: int) -> None:
-    """Teach the router alone by the routing loss: the UNet is only read, a third of the work of a step.
+    """Teach the router alone by the routing loss and its balance: the UNet is only read, a third of the work.
 
     It reads what it has brought about: each place is given to one person as in sampling.
     """
@@ -229,8 +229,8 @@ def train(
     """Train and write ``out/NAME.pt``: the router's state dict.
 
     ``weight`` is the routing loss's lambda, ``prepared`` the steps of the router alone, before; without that
-    loss there is nothing to prepare by, and there are none. ``begin`` is
-    such a file of an earlier base, of which the router, but not the LoRA, is where this one begins.
+    loss there is nothing to prepare by, and there are none. ``begin`` is such a file, of an earlier base too,
+    of which the router, but not the LoRA, is where this one begins.
     """
     team = Team.join()
     torch.manual_seed(SEED)
@@ -273,7 +273,8 @@ def train(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Shares of the places in faces, over all sites, that go to the right person; by chance a half.
+    """Shares of the places in faces, over all sites, that go to the right person; by chance a half,
+    ``steady`` a little more.
 
     ``steady``: in the order of the people that suits the router best, the same at all sites of a picture. A
     picture made from noise needs no more than that two faces go to two people.
