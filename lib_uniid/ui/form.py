@@ -27,6 +27,9 @@ AUTOMATIC = 0.3
 ANYWHERE, DRAWN = "anywhere", "as drawn or uploaded"
 """Where somebody may be, beside the regions that have a name."""
 
+LOOKING = "looking"
+"""Stands in the place of a list of uploads for as long as faces are looked for in the pictures."""
+
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|pictures-[0-9a-f]+")
 
 
@@ -102,6 +105,8 @@ class Upload:
 
 def uploads_of(text: str) -> list[Upload]:
     """Uploads from the text that the panel keeps of them; ``ConfigError`` for any other text."""
+    if text == LOOKING:
+        raise ConfigError("faces are still being looked for in the uploaded pictures; try again in a moment")
     try:
         return [Upload(**one) for one in json.loads(text)] if text else []
     except (TypeError, ValueError) as error:

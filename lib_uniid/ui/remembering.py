@@ -36,8 +36,12 @@ class Remembering:
                     "Add to that person", size="sm", visible=False, elem_id=f"{self.prefix}_add"
                 )
         self.said = gr.HTML("", elem_id=f"{self.prefix}_said")
-        files = self.references.files
-        files.change(self._seen, inputs=[files], outputs=[part, self.add], show_progress="hidden")
+        self.references.seen(
+            self._seen,
+            inputs=[self.references.uploads],
+            outputs=[part, self.add],
+            show_progress="hidden",
+        )
         return uploads
 
     def connect(self, who: Any) -> list[Any]:
@@ -57,8 +61,8 @@ class Remembering:
             for button, add in ((self.save, False), (self.add, True))
         ]
 
-    def _seen(self, files: Any) -> list[Any]:
-        return [gr.update(visible=bool(files)), gr.update(visible=False)]
+    def _seen(self, uploads: str) -> list[Any]:
+        return [gr.update(visible=bool(uploads)), gr.update(visible=False)]
 
     def _save(self, add: bool, name: str | None, who: str | None, uploads: str) -> Iterator[list[Any]]:
         name, saved = (name or who or "").strip(), None

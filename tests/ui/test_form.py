@@ -14,7 +14,18 @@ from PIL import Image
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.regions import REGIONS
 from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, Request, parse, to_dict
-from lib_uniid.ui.form import DRAWN, TABS, Form, PersonForm, Upload, form_of, readers, request_of, text_of
+from lib_uniid.ui.form import (
+    DRAWN,
+    LOOKING,
+    TABS,
+    Form,
+    PersonForm,
+    Upload,
+    form_of,
+    readers,
+    request_of,
+    text_of,
+)
 from lib_uniid.ui.uploads import Kept, Uploads
 
 ANNA = "0a1b2c3d-0000-4000-8000-00000000000a"
@@ -29,6 +40,12 @@ def asked(form: Form, uploads: Uploads | None = None) -> dict[str, Any]:
     request = request_of(form.values(), uploads or Uploads())
     assert request is not None
     return to_dict(request)
+
+
+def test_nobody_is_left_out_while_faces_are_looked_for():
+    form = filled(PersonForm(who="Anna"), PersonForm(uploads=LOOKING))
+    with pytest.raises(ConfigError, match="try again in a moment"):
+        request_of(form.values(), Uploads())
 
 
 def test_values_and_form_are_one():

@@ -89,6 +89,27 @@ class Driver:
     def upload(self, number: int, *files: Path) -> None:
         self.part(f"person_{number}_files").locator("input[type=file]").set_input_files(list(files))
 
+    def place(self, number: int, where: str) -> None:
+        """Opens what says where, the first time, and picks from it."""
+        if not self.part(f"person_{number}_where").is_visible():
+            folded = self.page.get_by_text("Place, mix with somebody, time")
+            folded.locator("visible=true").first.click()
+        self.pick(f"person_{number}_where", where)
+
+    def draw(self, number: int) -> bool:
+        """A line across the middle of somebody's mask; false where nothing can be drawn (gradio 4)."""
+        canvas = self.part(f"person_{number}_mask").locator("canvas:visible").last
+        if not canvas.count():
+            return False
+        self.page.wait_for_timeout(3000)  # it is blank, and then it is of the picture's proportions
+        box = canvas.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        self.page.mouse.move(x - 40, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + 40, y, steps=5)
+        self.page.mouse.up()
+        return True
+
     def ask(self) -> str:
         """What the panel asks for now."""
         answer = self.page.locator("#answer textarea, #answer input").first
@@ -184,21 +205,12 @@ def test_what_a_picture_says_fills_the_panel(driver: Driver):
 def test_a_place_is_a_region_or_drawn(driver: Driver):
     driver.switch_on()
     driver.choose("person_1_who", "Anna")
-    driver.page.get_by_text("Place, mix with somebody, time").locator("visible=true").first.click()
-    driver.pick("person_1_where", "left half")
+    driver.place(1, "left half")
     assert json.loads(driver.ask())["people"] == [{"name": "Anna", "region": "left half"}]
-    driver.pick("person_1_where", "as drawn or uploaded")
+    driver.place(1, "as drawn or uploaded")
     assert driver.ask().startswith("person 1: nothing is drawn")
-    canvas = driver.part("person_1_mask").locator("canvas:visible").last
-    if not canvas.count():  # gradio 4
+    if not driver.draw(1):
         return
-    driver.page.wait_for_timeout(3000)  # it is blank, and then it is of the picture's proportions
-    box = canvas.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    driver.page.mouse.move(x - 40, y)
-    driver.page.mouse.down()
-    driver.page.mouse.move(x + 40, y, steps=5)
-    driver.page.mouse.up()
     (anna,) = json.loads(driver.ask())["people"]
     with Image.open(io.BytesIO(base64.b64decode(anna["mask"]))) as mask:
         assert mask.size == (320, 320)

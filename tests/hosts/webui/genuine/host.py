@@ -36,6 +36,7 @@ SETTINGS = {
     "live_previews_enable": False,  # one kind of preview fetches its decoder
     "samples_save": False,
     "grid_save": False,
+    "forge_preset": "all",  # any other puts Forge's own sizes into the page, whatever PAGE_VALUES say
 }
 PAGE_VALUES = {
     "txt2img/Width/value": 128,

@@ -8,13 +8,6 @@ from PIL import Image
 
 from lib_uniid.typing import UInt8
 
-ROUNDING = 6
-"""Grey levels up to which a picture that starts from another one is the same.
-
-The hosts compute on the start picture where numpy has put it in memory, and round by how it is aligned: a
-genuine AUTOMATIC1111 without any extension made the same request into pictures up to 4 apart.
-"""
-
 
 def pixels(picture: str) -> UInt8[np.ndarray, "height width 3"]:
     """Of a PNG file in base64."""

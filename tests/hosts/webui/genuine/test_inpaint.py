@@ -7,12 +7,18 @@ import pytest
 
 from tests.hosts.webui.genuine.host import Running
 from tests.hosts.webui.genuine.people import ask, person
-from tests.hosts.webui.genuine.pictures import ROUNDING, apart, encoded, pixels
+from tests.hosts.webui.genuine.pictures import apart, encoded, pixels
 
 SIDE, BLUR = 128, 4
 START = np.linspace(0, 255, SIDE * SIDE * 3).reshape(SIDE, SIDE, 3).astype(np.uint8)
 MASK = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
 MASK[32:96, 64:112] = 255
+CROPS = 8
+"""Grey levels by which two crops of one face may change a picture, at these weights; somebody changes 252.
+
+The library's was made by these tests' Python and the other one by the host's. Their versions of OpenCV round
+apart: 8 % of the values of Anna's crop, by up to 2. Seen were 4 in AUTOMATIC1111 and 1 in Forge.
+"""
 
 
 @pytest.mark.parametrize("only_masked", [False, True], ids=["whole picture", "only masked"])
@@ -28,11 +34,10 @@ def test_inpainting(webui: Running, only_masked: bool):
     plain = webui.api.img2img(**values)
     answer = webui.api.img2img(**values, alwayson_scripts=ask(person("Anna", weight=2), identity_scale=2))
     known = webui.api.img2img(**values, alwayson_scripts=ask({"name": "Anna", "weight": 2}, identity_scale=2))
-    assert apart(answer.images[0], plain.images[0]) > ROUNDING
+    assert apart(answer.images[0], plain.images[0]) > CROPS
     far = np.ones((SIDE, SIDE), dtype=bool)
     far[32 - 4 * BLUR : 96 + 4 * BLUR, 64 - 4 * BLUR : 112 + 4 * BLUR] = False
     assert np.array_equal(pixels(answer.images[0])[far], START[far])
-    # From the library or from the same picture that comes along: no crop has touched the reference. Seen were
-    # 8, and 4 between equal requests, at these weights; somebody changes 252.
-    assert apart(answer.images[0], known.images[0]) <= 2 * ROUNDING
-    assert apart(webui.api.img2img(**values).images[0], plain.images[0]) <= ROUNDING
+    # From the library or from the same picture that comes along: no crop has touched the reference.
+    assert apart(answer.images[0], known.images[0]) <= CROPS
+    assert apart(webui.api.img2img(**values).images[0], plain.images[0]) == 0

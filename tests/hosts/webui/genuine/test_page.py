@@ -1,11 +1,17 @@
 """The panel on the host's own page, in a browser; ``UNIID_WEBUI_PICTURE`` keeps a picture of it."""
 
+import io
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
+from PIL import Image
 
+from lib_uniid.library.store import PeopleFolder
+from lib_uniid.miniature import SAMPLES
 from tests.hosts.webui.genuine.host import Genuine, Running, booted
 from tests.ui.browser import needs_chromium, opened
 from tests.ui.test_panel import Driver
@@ -20,26 +26,88 @@ def with_page(genuine: Genuine, tmp_path_factory: pytest.TempPathFactory) -> Gen
 
 
 @pytest.fixture
-def page(with_page: Running) -> Generator[Any]:
+def panel(with_page: Running) -> Generator["Panel"]:
     with opened(with_page.api.address, (1280, 1500)) as page:
         page.set_default_timeout(180_000)  # a whole WebUI loads into it, and makes pictures
-        yield page
+        yield Panel(page)
 
 
-def test_a_picture_is_made_with_somebody_who_is_chosen_in_the_panel(page: Any):
-    driver = Driver(page)
-    page.locator("#txt2img_prompt textarea").first.fill("a person at a winter market")
-    driver.switch_on()
-    driver.part("status").get_by_text("2 in the library").wait_for()
-    driver.choose("person_1_who", "Anna")
-    driver.number("identity_scale", "1")
-    page.locator("#txt2img_seed input").fill("1")
-    page.wait_for_timeout(1000)  # a value that was just typed is on its way
-    page.locator("#txt2img_generate").click()
-    said = page.locator("#html_log_txt2img").get_by_text("UniID: picture 1:")
-    said.wait_for()
-    assert "Anna" in said.inner_text()
-    assert "UniID: " in page.locator("#html_info_txt2img").first.inner_text()
+class Panel(Driver):
+    """A person in front of the host's whole tab."""
+
+    def __init__(self, page: Any) -> None:
+        super().__init__(page)
+        page.locator("#txt2img_prompt textarea").first.fill("two people at a winter market")
+        page.locator("#txt2img_seed input").fill("1")
+        self.switch_on()
+        self.number("identity_scale", "1")
+
+    def generate(self) -> str:
+        """What is said about the people under the picture that is made now."""
+        log = self.page.locator("#html_log_txt2img").last
+        log.evaluate("element => element.replaceChildren()")  # what it said of an earlier picture
+        self.page.wait_for_timeout(1000)  # a value that was just typed is on its way
+        self.page.locator("#txt2img_generate").click()
+        said = log.get_by_text("UniID: picture 1:")
+        said.wait_for()
+        return said.inner_text()
+
+    @property
+    def infotext(self) -> str:
+        return self.page.locator("#html_info_txt2img").first.inner_text()
+
+    @property
+    def picture(self) -> bytes:
+        """The pixels of the picture that stands in the gallery."""
+        source = self.page.locator("#txt2img_gallery img").first.get_attribute("src")
+        answer = self.page.request.get(urljoin(self.page.url, source))
+        with Image.open(io.BytesIO(answer.body())) as picture:
+            return picture.convert("RGB").tobytes()
+
+
+def test_a_picture_is_made_with_somebody_who_is_chosen_in_the_panel(panel: Panel):
+    panel.part("status").get_by_text("2 in the library").wait_for()
+    panel.choose("person_1_who", "Anna")
+    assert "Anna" in panel.generate()
+    assert "UniID: " in panel.infotext
     if kept := os.environ.get("UNIID_WEBUI_PICTURE"):
-        driver.part("panel").scroll_into_view_if_needed()
-        page.screenshot(path=kept)
+        panel.part("panel").scroll_into_view_if_needed()
+        panel.page.screenshot(path=kept)
+
+
+def test_somebody_in_a_picture_is_kept_and_stands_beside_somebody_of_the_library(
+    panel: Panel, with_page: Running
+):
+    panel.choose("person_1_who", "Anna")
+    panel.place(1, "left half")
+    panel.tab(2)
+    panel.upload(2, SAMPLES / "Chloe-1.png")
+    panel.part("person_2_name").locator("textarea, input").fill("Chloe")
+    panel.part("person_2_save").click()
+    panel.part("status").get_by_text("3 in the library").wait_for()
+    panel.place(2, "right half")
+    said = panel.generate()
+    assert "Anna" in said
+    assert "Chloe" in said
+    library = PeopleFolder(folder=with_page.data / "models" / "uniid" / "library")
+    for name in ("Anna", "Chloe"):
+        assert library.load(name).id in panel.infotext
+    assert panel.infotext.index("left half") < panel.infotext.index("right half")
+
+
+def test_a_mask_is_drawn_or_uploaded(panel: Panel, tmp_path: Path):
+    panel.choose("person_1_who", "Anna")
+    panel.generate()
+    anywhere = panel.picture
+    panel.place(1, "as drawn or uploaded")
+    if not panel.draw(1):
+        mask = Image.new("L", (128, 128))
+        mask.paste(255, (0, 0, 64, 128))
+        mask.save(tmp_path / "mask.png")
+        panel.part("person_1_mask").locator("input[type=file]").set_input_files(tmp_path / "mask.png")
+        panel.part("person_1_mask").locator("img").first.wait_for()
+    panel.generate()
+    assert panel.picture != anywhere
+    panel.place(1, "anywhere")
+    panel.generate()
+    assert panel.picture == anywhere

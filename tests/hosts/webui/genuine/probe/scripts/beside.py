@@ -39,6 +39,7 @@ class Probe(scripts.Script):
 
     def before_process(self, p, asked):
         p.probe_asked, p.probe_evaluations = dict(asked or {}), 0
+        make_repeatable()
 
     def process_before_every_sampling(self, p, asked, **kwargs):
         asked = p.probe_asked
@@ -60,6 +61,11 @@ class Probe(scripts.Script):
 
     def postprocess(self, p, processed, asked):
         seen["said"] = [line for line in processed.comments.splitlines() if line]
+
+
+def make_repeatable():
+    """Start pictures are encoded with noise of torch's own state, which a picture's seed does not set."""
+    torch.manual_seed(0)
 
 
 def detailed(p, nested):
@@ -85,6 +91,7 @@ def detailed(p, nested):
     wanted = nested.get("scripts", [])
     runner.alwayson_scripts = [one for one in runner.alwayson_scripts if Path(one.filename).name in wanted]
     inner.scripts, inner.script_args = runner, copy.copy(p.script_args)
+    make_repeatable()
     return processing.process_images(inner).images[0]
 
 
