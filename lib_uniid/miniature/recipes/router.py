@@ -47,6 +47,8 @@ ORDERED = 0.95
 In the noisiest pictures nothing tells who stands where, and a router held to a coin toss learns to hold to
 nothing there: places of one face then go to different people, and the picture never recovers.
 """
+UNSEEN = 500
+"""The time from which on all lessons but a few are in that order; before it, ever fewer the earlier."""
 NOISY, FIRST = 0.4, 800
 """Share of the lessons that are as noisy as the first steps, in which it is decided who stands where."""
 TWINS = 0.25
@@ -159,9 +161,14 @@ def lessons(
     while True:
         count = 3 if shuffle.random() < 0.35 else 2
         group = library.groups[count]
+        times = torch.randint(0, 1000, (batch,), generator=generator)
+        first = torch.randint(FIRST, 1000, (batch,), generator=generator)
+        times = torch.where(torch.rand(batch, generator=generator) < NOISY, first, times)
+        alike = torch.rand(batch, generator=generator) < (twin_share if count == 2 else 0)
         index = torch.randint(0, len(group.encoded), (batch,), generator=generator)
         instead = ordered[count][torch.randint(0, len(ordered[count]), (batch,), generator=generator)]
-        index = torch.where(torch.rand(batch, generator=generator) < ORDERED, instead, index)
+        told = torch.rand(batch, generator=generator) < ORDERED * (times / UNSEEN).clamp(max=1)
+        index = torch.where(told | alike, instead, index)
         order = torch.stack([torch.randperm(count, generator=generator) for _ in range(batch)])[
             :, :, None, None
         ]
@@ -179,13 +186,9 @@ def lessons(
                 library.tokens(index + library.first(count), rng, empty=0.1)
             ).last_hidden_state
         persons, latents = group.persons[index].float(), group.encoded[index].float()
-        if count == 2 and twin_share:
-            alike = torch.rand(batch, generator=generator) < twin_share
+        if alike.any():
             side = torch.randint(0, 2, (int(alike.sum()),), generator=generator)
             latents[alike], persons[alike] = twins(latents[alike], persons[alike], side)
-        times = torch.randint(0, 1000, (batch,), generator=generator)
-        first = torch.randint(FIRST, 1000, (batch,), generator=generator)
-        times = torch.where(torch.rand(batch, generator=generator) < NOISY, first, times)
         noise = schedule.noise(latents.shape, generator)
         yield Lesson(
             noisy=schedule.add(latents, noise, times),

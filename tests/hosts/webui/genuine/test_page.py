@@ -91,7 +91,7 @@ def test_somebody_in_a_picture_is_kept_and_stands_beside_somebody_of_the_library
     assert "Chloe" in said
     library = PeopleFolder(folder=with_page.data / "models" / "uniid" / "library")
     for name in ("Anna", "Chloe"):
-        assert library.load(name).id in panel.infotext
+        assert library.ids()[name] in panel.infotext
     assert panel.infotext.index("left half") < panel.infotext.index("right half")
 
 
