@@ -41,14 +41,15 @@ from lib_uniid.training.routing import gumbel_choice, imbalance, routing_loss
 SEED, HELD_OUT = 71, 9071
 LAMBDA, BALANCE = 1.0, 1.0
 PREPARED, PREPARING_RATE = 4000, 1e-2
-ORDERED = 0.95
+ORDERED, UNSEEN = 0.95, 500
 """Share of the lessons in which people stand in an order of their own, from left to right.
 
+It holds from time UNSEEN on; before that it falls to none at 0.
+
 In the noisiest pictures nothing tells who stands where, and a router held to a coin toss learns to hold to
-nothing there: places of one face then go to different people, and the picture never recovers.
+nothing there: places of one face then go to different people, and the picture never recovers. But the more it
+goes by the order, the less it asks a picture that does tell.
 """
-UNSEEN = 500
-"""The time from which on all lessons but a few are in that order; before it, ever fewer the earlier."""
 NOISY, FIRST = 0.4, 800
 """Share of the lessons that are as noisy as the first steps, in which it is decided who stands where."""
 TWINS = 0.25
