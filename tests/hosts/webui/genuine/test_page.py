@@ -19,6 +19,9 @@ from tests.ui.test_panel import Driver
 pytestmark = [needs_chromium]
 
 
+SHOWN = "() => document.querySelector('#txt2img_gallery img')?.getAttribute('src') ?? null"
+
+
 @pytest.fixture(scope="module")
 def with_page(genuine: Genuine, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
     with booted(genuine, tmp_path_factory.mktemp("page"), page=True) as running:
@@ -44,13 +47,17 @@ class Panel(Driver):
 
     def generate(self) -> str:
         """What is said about the people under the picture that is made now."""
-        log = self.page.locator("#html_log_txt2img").last
-        log.evaluate("element => element.replaceChildren()")  # what it said of an earlier picture
+        before = self.shown()
         self.page.wait_for_timeout(1000)  # a value that was just typed is on its way
         self.page.locator("#txt2img_generate").click()
-        said = log.get_by_text("UniID: picture 1:")
+        self.page.wait_for_function(f"before => ![null, before].includes(({SHOWN})())", arg=before)
+        said = self.page.locator("#html_log_txt2img").last.get_by_text("UniID: picture 1:")
         said.wait_for()
         return said.inner_text()
+
+    def shown(self) -> str | None:
+        """Where the picture in the gallery comes from; each has a file of its own."""
+        return self.page.evaluate(SHOWN)
 
     @property
     def infotext(self) -> str:
@@ -59,8 +66,7 @@ class Panel(Driver):
     @property
     def picture(self) -> bytes:
         """The pixels of the picture that stands in the gallery."""
-        source = self.page.locator("#txt2img_gallery img").first.get_attribute("src")
-        answer = self.page.request.get(urljoin(self.page.url, source))
+        answer = self.page.request.get(urljoin(self.page.url, self.shown() or ""))
         with Image.open(io.BytesIO(answer.body())) as picture:
             return picture.convert("RGB").tobytes()
 
