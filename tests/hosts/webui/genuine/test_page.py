@@ -76,9 +76,6 @@ def test_a_picture_is_made_with_somebody_who_is_chosen_in_the_panel(panel: Panel
     panel.choose("person_1_who", "Anna")
     assert "Anna" in panel.generate()
     assert "UniID: " in panel.infotext
-    if kept := os.environ.get("UNIID_WEBUI_PICTURE"):
-        panel.part("panel").scroll_into_view_if_needed()
-        panel.page.screenshot(path=kept)
 
 
 def test_somebody_in_a_picture_is_kept_and_stands_beside_somebody_of_the_library(
@@ -99,6 +96,9 @@ def test_somebody_in_a_picture_is_kept_and_stands_beside_somebody_of_the_library
     for name in ("Anna", "Chloe"):
         assert library.ids()[name] in panel.infotext
     assert panel.infotext.index("left half") < panel.infotext.index("right half")
+    if kept := os.environ.get("UNIID_WEBUI_PICTURE"):
+        panel.part("panel").scroll_into_view_if_needed()
+        panel.page.screenshot(path=kept)
 
 
 def test_a_mask_is_drawn_or_uploaded(panel: Panel, tmp_path: Path):

@@ -41,6 +41,7 @@ class GenuinePlace:
 
 def test_many_generations(webui: Running, tell: Callable[[str], None]):
     generations = int(os.environ.get("UNIID_WEBUI_SOAK", "50"))
+    assert webui.api.txt2img(**SHORT).images  # Forge loads its model for the first picture
     soaked = soak(GenuinePlace(webui), KINDS, generations)
     found = list(figures(f"soak/genuine/{webui.kind}", soaked))
     tell(table(found))
