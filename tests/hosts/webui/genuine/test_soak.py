@@ -32,7 +32,7 @@ class GenuinePlace:
             values["alwayson_scripts"] = beside(values.get("alwayson_scripts"), interrupt=2)
         answer = self.webui.api.txt2img(**values)
         if answer.status != 200:
-            return str(answer.body["errors"])
+            return str(answer.body)
         return "\n".join(answer.images)  # PNG files, which hold their infotexts
 
     def traces(self) -> Traces:
