@@ -2,13 +2,15 @@
 
     python dev.py demo [--out DIR] [--seed N] ...   people into pictures, with the miniature's weights
     python dev.py serve [--models DIR] [--port N]   the page, in a browser on this machine
-    python dev.py test [pytest arguments]           what CI runs; with arguments, pytest alone
+    python dev.py test [pytest arguments]           style, import contracts, tests; or pytest alone
+    python dev.py hosts [a1111|forge] [arguments]   tests of what runs inside a WebUI, under its pins
     python dev.py lint                              ruff, import contracts, types
     python dev.py bench NAME [--json]               one of benchmarks/*.py
     python dev.py setup                             only make or mend the environment
 
-The first command makes ``.venv`` beside this file and installs the pinned requirements; later ones start at
-once. A set-up that was stopped half-way goes on where it was.
+The first command makes ``.venv`` beside this file and installs the pinned requirements, ``hosts`` makes
+``.venv-a1111`` and ``.venv-forge``; later ones start at once. A set-up that was stopped half-way goes on
+where it was.
 """
 
 import sys
@@ -16,155 +18,77 @@ import sys
 if sys.version_info < (3, 10):
     sys.exit("UniID needs Python 3.10 or newer; this is Python " + sys.version.split()[0])
 
-import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from tools.environment import Environment, SetupError, say
+
 ROOT = Path(__file__).resolve().parent
-VENV = ROOT / ".venv"
-STAMP = VENV / "uniid-stamp"
 REQUIREMENTS = ROOT / "requirements"
-SCHEMAS = ROOT / "tools" / "torchvision_schemas.py"
-SCHEMAS_MISSING = "operator torchvision::nms does not exist"
+CONSTRAINTS = REQUIREMENTS / "constraints.txt"
+
+HOSTS = ("a1111", "forge")
+HOSTS_RUN_ON = ("3.11", "3.10")
+"""Versions of Python for which there are wheels of everything that the WebUIs pin."""
+
+# --- the environments ---
+
+# torchvision comes alone: its registry build may name GPU packages that the installed torch does without.
+# The WebUIs' own UNet is there for tests; of what its package names, only torch and einops are used.
+NETWORKS: dict[str, Sequence[str | Path]] = {
+    "torch": ["-c", CONSTRAINTS, "torch"],
+    "torchvision": ["-c", CONSTRAINTS, "--no-deps", "torchvision"],
+    "ldm": ["-c", CONSTRAINTS, "--no-deps", "stable-diffusion-sdkit"],
+}
+
+STANDALONE = Environment(
+    folder=ROOT / ".venv",
+    steps={
+        **NETWORKS,
+        "the other packages": ["-c", CONSTRAINTS, "-r", REQUIREMENTS / "dev.txt"],
+        "UniID itself, in place": ["-c", CONSTRAINTS, "--no-deps", "--no-build-isolation", "-e", ROOT],
+    },
+    files=(CONSTRAINTS, REQUIREMENTS / "dev.txt", REQUIREMENTS / "runtime.txt", ROOT / "pyproject.toml"),
+)
 
 
-class SetupError(Exception):
-    """The environment could not be made; the message says what to do."""
-
-
-def say(message: str) -> None:
-    """Print a line of progress, also through a pipe at once."""
-    print(message, file=sys.stderr, flush=True)
-
-
-# --- the environment ---
-
-
-def venv_python(venv: Path) -> Path:
-    """Path of the interpreter inside a virtual environment."""
-    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def fingerprint() -> str:
-    """Hash of all that decides what the environment holds; the folder counts: the install is in place."""
-    files = [*sorted(REQUIREMENTS.glob("*.txt")), ROOT / "pyproject.toml", SCHEMAS]
-    digest = hashlib.sha256(str(ROOT).encode())
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def is_ready() -> bool:
-    """Whether the environment is whole and made from today's requirements."""
-    return venv_python(VENV).is_file() and STAMP.is_file() and STAMP.read_text() == fingerprint()
-
-
-def call(command: Sequence[str | Path], *, fails_with: str) -> None:
-    """Run a command with its output shown; :class:`SetupError` says ``fails_with`` when it ends badly."""
-    code = subprocess.call([str(part) for part in command], cwd=ROOT)
-    if code != 0:
-        raise SetupError(f"{fails_with} (exit code {code}); run the same command again to go on")
-
-
-def capture(code: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code inside the environment and keep what it prints."""
-    command = [venv_python(VENV), "-c", code]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def make_venv() -> None:
-    """Create ``.venv``, again from nothing if its interpreter or pip does not start."""
-    if venv_python(VENV).is_file() and capture("import pip").returncode == 0:
-        return
-    say("making .venv")
-    call(
-        [sys.executable, "-m", "venv", "--clear", VENV],
-        fails_with="the virtual environment could not be made: on Debian and Ubuntu install python3-venv",
+def inside(host: str) -> Environment:
+    """What UniID meets inside a WebUI; it is not installed there, extensions run from their folders."""
+    pins = REQUIREMENTS / f"{host}.txt"
+    return Environment(
+        folder=ROOT / f".venv-{host}",
+        steps={**NETWORKS, "the WebUI's pins": ["-r", pins]},
+        files=(CONSTRAINTS, pins, REQUIREMENTS / "webui.txt"),
+        made_with=_python_of_hosts(),
     )
 
 
-def drop_half_installed(site_packages: Path) -> None:
-    """Forget packages whose installation was killed: pip writes INSTALLER after a package's last file."""
-    for info in site_packages.glob("*.dist-info"):
-        if not (info / "INSTALLER").is_file():
-            say(f"installing again, it was cut off: {info.name.removesuffix('.dist-info')}")
-            shutil.rmtree(info)
-
-
-def install() -> None:
-    """Install the pinned requirements; pip skips what is there, so a second run is short."""
-    # torchvision comes alone: its registry build may name GPU packages that the installed torch does without.
-    steps = {
-        "torch": ["torch"],
-        "torchvision": ["--no-deps", "torchvision"],
-        # The WebUIs' own UNet, for tests; of what its package names, only torch and einops are used.
-        "ldm": ["--no-deps", "stable-diffusion-sdkit"],
-        "the other packages": ["-r", REQUIREMENTS / "dev.txt"],
-        "UniID itself, in place": ["--no-deps", "--no-build-isolation", "-e", ROOT],
-    }
-    pip = [venv_python(VENV), "-m", "pip", "--disable-pip-version-check", "install"]
-    for number, (what, arguments) in enumerate(steps.items(), 1):
-        say(f"[{number}/{len(steps)}] {what}")
-        command = [*pip, "-c", REQUIREMENTS / "constraints.txt", *arguments]
-        call(command, fails_with=f"pip could not install {what}")
-
-
-def mend_torchvision(site_packages: Path) -> None:
-    """Install ``tools/torchvision_schemas.py`` as a start-up hook, only where torchvision needs it."""
-    module, start = site_packages / SCHEMAS.name, site_packages / f"{SCHEMAS.stem}.pth"
-    for file in (module, start):
-        file.unlink(missing_ok=True)
-    probe = capture("import torchvision")
-    if probe.returncode == 0:
-        return
-    if SCHEMAS_MISSING not in probe.stderr:
-        raise SetupError(f"torchvision does not start: {probe.stderr.strip().splitlines()[-1]}")
-    shutil.copyfile(SCHEMAS, module)
-    start.write_text(f"import {SCHEMAS.stem}\n")
-
-
-def check_libraries() -> None:
-    """Name the system library that OpenCV lacks on a bare Linux machine."""
-    probe = capture("import cv2")
-    if probe.returncode != 0:
-        reason = probe.stderr.strip().splitlines()[-1]
-        remedy = "on Debian and Ubuntu install libgl1 and libglib2.0-0"
-        raise SetupError(f"OpenCV does not start: {reason}; {remedy}")
-
-
-def set_up() -> None:
-    """Make the environment whole; does nothing when it is."""
-    if is_ready():
-        return
-    say("setting up: some minutes and about 2 GB the first time, more where torch brings its GPU libraries")
-    make_venv()
-    STAMP.unlink(missing_ok=True)
-    site_packages = Path(capture("import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip())
-    drop_half_installed(site_packages)
-    install()
-    say("checking")
-    mend_torchvision(site_packages)
-    check_libraries()
-    STAMP.write_text(fingerprint())
-    say("ready")
+def _python_of_hosts() -> str:
+    """An interpreter of a version that the WebUIs run on: this one, or another of this machine."""
+    if "{}.{}".format(*sys.version_info) in HOSTS_RUN_ON:
+        return sys.executable
+    for version in HOSTS_RUN_ON:
+        if found := shutil.which(f"python{version}"):
+            return found
+    versions = " or ".join(HOSTS_RUN_ON)
+    raise SetupError(f"the WebUIs' pins need Python {versions}, and there is none on the path: install one")
 
 
 # --- the commands ---
 
 
 def python(*arguments: str) -> int:
-    """Run the environment's Python in the repository and return its exit code."""
-    return subprocess.call([venv_python(VENV), *arguments], cwd=ROOT)
+    """Run the stand-alone environment's Python and return its exit code."""
+    return STANDALONE.run(*arguments)
 
 
-def first_failure(*commands: Sequence[str]) -> int:
+def first_failure(*commands: Sequence[str], where: Environment = STANDALONE) -> int:
     """Run one after another and stop at the first that fails."""
     for command in commands:
-        say("$ python " + " ".join(command))
-        code = python(*command)
+        say(f"$ {where.folder.name}: python " + " ".join(command))
+        code = where.run(*command)
         if code != 0:
             return code
     return 0
@@ -175,15 +99,18 @@ CONTRACTS = ("-c", "from importlinter.cli import lint_imports_command as main; m
 TYPES = ("-m", "pyright")
 
 
-def pytest(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The pytest command; the whole suite goes to as many workers as there are cores, at most four."""
-    workers = min(4, os.cpu_count() or 1)
-    parallel = () if arguments or workers == 1 else ("-n", str(workers), "--dist", "loadfile")
-    return ("-m", "pytest", *parallel, *arguments)
+WORKERS = min(4, os.cpu_count() or 1)
+SUITE = ("-m", "pytest", *(() if WORKERS == 1 else ("-n", str(WORKERS), "--dist", "loadfile")))
+INSIDE = [
+    f"tests/{name}"
+    for name in ("attention", "checkpoints", "encoders", "faces", "hosts/webui", "library", "tokens", "ui")
+]
+"""The tests of what runs inside a WebUI; those of the stand-alone host and of training do not."""
 
 
 def setup(_arguments: list[str]) -> int:
     """Only make or mend the environment."""
+    STANDALONE.set_up()
     return 0
 
 
@@ -201,10 +128,17 @@ def serve(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Run what CI runs; with arguments, pytest alone with them."""
+    """Check style and import contracts and run all tests; with arguments, pytest alone with them."""
     if arguments:
-        return first_failure(pytest(arguments))
-    return first_failure(RUFF, CONTRACTS, pytest(()))
+        return first_failure(("-m", "pytest", *arguments))
+    return first_failure(RUFF, CONTRACTS, SUITE)
+
+
+def hosts(arguments: list[str]) -> int:
+    """Run what runs inside a WebUI, under the pins of the one that is named or of both."""
+    names = [arguments.pop(0)] if arguments and arguments[0] in HOSTS else HOSTS
+    command = ("-m", "pytest", *arguments) if arguments else (*SUITE, *INSIDE)
+    return max(first_failure(command, where=inside(name)) for name in names)
 
 
 def lint(_arguments: list[str]) -> int:
@@ -217,7 +151,7 @@ def bench(arguments: list[str]) -> int:
     return python("-m", "benchmarks", *arguments)
 
 
-COMMANDS = {command.__name__: command for command in (demo, serve, test, lint, bench, setup)}
+COMMANDS = {command.__name__: command for command in (demo, serve, test, hosts, lint, bench, setup)}
 
 
 def main(argv: list[str]) -> int:
@@ -230,7 +164,6 @@ def main(argv: list[str]) -> int:
         say(f"there is no command {name!r}; choose one of: {', '.join(COMMANDS)}")
         return 2
     try:
-        set_up()
         return COMMANDS[name](arguments)
     except SetupError as error:
         say(f"error: {error}")

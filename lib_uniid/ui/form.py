@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.infotext import DIGEST
+from lib_uniid.hosts.webui.regions import ANYWHERE
 from lib_uniid.hosts.webui.request import VERSION, PersonRequest, Request, parse_json, to_dict
 from lib_uniid.hosts.webui.script import asked
 
@@ -24,8 +25,8 @@ TABS = 4
 AUTOMATIC = 0.3
 """Where the slider of the structure scale stands while the method's own default counts."""
 
-ANYWHERE, DRAWN = "anywhere", "as drawn or uploaded"
-"""Where somebody may be, beside the regions that have a name."""
+DRAWN = "as drawn or uploaded"
+"""Where somebody may be, beside anywhere and the regions that have a name."""
 
 LOOKING = "looking"
 """Stands in the place of a list of uploads for as long as faces are looked for in the pictures."""

@@ -1,6 +1,6 @@
 """Pictures of a person: uploaded, the faces in them shown, and the one that is meant clicked."""
 
-from collections.abc import Iterator
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,10 @@ import gradio as gr
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import LOOKING, text_of, uploads_of
+from lib_uniid.ui.versions import SCRIPT
+
+# Run by the browser: until the server has looked, nobody may be left out of a picture silently.
+_LOOKING: dict[str, Any] = {SCRIPT: f"(files) => files && files.length ? {json.dumps(LOOKING)} : ''"}
 
 
 class References:
@@ -42,6 +46,7 @@ class References:
         )
         self.uploads.do_not_save_to_config = True
         self.shown = [self.uploads, faces, note]
+        self.files.change(None, inputs=[self.files], outputs=[self.uploads], **_LOOKING)
         seeing = self.files.change(self._see, inputs=[self.files], outputs=self.shown, show_progress="full")
         self.seen = seeing.then
         faces.select(self._pick, inputs=[self.uploads], outputs=self.shown, show_progress="hidden")
@@ -51,13 +56,11 @@ class References:
         """What ``shown`` shows without pictures."""
         return ["", gr.update(value=[], visible=False), ""]
 
-    def _see(self, files: Any) -> Iterator[list[Any]]:
-        """Pictures were chosen or taken away. Nobody may be left out because they are not yet looked at."""
-        if files:
-            yield [LOOKING, gr.update(), ""]
+    def _see(self, files: Any) -> list[Any]:
+        """Pictures were chosen or taken away."""
         uploads, notes = self.backstage.see(_paths(files))
         sentences = [*notes, *drawing.open_choices(uploads)]
-        yield [text_of(uploads), self._gallery(text_of(uploads)), drawing.notes(sentences)]
+        return [text_of(uploads), self._gallery(text_of(uploads)), drawing.notes(sentences)]
 
     def _pick(self, text: str, event: gr.SelectData) -> list[Any]:
         """A face was clicked: it is the one that is meant in its picture."""

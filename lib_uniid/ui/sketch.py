@@ -6,15 +6,15 @@ from typing import Any
 
 import gradio as gr
 
-from lib_uniid.hosts.webui.regions import REGIONS
-from lib_uniid.ui.form import ANYWHERE, DRAWN, mask_text
+from lib_uniid.hosts.webui.regions import ANYWHERE, REGIONS
+from lib_uniid.ui.form import DRAWN, mask_text
+from lib_uniid.ui.versions import GRADIO, SCRIPT
 
 LONGEST = 320
 """Of a canvas, in pixels: all versions of gradio show it whole; a mask is resized to the latent anyway."""
 
 BRUSH = 32
 
-GRADIO = int(gr.__version__.partition(".")[0])
 EDITOR = 6
 """From which version of gradio on the image editor is used."""
 UPLOAD_ONLY = range(4, EDITOR)
@@ -70,7 +70,7 @@ class Place:
         where.change(_shown, inputs=[where], outputs=[column], show_progress="hidden")
         if GRADIO not in UPLOAD_ONLY:
             script = _SIZE.format(panel=self.panel)
-            asked: dict[str, Any] = {"_js" if GRADIO < 4 else "js": script, "show_progress": "hidden"}
+            asked: dict[str, Any] = {SCRIPT: script, "show_progress": "hidden"}
             new.click(_canvas, inputs=[size], outputs=[mask], **asked)
             # White strokes would not be seen on an editor that is empty. The script must not touch the mask.
             where.change(_same, inputs=[size], outputs=[size], **asked).then(

@@ -1,5 +1,6 @@
 """Laws of face alignment, and its parity with insightface's."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +9,13 @@ from hypothesis import strategies as st
 from lib_uniid.errors import NoFaceError
 from lib_uniid.faces.alignment import ARCFACE_TEMPLATE, align, similarity
 from tests import recorded
+
+CROP_WITHIN = (1, 1e-3) if int(cv2.__version__.partition(".")[0]) >= 5 else (4, 0.06)
+"""By how many grey levels a crop may differ, and in what share of its values.
+
+The recording is of OpenCV 5; OpenCV 4, beyond which the WebUIs' numpy does not go, takes positions in steps
+of 1/32 of a pixel when it warps.
+"""
 
 
 @pytest.mark.golden
@@ -24,8 +32,9 @@ def test_the_crop_is_the_official_one(face: int):
     recording = recorded.tensors("face_align")
     crop = align(recording["in.image_bgr"].numpy(), recording["in.kps"][face].numpy())
     difference = np.abs(crop.astype(int) - recording[f"out.crop{face}_bgr"].numpy())
-    assert difference.max() <= 1  # rounding of the warp's fixed-point weights
-    assert (difference > 0).mean() < 1e-3
+    largest, share = CROP_WITHIN
+    assert difference.max() <= largest
+    assert (difference > 0).mean() < share
 
 
 @given(

@@ -8,6 +8,8 @@ Prints the address. The button ``ask`` shows the request that the panel's values
 
 import json
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,13 @@ import gradio as gr
 from lib_uniid.errors import UniIDError
 from lib_uniid.hosts.webui.request import to_dict
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.form import request_of
+from lib_uniid.ui.form import Upload, request_of
 from lib_uniid.ui.panel import build
 
 STYLE = (Path(__file__).parents[2] / "style.css").read_text(encoding="utf-8")
+
+
+SECONDS = 5
 
 
 class Place:
@@ -35,8 +40,17 @@ class Place:
         return next(iter(sorted((self.models / "Stable-diffusion").glob("*.safetensors"))), None)
 
 
+class Slow(Backstage):
+    """Looks at pictures called ``slow`` for as long as somebody may need to press a button."""
+
+    def see(self, files: Iterable[Path]) -> tuple[list[Upload], list[str]]:
+        files = list(files)
+        time.sleep(SECONDS if any("slow" in file.name for file in files) else 0)
+        return super().see(files)
+
+
 def page(models: Path) -> Any:
-    backstage = Backstage(Place(models))
+    backstage = Slow(Place(models))
 
     def ask(*values: Any) -> str:
         try:

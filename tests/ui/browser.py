@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -21,12 +20,6 @@ SECONDS = 60
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no Chromium here: apt install chromium"
 )
-
-
-def pythons() -> list[str]:
-    """Interpreters with a gradio each: this one, and those that ``UNIID_GRADIO_PYTHONS`` names."""
-    others = os.environ.get("UNIID_GRADIO_PYTHONS", "")
-    return [sys.executable, *(one for one in others.split(os.pathsep) if one)]
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.standalone import needs_standalone_page
 from tests.ui.browser import needs_chromium, opened, served
 from tests.ui.test_panel import Driver, png
 
-pytestmark = [needs_chromium, pytest.mark.slow]
+pytestmark = [needs_chromium, needs_standalone_page, pytest.mark.slow]
 
 
 @dataclass

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 from lib_uniid.library.store import PeopleFolder
 from tests.hub import Hub, running
 from tests.red_faces import red_face_picture
-from tests.ui.browser import needs_chromium, opened, pythons, served
+from tests.ui.browser import needs_chromium, opened, served
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 PREFIX = "#script_txt2img_uniid_"
@@ -34,10 +35,10 @@ def hub() -> Generator[Hub]:
         yield state
 
 
-@pytest.fixture(scope="module", params=pythons())
-def address(request: pytest.FixtureRequest, own_models: Path, hub: Hub) -> Generator[str]:
+@pytest.fixture(scope="module")
+def address(own_models: Path, hub: Hub) -> Generator[str]:
     variables = {"HF_ENDPOINT": hub.address, "UNIID_OFFLINE": "0"}  # the command line's tests leave it set
-    with served(request.param, "tests.ui.bare_host", str(own_models), **variables) as address:
+    with served(sys.executable, "tests.ui.bare_host", str(own_models), **variables) as address:
         yield address
 
 
@@ -162,6 +163,17 @@ def test_somebody_from_the_library_and_somebody_from_pictures(driver: Driver, tm
     (reference,) = shown["references"]
     assert reference["face"] == 2
     assert base64.b64decode(reference["picture"]) == picture.read_bytes()
+
+
+def test_nobody_is_left_out_while_their_pictures_are_looked_at(driver: Driver, tmp_path: Path):
+    driver.switch_on()
+    driver.choose("person_1_who", "Anna")
+    driver.tab(2)
+    driver.upload(2, png(tmp_path / "slow.png", (64, 64)))
+    driver.page.wait_for_timeout(1000)  # for the picture to arrive
+    assert driver.ask().startswith("faces are still being looked for")
+    driver.part("person_2_faces").locator(".thumbnail-item").first.wait_for()
+    assert [one["name"] for one in json.loads(driver.ask())["people"]] == ["Anna", "person 2"]
 
 
 def test_somebody_in_uploaded_pictures_is_kept_in_the_library_and_can_be_chosen(

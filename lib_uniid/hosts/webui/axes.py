@@ -1,4 +1,4 @@
-"""Axes for the X/Y/Z plot: every number, who, and the method.
+"""Axes for the X/Y/Z plot: every number, who, where, and the method.
 
 The plot calls an axis on a cell's processing object before anything else; what it says is put there, and is
 laid over the request when the cell begins. The result is read like any other request.
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.webui.regions import ANYWHERE, REGIONS
 from lib_uniid.hosts.webui.request import Request, parse, to_dict
 
 PEOPLE = 4
@@ -58,6 +59,15 @@ def axes(names: Callable[[], list[str]]) -> list[Axis]:
         Axis(label=f"[UniID] Who is person {person}", kind=str, change=Change("name", person), choices=names)
         for person in range(1, PEOPLE + 1)
     ]
+    where = [
+        Axis(
+            label=f"[UniID] Where person {person} may be",
+            kind=str,
+            change=Change("region", person),
+            choices=lambda: [ANYWHERE, *REGIONS],
+        )
+        for person in range(1, PEOPLE + 1)
+    ]
     return [
         Axis(label="[UniID] Method", kind=str, change=Change("method"), choices=lambda: [*METHODS]),
         Axis(label="[UniID] Identity scale", kind=float, change=Change("identity_scale")),
@@ -68,6 +78,7 @@ def axes(names: Callable[[], list[str]]) -> list[Axis]:
             choices=lambda: ["auto", "mask", "off"],
         ),
         *who,
+        *where,
         *numbers,
     ]
 
@@ -126,7 +137,10 @@ def _change(person: dict[str, Any], change: Change, value: Any) -> None:
     if change.field == "name":
         for field in ("id", "fingerprint", "references"):  # they are of whoever was there before
             person.pop(field, None)
-    if change.field == "share":
+    if change.field == "region":
+        person.pop("mask", None)
+        person["region"] = None if value == ANYWHERE else value
+    elif change.field == "share":
         if not person.get("mix") and change.person != EVERYBODY:
             raise ConfigError(
                 f"an axis of the X/Y/Z plot changes the mix of person {change.person}, who is mixed with "

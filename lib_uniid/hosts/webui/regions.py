@@ -1,5 +1,8 @@
 """Parts of a picture that have a name, so that nobody has to draw them and an infotext can say them."""
 
+ANYWHERE = "anywhere"
+"""The choice of no region."""
+
 REGIONS: dict[str, tuple[float, float, float, float]] = {
     "left half": (0, 0, 1 / 2, 1),
     "right half": (1 / 2, 0, 1, 1),

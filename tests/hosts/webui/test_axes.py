@@ -10,7 +10,7 @@ import torch
 
 from lib_uniid.hosts.webui import axes
 from lib_uniid.hosts.webui.request import parse
-from tests.hosts.webui.asking import ask, person
+from tests.hosts.webui.asking import LEFT, ask, person
 from tests.hosts.webui.standin.processing import Processing, parse_infotext, process_images
 from tests.hosts.webui.standin.webui import WebUI
 
@@ -56,9 +56,17 @@ def test_somebody_else_in_a_tab_takes_nothing_of_the_one_before():
     assert changed == parse({"version": 1, "people": [{"name": "Ben", "weight": 0.5}]})
 
 
+@pytest.mark.parametrize(("value", "region"), [("left half", "left half"), ("anywhere", None)])
+def test_a_place_takes_the_place_of_a_drawn_one(value: str, region: str | None):
+    p = SimpleNamespace(uniid_axes={axes.Change("region", 1): value})
+    changed = axes.laid_over(parse({"version": 1, "people": [{"name": "Anna", "mask": LEFT}]}), p)
+    assert changed == parse({"version": 1, "people": [{"name": "Anna", "region": region}]})
+
+
 @pytest.mark.parametrize(
     ("change", "value", "said"),
     [
+        (axes.Change("region", 1), "outside", 'region must be one of .*, got "outside"'),
         (axes.Change("weight", 2), 1.0, "changes person 2, and 1 are in the request"),
         (axes.Change("share", 1), 1.0, "who is mixed with nobody"),
         (axes.Change("weight", 1), 9.0, r"people\[0\].weight must be a number from 0 to 2, got 9.0"),

@@ -20,13 +20,13 @@ from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.processing import WORDS
 from tests.hosts.webui.standin.unets import diffusers_unet, ldm_unet
 from tests.hosts.webui.standin.webui import WebUI
-from tests.hosts.webui.watching import Traceless, any_host, beside, latents
+from tests.hosts.webui.watching import ROUNDING, Traceless, any_host, beside, latents
 from tests.near import assert_near
+from tests.standalone import needs_standalone_host
 
 BOTH = ask(person("Anna"), person("Ben", weight=0.5))
 # Without the router, for which a rounding error can decide to whom a place belongs.
 MEAN = ask(person("Anna"), person("Ben", weight=0.5), routing="off")
-ROUNDING = 2e-4  # of the largest latent: a UNet of random weights lets them, and rounding with them, grow
 LONG = "a park " + "with trees " * WORDS
 PROMPTS = ["a park", "a park AND a lake", LONG, f"{LONG} AND a lake with {LONG}", "one AND two AND three"]
 
@@ -205,6 +205,7 @@ class Seen:
         self.outputs.append(out.clone())
 
 
+@needs_standalone_host
 @pytest.mark.parametrize("make_unet", [diffusers_unet, ldm_unet])
 @pytest.mark.parametrize(("kind", "roles"), [("a1111", (COND, UNCOND)), ("forge", (UNCOND, COND))])
 def test_one_call_of_the_unet_gives_what_the_stand_alone_host_gets(

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from tests.hosts.webui.standin.script_api import Script
 from tests.hosts.webui.standin.webui import Answer, WebUI
 
+ROUNDING = 2e-4
+"""Of the largest latent: a UNet of random weights lets them, and rounding with them, grow."""
+
 
 def latents(answer: Answer) -> Tensor:
     """Of all batches; fails where the request failed."""
