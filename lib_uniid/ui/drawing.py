@@ -36,18 +36,18 @@ def _limit(one: Missing) -> str:
 
 def _base(situation: Situation) -> str:
     method = f"<b>{escape(situation.method)}</b>"
+    people = len(situation.people)
+    enrolled = f"{people or 'nobody'} in the library" if people != 1 else "1 person in the library"
     if situation.checkpoint is None:
-        return f"{method} is ready; no checkpoint is chosen yet."
+        return f"{method} is ready; no checkpoint is chosen yet &middot; {enrolled}."
     name = f"<b>{escape(situation.checkpoint)}</b>"
     if situation.fits is None:
-        return f"{method} is ready; what {name} is could not be read."
+        return f"{method} is ready; what {name} is could not be read &middot; {enrolled}."
     if not situation.fits:
         return (
             f"{name} is {escape(situation.base or '')}: people can be put in with Stable Diffusion 1.5 "
             "checkpoints only; choose another one."
         )
-    people = len(situation.people)
-    enrolled = f"{people or 'nobody'} in the library" if people != 1 else "1 person in the library"
     return f"{method} with {name}, {escape(situation.base or '')} &middot; {enrolled}."
 
 

@@ -1,6 +1,7 @@
 """People on Forge's UNet: rows by ``cond_or_uncond``, LoRA merged by the host on a clone of its patcher."""
 
 import hashlib
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -135,10 +136,15 @@ PARAMETERS = {
 """A site's linear layers as the host's patches name their weights."""
 
 
-def _patch(lora: LoRA) -> tuple[str, tuple[Any, ...]]:
-    """In the host's form: up, down, alpha, mid, dora. The host divides alpha by the rank: a scale of 1."""
+def _patch(lora: LoRA) -> Any:
+    """In the host's form: up, down, alpha, mid, dora. The host divides alpha by the rank: a scale of 1.
+
+    reForge has a class for it and a shape to fill up to; a tuple it leaves out, with a line in its log.
+    """
     rank = lora.down.weight.shape[0]
-    return "lora", (lora.up.weight.detach(), lora.down.weight.detach(), float(rank), None, None)
+    values = lora.up.weight.detach(), lora.down.weight.detach(), float(rank), None, None
+    adapter = getattr(sys.modules.get("ldm_patched.modules.weight_adapter"), "LoRAAdapter", None)
+    return ("lora", values) if adapter is None else adapter(set(), (*values, None))
 
 
 def _content(loras: dict[str, LoRA]) -> str:

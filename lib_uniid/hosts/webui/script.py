@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from lib_uniid.errors import CheckpointMismatchError, ConfigError, UniIDError
+from lib_uniid.errors import (
+    CheckpointMismatchError,
+    ConfigError,
+    NoFaceError,
+    PictureError,
+    SeveralFacesError,
+    UniIDError,
+)
 from lib_uniid.hosts.webui import axes, infotext
 from lib_uniid.hosts.webui.request import Request, parse, parse_json
 
@@ -25,6 +32,9 @@ else:  # imported when they are needed, and not to say what they are
 
 
 log = logging.getLogger("uniid")
+
+_OF_THE_REQUEST = (ConfigError, NoFaceError, PictureError, SeveralFacesError)
+"""Errors that say nothing about files: after them the networks stay loaded."""
 
 
 @runtime_checkable
@@ -278,13 +288,15 @@ class Extension:
             yield
         except UniIDError as error:
             self._fail(entry, str(error))
+            if not isinstance(error, _OF_THE_REQUEST):
+                self._workshop = None  # files may be added or mended before the next try
         except Exception as error:
             log.exception("UniID failed")
             self._fail(entry, f"UniID failed ({type(error).__name__}: {error}); the log has the details")
+            self._workshop = None
 
     def _fail(self, entry: _Entry, failure: str) -> None:
         entry.failure = failure
-        self._workshop = None  # files may be added or mended before the next try
         self._detach()
 
 

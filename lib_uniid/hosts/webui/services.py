@@ -17,23 +17,31 @@ class WebUI:
         return Path(import_module("modules.paths").models_path)
 
     def checkpoint(self) -> Path | None:
-        """The file that is chosen above the tabs; it may not be loaded yet."""
-        opts = import_module("modules.shared").opts
-        title = getattr(opts, "sd_model_checkpoint", None)
-        info = import_module("modules.sd_models").get_closet_checkpoint_match(title) if title else None
+        """The file that is chosen above the tabs; it may not be loaded yet.
+
+        Until somebody chooses one, the host takes the first that it knows.
+        """
+        title = getattr(import_module("modules.shared").opts, "sd_model_checkpoint", None)
+        models = import_module("modules.sd_models")
+        info = (
+            models.get_closet_checkpoint_match(title)
+            if title
+            else next(iter(models.checkpoints_list.values()), None)
+        )
         return None if info is None else Path(info.filename)
 
     def device(self) -> str:
-        if not _has_backend():
+        memory = _memory()
+        if memory is None:
             return str(import_module("modules.devices").device)
-        memory = import_module("backend.memory_management")
         device = memory.get_torch_device()
         memory.free_memory(ENCODERS, device)
         return str(device)
 
     def load(self, patcher: Any) -> None:
-        if _has_backend():
-            import_module("backend.memory_management").load_model_gpu(patcher)
+        memory = _memory()
+        if memory is not None:
+            memory.load_model_gpu(patcher)
 
     def listen(self, **callbacks: Callable[..., None]) -> None:
         events = import_module("modules.script_callbacks")
@@ -41,6 +49,12 @@ class WebUI:
             getattr(events, f"on_{name}")(function)
 
 
-def _has_backend() -> bool:
-    """Forge 2 manages memory itself, in a package of that name."""
-    return find_spec("modules_forge") is not None and find_spec("backend") is not None
+def _memory() -> Any:
+    """Where Forge, and what grew from it, manages memory itself; None in AUTOMATIC1111."""
+    if find_spec("modules_forge") is None:
+        return None
+    if find_spec("backend") is not None:
+        return import_module("backend.memory_management")
+    return import_module(
+        "ldm_patched.modules.model_management"
+    )  # in reForge and Classic, as Forge had it first

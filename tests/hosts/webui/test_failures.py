@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib_uniid.checkpoints.loading import load_uniportrait
 from lib_uniid.hosts.webui.services import WebUI as Services
 from tests.hosts.webui.asking import BLACK, FACE, NO_FACE, TWO_FACES, ask, person
 from tests.hosts.webui.conftest import Start
@@ -59,6 +60,20 @@ def test_the_request_after_a_wrong_one_is_as_before(webui: WebUI):
         assert webui.txt2img(alwayson_scripts=wrong).status == 500
     plain.check()
     assert webui.txt2img(alwayson_scripts=ask(person())).status == 200
+
+
+def test_a_wrong_request_does_not_have_the_networks_loaded_again(
+    webui: WebUI, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[Path] = []
+    monkeypatch.setattr(
+        "lib_uniid.models.load_uniportrait",
+        lambda faceid, router: read.append(faceid) or load_uniportrait(faceid, router),
+    )
+    for asked in (person(), person("Eve"), shown(NO_FACE), shown(TWO_FACES), person(mask="the left")):
+        webui.txt2img(alwayson_scripts=ask(asked))
+    assert webui.txt2img(alwayson_scripts=ask(person())).status == 200
+    assert len(read) == 1
 
 
 def test_a_fault_of_our_own_fails_as_visibly(webui: WebUI, monkeypatch: pytest.MonkeyPatch):

@@ -1,7 +1,9 @@
 """The method's LoRA beside the user's own on AUTOMATIC1111, and through the host's patches on Forge."""
 
 import copy
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from lib_uniid.attention.adapter import LoRA
 from lib_uniid.hosts.webui.a1111 import beside_networks
 from tests.hosts.webui.asking import ask, person
 from tests.hosts.webui.conftest import Start
-from tests.hosts.webui.standin.forge import UnetPatcher
+from tests.hosts.webui.standin.forge import LoRAAdapter, UnetPatcher
 from tests.hosts.webui.standin.webui import WebUI
 from tests.hosts.webui.watching import ROUNDING, any_host, hooks, latents
 from tests.near import assert_near
@@ -174,3 +176,18 @@ def test_patchers_without_names_are_given_none(start: Start, monkeypatch: pytest
 
     monkeypatch.setattr(UnetPatcher, "add_patches", add_patches)
     assert torch.equal(latents(start("forge").txt2img(alwayson_scripts=ANNA)), named)
+
+
+def test_a_host_with_a_class_for_loras_merges_the_same(start: Start, monkeypatch: pytest.MonkeyPatch):
+    tuples = latents(start("forge").txt2img(alwayson_scripts=ANNA))
+    given: list[LoRAAdapter] = []
+
+    def adapter(loaded_keys: set[str], weights: tuple[Any, ...]) -> LoRAAdapter:
+        given.append(LoRAAdapter(loaded_keys, weights))
+        return given[-1]
+
+    monkeypatch.setitem(
+        sys.modules, "ldm_patched.modules.weight_adapter", SimpleNamespace(LoRAAdapter=adapter)
+    )
+    assert torch.equal(latents(start("forge").txt2img(alwayson_scripts=ANNA)), tuples)
+    assert given

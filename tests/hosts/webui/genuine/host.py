@@ -99,7 +99,11 @@ def booted(genuine: Genuine, data: Path, *, extension: bool = True, page: bool =
     log = data / "host.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            command, cwd=data, env={**os.environ, **OFFLINE}, stdout=output, stderr=subprocess.STDOUT
+            command,
+            cwd=genuine.folder,
+            env={**os.environ, **OFFLINE},
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         running = Running(genuine=genuine, api=Api(port), log=log, data=data)
         try:

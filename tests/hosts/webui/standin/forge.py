@@ -70,16 +70,28 @@ def load_model_gpu(patcher: UnetPatcher) -> None:
             parameters[name].data.copy_(weight)
         model.backup.clear()
         for (_, strength, strength_model, _), patches in patcher.lora_patches.items():
-            for name, (kind, values) in patches.items():
+            for name, patch in patches.items():
                 weight = parameters[name].data
                 model.backup.setdefault(name, weight.clone())
-                weight.copy_(weight * strength_model + strength * _change(kind, values))
+                weight.copy_(weight * strength_model + strength * _change(patch))
     model.merged = wanted
 
 
-def _change(kind: str, values: Any) -> Tensor:
-    if kind == "diff":
-        return values[0]
+class LoRAAdapter:
+    """What reForge wants in the place of a tuple."""
+
+    def __init__(self, loaded_keys: set[str], weights: tuple[Any, ...]) -> None:
+        self.weights = weights
+
+
+def _change(patch: Any) -> Tensor:
+    if isinstance(patch, LoRAAdapter):
+        *values, shape = patch.weights
+        assert shape is None
+    else:
+        kind, values = patch
+        if kind == "diff":
+            return values[0]
     up, down, alpha, mid, dora = values
     assert mid is None
     assert dora is None

@@ -115,6 +115,7 @@ def host_modules(
     found["modules.shared"].opts = SimpleNamespace(sd_model_checkpoint="narrow.safetensors [0123456789]")
     checkpoint = SimpleNamespace(filename=f"{models_path}/Stable-diffusion/narrow.safetensors")
     found["modules.sd_models"].get_closet_checkpoint_match = lambda title: checkpoint
+    found["modules.sd_models"].checkpoints_list = {checkpoint.filename: checkpoint}
     if load_model_gpu:
         memory = found["backend.memory_management"]
         memory.load_model_gpu = load_model_gpu

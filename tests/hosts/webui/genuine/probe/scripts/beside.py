@@ -78,7 +78,7 @@ def detailed(p, nested):
         negative_prompt=p.negative_prompt,
         seed=p.seed,
         sampler_name=p.sampler_name,
-        scheduler=getattr(p, "scheduler", None),
+        **({"scheduler": p.scheduler} if hasattr(p, "scheduler") else {}),  # older hosts have none
         steps=p.steps,
         cfg_scale=p.cfg_scale,
         width=p.width,

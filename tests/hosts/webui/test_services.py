@@ -1,0 +1,60 @@
+"""What is asked of a host beside its hooks."""
+
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lib_uniid.hosts.webui.services import ENCODERS, WebUI
+
+
+def put(monkeypatch: pytest.MonkeyPatch, name: str, **values: Any) -> None:
+    """A module of the host's, and the packages that it is in."""
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        module = ModuleType(".".join(parts[:end]))
+        module.__spec__ = ModuleSpec(module.__name__, None)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    vars(sys.modules[name]).update(values)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    ["backend.memory_management", "ldm_patched.modules.model_management"],
+    ids=["Forge", "reForge and Classic"],
+)
+def test_hosts_that_manage_memory_make_room_and_load_patchers(monkeypatch: pytest.MonkeyPatch, memory: str):
+    freed: list[tuple[int, str]] = []
+    loaded: list[str] = []
+    put(monkeypatch, "modules_forge")
+    put(
+        monkeypatch,
+        memory,
+        get_torch_device=lambda: "cuda:0",
+        free_memory=lambda size, device: freed.append((size, device)),  # pyright: ignore[reportUnknownLambdaType]
+        load_model_gpu=loaded.append,
+    )
+    assert WebUI().device() == "cuda:0"
+    assert freed == [(ENCODERS, "cuda:0")]
+    WebUI().load("a patcher")
+    assert loaded == ["a patcher"]
+
+
+@pytest.mark.parametrize(
+    ("title", "file"), [("chosen [01]", "chosen.safetensors"), (None, "first.safetensors"), ("gone", None)]
+)
+def test_the_first_checkpoint_counts_until_one_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, title: str | None, file: str | None
+):
+    known = {name: SimpleNamespace(filename=f"{name}.safetensors") for name in ("first", "chosen")}
+    put(monkeypatch, "modules.shared", opts=SimpleNamespace(sd_model_checkpoint=title))
+    put(
+        monkeypatch,
+        "modules.sd_models",
+        checkpoints_list=known,
+        get_closet_checkpoint_match=lambda title: known.get(title.split()[0]),  # pyright: ignore[reportUnknownLambdaType]
+    )
+    assert WebUI().checkpoint() == (None if file is None else Path(file))
