@@ -9,6 +9,7 @@ Its one argument is an object; each field is one of the functions below, or what
 import base64
 import copy
 import gc
+import inspect
 import io
 import sys
 from pathlib import Path
@@ -142,8 +143,10 @@ def with_ip_adapter(patcher, weight):
         "norm.bias": torch.zeros(context),
     }
     embeds = torch.stack([torch.randn(1, encoding, generator=random), torch.zeros(1, encoding)])
-    given = {"image_proj": proj, "ip_adapter": state}
-    return adapter.apply_ipadapter(ipadapter=given, model=patcher, weight=weight, embeds=embeds)[0]
+    asked = {"ipadapter": {"image_proj": proj, "ip_adapter": state}, "model": patcher, "embeds": embeds}
+    named = "model_filename" in inspect.signature(adapter.apply_ipadapter).parameters  # in reForge
+    asked |= {"model_filename": "random.safetensors"} if named else {}
+    return adapter.apply_ipadapter(weight=weight, **asked)[0]
 
 
 def without_layers(patcher):
