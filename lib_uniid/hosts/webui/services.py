@@ -55,6 +55,5 @@ def _memory() -> Any:
         return None
     if find_spec("backend") is not None:
         return import_module("backend.memory_management")
-    return import_module(
-        "ldm_patched.modules.model_management"
-    )  # in reForge and Classic, as Forge had it first
+    # In reForge and Forge Classic, as Forge had it at first.
+    return import_module("ldm_patched.modules.model_management")

@@ -100,7 +100,7 @@ def booted(genuine: Genuine, data: Path, *, extension: bool = True, page: bool =
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             command,
-            cwd=genuine.folder,
+            cwd=_working_folder(genuine, data),
             env={**os.environ, **OFFLINE},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -111,6 +111,11 @@ def booted(genuine: Genuine, data: Path, *, extension: bool = True, page: bool =
             yield running
         finally:
             _stop(process)
+
+
+def _working_folder(genuine: Genuine, data: Path) -> Path:
+    """Forge Classic looks below it for its own packages, the miniature's ``.yaml`` for a text model."""
+    return genuine.folder if (genuine.folder / "ldm_patched").is_dir() else data
 
 
 def lay_out(genuine: Genuine, data: Path, *, extension: bool) -> None:
