@@ -1,7 +1,10 @@
 """Switched off the extension is gone, and after people were put in nothing is left of them."""
 
+from tests.hosts.webui.genuine.api import Answer
+from tests.hosts.webui.genuine.beside import REFINER
 from tests.hosts.webui.genuine.host import Running
 from tests.hosts.webui.genuine.people import ask, person
+from tests.hosts.webui.genuine.pictures import pixels
 
 
 def test_a_picture_without_people_is_the_same_file_as_without_the_extension(webui: Running, bare: Running):
@@ -21,3 +24,20 @@ def test_a_plain_picture_after_a_refusal_is_the_same_file_as_before(webui: Runni
     assert webui.api.txt2img(alwayson_scripts=ask({"name": "Nobody"})).status == 500
     assert webui.api.txt2img().images == before
     assert webui.api.get("/uniid-probe/model").body == model
+
+
+def test_plain_pictures_after_people_and_another_checkpoint_are_the_same_files_as_before(webui: Running):
+    before = webui.api.txt2img().images
+    people = webui.api.txt2img(alwayson_scripts=ask(person("Anna"))).images
+    with webui.api.options(sd_model_checkpoint=REFINER):
+        switched = webui.api.txt2img()
+        assert f"Model: {REFINER}" in switched.infotext
+        assert same(switched, before)  # the same weights under another name
+        assert same(webui.api.txt2img(alwayson_scripts=ask(person("Anna"))), people)
+        assert same(webui.api.txt2img(), before)
+    assert webui.api.txt2img().images == before
+
+
+def same(answer: Answer, images: list[str]) -> bool:
+    """Whether the pictures are equal, whatever is written about them."""
+    return [pixels(one).tobytes() for one in answer.images] == [pixels(one).tobytes() for one in images]
