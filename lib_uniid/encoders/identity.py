@@ -18,6 +18,7 @@ from lib_uniid.encoders.pixels import for_clip, for_recogniser, to_tensor
 from lib_uniid.errors import EncoderMismatchError, MissingModelError, UnknownCheckpointError
 from lib_uniid.files import replacing
 from lib_uniid.typing import Float, UInt8
+from lib_uniid.weights import read_small
 
 _FORMAT = "uniid-features-1"
 _SAMPLE = 4096  # elements of each tensor that enter a fingerprint
@@ -75,13 +76,11 @@ class IDFeatures:
             UnknownCheckpointError: no such file of ours.
             EncoderMismatchError: another encoder made it.
         """
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
 
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no mapping
-        except (OSError, SafetensorError) as error:
+            tensors, metadata = read_small(path)
+        except (OSError, SafetensorError, ValueError) as error:
             raise UnknownCheckpointError(
                 f"{path.name} cannot be read as ID features ({error}); enrol the person again"
             ) from error

@@ -17,6 +17,7 @@ from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import ConfigError, EncoderMismatchError, UnknownCheckpointError
 from lib_uniid.files import replacing
 from lib_uniid.typing import Float32
+from lib_uniid.weights import read_small
 
 FORMAT = "uniid-person-1"
 
@@ -173,9 +174,7 @@ def _serialise(person: Person) -> bytes:
 
 def _read(path: Path) -> Person:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no mapping
+        tensors, metadata = read_small(path)
         features = IDFeatures(
             intrinsic=tensors["intrinsic"],
             structure=tensors.get("structure"),
