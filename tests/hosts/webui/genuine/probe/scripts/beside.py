@@ -229,7 +229,15 @@ def optimizations():
     return ["None", *(one.title() for one in sd_hijack.optimizers)]
 
 
+def axes():
+    """The axes that txt2img's X/Y/Z plot offers, in the order of their numbers."""
+    module = next(one.module for one in scripts.scripts_data if Path(one.path).name == "xyz_grid.py")
+    options = module.axis_options
+    return [one.label for one in options if type(one) is module.AxisOption or not one.is_img2img]
+
+
 def add_routes(_, app):
+    app.add_api_route("/uniid-probe/axes", axes, methods=["GET"])
     app.add_api_route("/uniid-probe/call", call, methods=["GET"])
     app.add_api_route("/uniid-probe/said", lambda: seen["said"], methods=["GET"])
     app.add_api_route("/uniid-probe/traces", traces, methods=["GET"])
