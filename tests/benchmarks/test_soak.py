@@ -52,9 +52,9 @@ def test_what_depends_on_what_came_before_is_seen():
 
 
 def test_hooks_runs_and_memory_that_grow_are_seen():
-    grown = seen(("" for _ in count()), (Traces(number, 2, 4000 * number) for number in count()))
+    grown = seen(("" for _ in count()), (Traces(number, 2, 1000 * number) for number in count()))
     assert (grown.hooks, grown.runs) == (100, 2)
-    assert grown.slope == pytest.approx(4000)
+    assert grown.slope == pytest.approx(1000)
     assert grown.drift > 1
     noise = seen(("" for _ in count()), (Traces(0, 0, 10**6 + 5000 * (number % 7)) for number in count()))
     assert noise.drift < 1

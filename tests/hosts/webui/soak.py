@@ -10,9 +10,6 @@ import numpy as np
 WARM = 0.2
 """Share of the generations in which caches fill; growth is looked for after them."""
 
-GRAIN = 128 * 2**10
-"""Bytes by which glibc asks for memory (M_TOP_PAD): a process grows by so much or not at all."""
-
 
 Asked = dict[str, Any]
 
@@ -71,14 +68,11 @@ class Soaked:
 
     @property
     def drift(self) -> float:
-        """By how much it grew in all that time, in multiples of the noise.
-
-        That is how far values scatter about the line, and one ``GRAIN`` where they scatter by less.
-        """
+        """By how much it grew in all that time, in multiples of how far values scatter about the line."""
         slope, start = self._fit()
         values = self._warm()
         scatter = np.ptp(values - (slope * np.arange(len(values)) + start))
-        return float(max(slope, 0.0) * len(values) / max(scatter, GRAIN))
+        return float(max(slope, 0.0) * len(values) / max(scatter, 1.0))
 
     def _warm(self) -> np.ndarray:
         return np.asarray(self.bytes[int(WARM * len(self.bytes)) :], dtype=float)
