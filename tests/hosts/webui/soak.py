@@ -59,7 +59,8 @@ class Soaked:
     other: Sequence[str]
     hooks: int
     runs: int
-    bytes: Sequence[int]
+    bytes: np.ndarray
+    """Of the process, after each generation."""
 
     @property
     def slope(self) -> float:
@@ -75,7 +76,7 @@ class Soaked:
         return float(max(slope, 0.0) * len(values) / max(scatter, 1.0))
 
     def _warm(self) -> np.ndarray:
-        return np.asarray(self.bytes[int(WARM * len(self.bytes)) :], dtype=float)
+        return self.bytes[int(WARM * len(self.bytes)) :].astype(float)
 
     def _fit(self) -> np.ndarray:
         values = self._warm()
@@ -93,17 +94,21 @@ def soak(place: Place, kinds: Mapping[str, Any], generations: int) -> Soaked:
     """Make them all."""
     first: dict[tuple[str, bool], str] = {}
     other: list[str] = []
-    seen = [place.traces()]
+    start = place.traces()
+    hooks, runs = 0, start.runs
+    sizes = np.full(generations, start.bytes)  # made before, so that keeping them is no growth
     for number, (kind, interrupted) in enumerate(order(list(kinds), generations)):
         result = place.make(kind, interrupted=interrupted)
         if result != first.setdefault((kind, interrupted), result):
             other.append(f"{number}: {kind}" + (", interrupted" if interrupted else ""))
-        seen.append(place.traces())
+        last = place.traces()
+        hooks, runs = max(hooks, last.hooks - start.hooks), max(runs, last.runs)
+        sizes[number] = last.bytes
     return Soaked(
         generations=generations,
         interrupts=sum(interrupted for _, interrupted in order(list(kinds), generations)),
         other=other,
-        hooks=max(one.hooks for one in seen) - seen[0].hooks,
-        runs=max(one.runs for one in seen),
-        bytes=[one.bytes for one in seen],
+        hooks=hooks,
+        runs=runs,
+        bytes=sizes,
     )

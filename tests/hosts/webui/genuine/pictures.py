@@ -7,11 +7,22 @@ import numpy as np
 from PIL import Image
 
 from lib_uniid.typing import UInt8
+from tests.hosts.webui.genuine.api import Answer
 
 
 def pixels(picture: str) -> UInt8[np.ndarray, "height width 3"]:
     """Of a PNG file in base64."""
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB"))
+
+
+def contents(answer: Answer) -> list[bytes]:
+    """The pixels of each picture."""
+    return [pixels(one).tobytes() for one in answer.images]
+
+
+def same(one: Answer, other: Answer) -> bool:
+    """Whether the pictures are equal, whatever is written about them."""
+    return contents(one) == contents(other)
 
 
 def apart(one: str, other: str) -> int:

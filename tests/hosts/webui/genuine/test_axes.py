@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from tests.hosts.webui.genuine.api import Answer
 from tests.hosts.webui.genuine.host import Running
 from tests.hosts.webui.genuine.people import ask
-from tests.hosts.webui.genuine.pictures import pixels
+from tests.hosts.webui.genuine.pictures import contents
 
 NOTHING = [0, "", []]
 """An axis that is not used: its number, its values as text, and those that were picked."""
@@ -14,28 +13,21 @@ NOTHING = [0, "", []]
 def cells(webui: Running, label: str, values: str = "", picked: tuple[str, ...] = ()) -> list[bytes]:
     """The pixels of the cells along one axis."""
     number = webui.api.get("/uniid-probe/axes").body.index(label)
-    legend, lone, sub_grids, no_fixed_seeds, varied, margin, csv = (
-        False,
-        True,
-        False,
-        False,
-        [False] * 3,
-        0,
-        False,
-    )
     axes = [number, values, list(picked), *NOTHING, *NOTHING]
-    given = [*axes, legend, lone, sub_grids, no_fixed_seeds, *varied, margin, csv]
+    known = webui.api.get("/sdapi/v1/script-info").body
+    plot = next(one for one in known if one["name"] == "x/y/z plot" and not one["is_img2img"])
+    # What follows the axes has another order in reForge.
+    wanted = {"Draw legend": False, "Include Sub Images": True}
+    further = [wanted.get(one["label"], one["value"]) for one in plot["args"][len(axes) :]]
     scripts: dict[str, Any] = ask({"name": "Anna"}, {"name": "Ben"})
-    plotted = webui.api.txt2img(script_name="x/y/z plot", script_args=given, alwayson_scripts=scripts)
-    return shown(plotted)[1:]  # the first is the grid
-
-
-def shown(answer: Answer) -> list[bytes]:
-    return [pixels(one).tobytes() for one in answer.images]
+    plotted = webui.api.txt2img(
+        script_name=plot["name"], script_args=[*axes, *further], alwayson_scripts=scripts
+    )
+    return contents(plotted)[1:]  # the first is the grid
 
 
 def alone(webui: Running, *people: dict[str, Any]) -> bytes:
-    return shown(webui.api.txt2img(alwayson_scripts=ask(*people)))[0]
+    return contents(webui.api.txt2img(alwayson_scripts=ask(*people)))[0]
 
 
 def test_a_number(webui: Running):

@@ -8,7 +8,7 @@ from tests.hosts.webui.genuine.api import Answer
 from tests.hosts.webui.genuine.beside import LORA, REFINER
 from tests.hosts.webui.genuine.host import Running
 from tests.hosts.webui.genuine.people import ask, beside, person, picture
-from tests.hosts.webui.genuine.pictures import apart, pixels
+from tests.hosts.webui.genuine.pictures import apart, same
 
 BOTH = ask(person("Anna"), person("Ben"))
 FOUR_WAYS: dict[str, dict[str, Any]] = {
@@ -22,13 +22,6 @@ FOUR_WAYS: dict[str, dict[str, Any]] = {
 def only_on(webui: Running, kind: str, why: str) -> None:
     if webui.kind != kind:
         pytest.skip(why)
-
-
-def same(one: Answer, other: Answer) -> bool:
-    """Whether the pictures are equal, whatever is written about them."""
-    return [pixels(each).tobytes() for each in one.images] == [
-        pixels(each).tobytes() for each in other.images
-    ]
 
 
 def check_four_ways(make: Any) -> dict[str, Answer]:

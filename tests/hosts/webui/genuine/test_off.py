@@ -1,10 +1,9 @@
 """Switched off the extension is gone, and after people were put in nothing is left of them."""
 
-from tests.hosts.webui.genuine.api import Answer
 from tests.hosts.webui.genuine.beside import REFINER
 from tests.hosts.webui.genuine.host import Running
 from tests.hosts.webui.genuine.people import ask, person
-from tests.hosts.webui.genuine.pictures import pixels
+from tests.hosts.webui.genuine.pictures import same
 
 
 def test_a_picture_without_people_is_the_same_file_as_without_the_extension(webui: Running, bare: Running):
@@ -27,17 +26,12 @@ def test_a_plain_picture_after_a_refusal_is_the_same_file_as_before(webui: Runni
 
 
 def test_plain_pictures_after_people_and_another_checkpoint_are_the_same_files_as_before(webui: Running):
-    before = webui.api.txt2img().images
-    people = webui.api.txt2img(alwayson_scripts=ask(person("Anna"))).images
+    before = webui.api.txt2img()
+    people = webui.api.txt2img(alwayson_scripts=ask(person("Anna")))
     with webui.api.options(sd_model_checkpoint=REFINER):
         switched = webui.api.txt2img()
         assert f"Model: {REFINER}" in switched.infotext
         assert same(switched, before)  # the same weights under another name
         assert same(webui.api.txt2img(alwayson_scripts=ask(person("Anna"))), people)
         assert same(webui.api.txt2img(), before)
-    assert webui.api.txt2img().images == before
-
-
-def same(answer: Answer, images: list[str]) -> bool:
-    """Whether the pictures are equal, whatever is written about them."""
-    return [pixels(one).tobytes() for one in answer.images] == [pixels(one).tobytes() for one in images]
+    assert webui.api.txt2img().images == before.images
