@@ -123,7 +123,7 @@ class Studio:
             settings=settings,
             plan=self.plan(settings, people),
             people=[(person.name, people[person.name].embedding) for person in settings.people],
-            start=None if start is None else _fit(start, settings),
+            start=None if start is None else fitted(start, _latent_size(settings)),
             style=self._style(settings, progress),
             progress=progress,
         )
@@ -210,7 +210,7 @@ class Studio:
     def _style(self, settings: GenerationSettings, progress: Progress) -> "_Style | None":
         if settings.style is None:
             return None
-        picture = _fit(settings.style.picture, settings)
+        picture = fitted(settings.style.picture, _latent_size(settings))
         return _Style(
             latents=self.host.invert(picture, settings.steps, progress=progress),
             sharing=Sharing(score_shift=math.log(settings.style.strength)),
@@ -309,9 +309,11 @@ def _latent_size(settings: GenerationSettings) -> tuple[int, int]:
     return height // PIXELS, width // PIXELS
 
 
-def _fit(picture: Picture, settings: GenerationSettings) -> UInt8[np.ndarray, "fitted_height fitted_width 3"]:
-    """Scaled until it covers the size asked for; the middle is kept."""
-    rows, columns = _latent_size(settings)
+def fitted(
+    picture: Picture, latent_size: tuple[int, int]
+) -> UInt8[np.ndarray, "fitted_height fitted_width 3"]:
+    """Scaled until it covers the size of latents in (rows, columns); the middle is kept."""
+    rows, columns = latent_size
     size = (columns * PIXELS, rows * PIXELS)
     return np.array(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
 

@@ -83,26 +83,33 @@ def shared_attention(
 
 
 @contextmanager
-def shared(sites: Sequence[Site], sharing: Sharing | None, rows: Rows) -> Generator[None]:
+def shared(
+    sites: Sequence[Site], sharing: Sharing | None, rows: Rows, *, keep: bool = False
+) -> Generator[None]:
     """Share at every self-attention among these sites for as long as the context lasts; None puts on nothing.
 
     Rows with ``Role.COND`` or ``Role.UNCOND`` take the style of the nearest row with ``Role.STYLE`` before
-    them; other rows, and all where there is no such row, stay as the host made them. Enter it inside of
-    ``injected``, whose LoRA it then sees. Raises ConfigError when a UNet call has other rows than ``rows``.
+    them, with ``keep`` also of one in an earlier call; other rows, and all where there is no such row, stay
+    as the host made them. Enter it inside of ``injected``, whose LoRA it then sees. Raises ConfigError when a
+    UNet call has other rows than ``rows``.
     """
     with ExitStack() as stack:
         if sharing is not None:
             for site in sites:
                 if not site.cross:
-                    _Attachment(site, sharing, rows).put_on(stack)
+                    _Attachment(site, sharing, rows, keep).put_on(stack)
         yield
 
 
 class _Attachment:
-    """One site's hooks. It holds the layer's activations only between ``to_q`` and ``to_out``."""
+    """One site's hooks. It holds the layer's activations only between ``to_q`` and ``to_out``.
 
-    def __init__(self, site: Site, sharing: Sharing, rows: Rows) -> None:
-        self.site, self.sharing, self.rows = site, sharing, rows
+    With ``keep`` it holds those of the latest style row for longer.
+    """
+
+    def __init__(self, site: Site, sharing: Sharing, rows: Rows, keep: bool) -> None:
+        self.site, self.sharing, self.rows, self.keep = site, sharing, rows, keep
+        self.kept: Projected | None = None
         self.taken: dict[nn.Module, Tensor] = {}
 
     def put_on(self, stack: ExitStack) -> None:
@@ -120,7 +127,7 @@ class _Attachment:
     def _shared(self, out: Tensor, projected: Projected) -> Tensor:
         """The style row's own attention needs nothing: its tokens twice with one shift weigh as once."""
         self.rows.require(len(out))
-        style: Projected | None = None
+        style = self.kept
         parts: list[Tensor] = []
         for run in self.rows.runs:
             if run.role is Role.STYLE:
@@ -129,6 +136,7 @@ class _Attachment:
                 parts.append(out[run.rows])
             else:
                 parts.append(shared_attention(projected[run.rows], style, self.site.heads, self.sharing))
+        self.kept = style if self.keep else None
         return torch.cat(parts)
 
 

@@ -8,15 +8,16 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 
 from lib_uniid.config import SAMPLERS
 from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.inversion import BETAS, OFFSET, TRAINED_STEPS
 
 COMMON = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
+    "num_train_timesteps": TRAINED_STEPS,
+    "beta_start": BETAS[0],
+    "beta_end": BETAS[1],
     "beta_schedule": "scaled_linear",
     "clip_sample": False,
     "set_alpha_to_one": False,
-    "steps_offset": 1,
+    "steps_offset": OFFSET,
 }
 """UniPortrait's pipeline, which keeps Stable Diffusion's own values."""
 

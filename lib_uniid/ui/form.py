@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import NoneType
 from typing import Any, Protocol, runtime_checkable
 
+from lib_uniid.config import STYLE_STRENGTH
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.infotext import DIGEST
 from lib_uniid.hosts.webui.regions import ANYWHERE
@@ -24,6 +25,9 @@ TABS = 4
 
 AUTOMATIC = 0.3
 """Where the slider of the structure scale stands while the method's own default counts."""
+
+LENT = round(STYLE_STRENGTH, 2)
+"""Where the slider of the style's strength stands at rest."""
 
 DRAWN = "as drawn or uploaded"
 """Where somebody may be, beside anywhere and the regions that have a name."""
@@ -61,7 +65,11 @@ class PersonForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """The panel. ``request`` is JSON that counts instead of the controls, or through the API a dict."""
+    """The panel. ``request`` is JSON that counts instead of the controls, or through the API a dict.
+
+    ``style`` is a picture or None, and counts while ``style_enabled``; ``style_pasted`` is what an infotext
+    has in its place.
+    """
 
     request: Any = ""
     enabled: Any = False
@@ -70,6 +78,10 @@ class Form:
     show_routing: Any = False
     check: Any = True
     plain: Any = False
+    style_enabled: Any = False
+    style: Any = None
+    style_strength: Any = LENT
+    style_pasted: Any = ""
     people: tuple[PersonForm, ...] = field(default=(PersonForm(),) * TABS)
 
     @classmethod
@@ -165,7 +177,17 @@ def _raw(form: Form, pictures: Pictures) -> dict[str, Any]:
         "show_routing": form.show_routing,
         "check": form.check,
         "fallback": "plain" if form.plain else "fail",
+        "style": _raw_style(form),
     }
+
+
+def _raw_style(form: Form) -> dict[str, Any] | None:
+    if form.style_enabled is False:
+        return None
+    picture = _encoded(form.style) or form.style_pasted
+    if not picture:
+        raise ConfigError("no style picture is given: upload one, or switch off that its style is taken")
+    return {"picture": picture, "strength": form.style_strength}
 
 
 def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, Any]:
@@ -250,10 +272,17 @@ def mask_text(value: Any) -> str | None:
         picture = _drawing(value)
     else:
         picture = value if isinstance(value, Image.Image) else Image.fromarray(value)
-    if picture is None or picture.convert("L").getbbox() is None:
-        return None
+    return (
+        None if picture is None or picture.convert("L").getbbox() is None else _encoded(picture.convert("L"))
+    )
+
+
+def _encoded(picture: Any) -> Any:
+    """A picture of PIL's as base64; anything else is left for the request to look at."""
+    if not hasattr(picture, "save"):
+        return picture
     buffer = io.BytesIO()
-    picture.convert("L").save(buffer, format="PNG")
+    picture.save(buffer, format="PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -289,6 +318,15 @@ def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
         check=request.check,
         plain=request.fallback == "plain",
     )
+    if request.style is not None:
+        named = request.style.picture.startswith(DIGEST)
+        form = replace(
+            form,
+            style_enabled=True,
+            style=None if named else _picture(request.style.picture, "RGB"),
+            style_strength=request.style.strength,
+            style_pasted=request.style.picture if named else "",
+        )
     if len(request.people) > TABS or not all(_fits(person) for person in request.people):
         return replace(form, request=json.dumps(to_dict(request)))
     people = [_person_form(person, name_of) for person in request.people]
@@ -311,7 +349,7 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
         structure_automatic=automatic,
         structure_scale=AUTOMATIC if person.structure_scale is None else person.structure_scale,
         where=person.region or (ANYWHERE if person.mask is None else DRAWN),
-        mask=_picture(person.mask) if drawn else None,
+        mask=_picture(person.mask, "L") if drawn else None,
         start=person.start,
         end=person.end,
         pasted=json.dumps(kept),
@@ -321,15 +359,15 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
     return form
 
 
-def _picture(text: str | None) -> Any:
-    """A mask in base64 as the component shows it; None where it is no picture."""
+def _picture(text: str | None, mode: str) -> Any:
+    """A picture in base64 as the component shows it; None where it is none."""
     from PIL import Image
 
     try:
         with Image.open(
             io.BytesIO(base64.b64decode((text or "").partition(",")[2] or text or ""))
         ) as picture:
-            return picture.convert("L")
+            return picture.convert(mode)
     except (OSError, ValueError):
         return None
 

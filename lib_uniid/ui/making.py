@@ -51,6 +51,7 @@ class Wish:
             seed=secrets.randbelow(MAX_SEED + 1) if self.seed < 0 else int(self.seed),
             pictures=int(self.pictures),
             sampler=self.sampler,
+            style=None if cast is None else cast.style,
             routing=routing,
             identity_scale=0.7 if request is None else request.identity_scale,
         )

@@ -17,6 +17,7 @@ from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import TABS, Form, PersonForm, form_of, readers, request_of
 from lib_uniid.ui.remembering import Remembering
 from lib_uniid.ui.sketch import Place
+from lib_uniid.ui.style import build_style
 
 ElemId = Callable[[str], str]
 
@@ -69,7 +70,7 @@ class _Builder:
             files = gr.HTML("", visible=False, elem_id=self.elem_id("files"))
             fetch = self._button("Download what is missing", "fetch", visible=False)
             presets = self._presets()
-            shared = self._shared(rest)
+            shared = self._shared(rest) | build_style(self._keep, rest)
             self._people()
             request = self._request()
         arguments = {"request": request, "enabled": enabled, **shared}

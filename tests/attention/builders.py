@@ -97,13 +97,13 @@ def small_pair(width: int = 8, context: int = 6) -> Pair:
     return Pair(attention(width), attention(width, context))
 
 
-def predict(unet: UNet2DConditionModel, rows: int = 2) -> Tensor:
-    """Of the same latents in every row, each with text of its own."""
+def predict(unet: UNet2DConditionModel, rows: int = 2, only: slice = slice(None)) -> Tensor:
+    """Of the same latents in every row, each with text of its own; ``only`` some of these rows."""
     generator = torch.Generator().manual_seed(4)
     latents = torch.randn(1, 4, 8, 8, generator=generator).expand(rows, -1, -1, -1)
     text = torch.randn(rows, 7, 32, generator=generator)
     with torch.no_grad():
-        return unet(latents.to(unet.dtype), 500, encoder_hidden_states=text.to(unet.dtype)).sample
+        return unet(latents[only].to(unet.dtype), 500, encoder_hidden_states=text[only].to(unet.dtype)).sample
 
 
 def hook_count(module: nn.Module) -> int:

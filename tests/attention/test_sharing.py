@@ -122,6 +122,22 @@ def test_a_setting_out_of_range_is_named_with_its_value(field: str, value: float
         Sharing(**{field: value})  # pyright: ignore[reportArgumentType]
 
 
+# --- a style row in a call of its own ---
+
+
+def test_a_style_row_of_an_earlier_call_counts_like_one_of_the_same(
+    unet: UNet2DConditionModel, sites: tuple[Site, ...]
+):
+    rows, together = Rows(()), Rows((UNTOUCHED, STYLE, UNCOND, COND))
+    with shared(sites, Sharing(), together):
+        expected = predict(unet, 4)
+    first, then = slice(0, 2), slice(2, 4)
+    with leaves_no_trace(unet), shared(sites, Sharing(), rows, keep=True):
+        for only, roles in ((first, [UNTOUCHED, STYLE]), (then, [UNCOND, COND]), (then, [COND, COND])):
+            rows.roles = roles
+            assert_near(predict(unet, 4, only), expected[only])
+
+
 # --- in a whole UNet ---
 
 

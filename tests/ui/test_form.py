@@ -13,7 +13,7 @@ from PIL import Image
 
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.regions import REGIONS
-from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, Request, parse, to_dict
+from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, Request, StyleRequest, parse, to_dict
 from lib_uniid.ui.form import (
     DRAWN,
     LOOKING,
@@ -159,6 +159,18 @@ def test_uploads_that_are_gone_or_made_up_are_refused():
         request_of(filled(PersonForm(uploads='["/etc/passwd"]')).values(), Uploads())
 
 
+def test_a_style_counts_only_where_it_is_switched_on():
+    picture = Image.new("RGB", (2, 1))
+    assert "style" not in asked(filled(PersonForm(who="Anna"), style=picture))
+    there = asked(filled(PersonForm(who="Anna"), style=picture, style_enabled=True))["style"]
+    with Image.open(io.BytesIO(base64.b64decode(there["picture"]))) as encoded:
+        assert (encoded.mode, encoded.size) == ("RGB", (2, 1))
+    with pytest.raises(ConfigError, match="no style picture is given"):
+        asked(filled(PersonForm(who="Anna"), style_enabled=True))
+    with pytest.raises(ConfigError, match=r"style\.picture must be a text of 1 to \d+ characters, got 7"):
+        asked(filled(PersonForm(who="Anna"), style_enabled=True, style=7))
+
+
 # --- infotexts ---
 
 shares = st.floats(0, 1, allow_nan=False)
@@ -191,6 +203,7 @@ requests = st.builds(
     check=st.booleans(),
     show_routing=st.booleans(),
     fallback=st.sampled_from(["fail", "plain"]),
+    style=st.none() | st.builds(StyleRequest, picture=st.just("sha256:00"), strength=st.floats(0.01, 2)),
 )
 
 
@@ -215,6 +228,22 @@ def test_a_mask_that_is_kept_whole_is_shown_again():
     (shown, *_) = form_of(request, NAMES.get).people
     assert list(shown.mask.tobytes()) == [0, 255]
     assert request_of(form_of(request, NAMES.get).values(), Uploads()) == request
+
+
+def test_a_style_picture_that_is_kept_whole_is_shown_again():
+    picture = Image.new("RGB", (2, 1), (1, 2, 3))
+    form = filled(PersonForm(who="Anna"), style_enabled=True, style=picture, style_strength=0.5)
+    request = request_of(form.values(), Uploads())
+    assert request is not None
+    shown = form_of(request, NAMES.get)
+    assert list(shown.style.tobytes()) == [1, 2, 3] * 2
+    assert request_of(shown.values(), Uploads()) == request
+
+
+def test_a_pasted_style_makes_room_for_a_picture():
+    request = parse({"version": 1, "people": [{"name": "Anna"}], "style": {"picture": "sha256:00"}})
+    form = replace(form_of(request, NAMES.get), style=Image.new("RGB", (2, 1)))
+    assert not asked(form)["style"]["picture"].startswith("sha256:")
 
 
 def test_somebody_who_is_not_enrolled_stays_an_id():

@@ -96,6 +96,22 @@ def test_a_picture_of_somebody_from_the_library_and_somebody_new(
     assert [one["id"][:9] for one in request["people"]][1] == "pictures-"
 
 
+def test_a_picture_in_the_style_of_another(visitor: Visitor, page_of: Served, tmp_path: Path):
+    before = set(page_of.out.glob("*.png"))
+    visitor.fill("prompt", "a park")
+    visitor.number("steps", "2")
+    visitor.choose("person_1_who", "Anna")
+    visitor.part("style_enabled").locator("input").check()
+    painting = png(tmp_path / "painting.png", (64, 64))
+    visitor.part("style").locator("input[type=file]").set_input_files(painting)
+    visitor.part("style").locator("img").first.wait_for()
+    visitor.press("generate")
+    visitor.words("words", "picture 1: Anna")
+    (made,) = set(page_of.out.glob("*.png")) - before
+    with Image.open(made) as picture:
+        assert '\\"style\\":{\\"picture\\":\\"sha256:' in str(picture.info["parameters"])
+
+
 def test_what_is_wrong_stands_where_the_picture_would_be_announced(visitor: Visitor):
     visitor.press("generate")
     visitor.words("words", "nobody is chosen")

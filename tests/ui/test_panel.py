@@ -230,6 +230,33 @@ def test_a_place_is_a_region_or_drawn(driver: Driver):
         assert mask.getpixel((160, 20)) == 0
 
 
+def test_the_style_of_a_picture_is_taken_and_comes_back_from_a_preset(driver: Driver, tmp_path: Path):
+    driver.switch_on()
+    driver.choose("person_1_who", "Anna")
+    assert not driver.part("style").is_visible()
+    driver.part("style_enabled").locator("input").check()
+    assert driver.ask().startswith("no style picture is given")
+    driver.part("style").locator("input[type=file]").set_input_files(png(tmp_path / "painting.png", (64, 64)))
+    driver.part("style").locator("img").first.wait_for()
+    driver.number("style_strength", "0.8")
+    kept = json.loads(driver.ask())
+    assert kept["style"]["strength"] == 0.8
+    with (
+        Image.open(io.BytesIO(base64.b64decode(kept["style"]["picture"]))) as taken,
+        Image.open(tmp_path / "painting.png") as painting,
+    ):
+        assert taken.convert("RGB").tobytes() == painting.convert("RGB").tobytes()
+    driver.page.get_by_text("Presets").first.click()
+    driver.choose("preset", "painting")
+    driver.part("preset_save").click()
+    driver.part("preset_note").get_by_text("painting is saved").wait_for()
+    driver.part("style_enabled").locator("input").uncheck()
+    assert "style" not in json.loads(driver.ask())
+    driver.part("preset_use").click()
+    driver.part("preset_note").get_by_text("painting is set").wait_for()
+    assert json.loads(driver.ask()) == kept
+
+
 def test_people_and_settings_come_back_from_a_preset(driver: Driver):
     driver.switch_on()
     driver.choose("person_1_who", "Anna")

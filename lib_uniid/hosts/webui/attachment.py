@@ -121,6 +121,18 @@ def unet_of(p: Any) -> nn.Module:
     return model.diffusion_model
 
 
+def predicts_velocity(p: Any) -> bool:
+    """Whether the model says v in the place of the noise; each host keeps that somewhere else."""
+    if not is_forge(p):
+        return getattr(p.sd_model, "parameterization", "eps") == "v"
+    model = p.sd_model.forge_objects.unet.model
+    kinds = (
+        getattr(getattr(model, "predictor", None), "prediction_type", ""),
+        getattr(getattr(model, "model_type", None), "name", "").lower(),  # reForge and Classic
+    )
+    return "v_prediction" in kinds
+
+
 def lora_scale(plan: Plan) -> float:
     """How strongly the method's LoRA is merged."""
     return plan.settings.lora_scale

@@ -16,6 +16,7 @@ from lib_uniid.hosts.webui.request import Request, parse, to_dict
 PEOPLE = 4
 METHODS = ("UniPortrait", "none")
 EVERYBODY = 0
+STRENGTH = "style.strength"
 _ATTRIBUTE = "uniid_axes"
 _NUMBERS = {
     "weight": "Weight",
@@ -71,6 +72,7 @@ def axes(names: Callable[[], list[str]]) -> list[Axis]:
     return [
         Axis(label="[UniID] Method", kind=str, change=Change("method"), choices=lambda: [*METHODS]),
         Axis(label="[UniID] Identity scale", kind=float, change=Change("identity_scale")),
+        Axis(label="[UniID] Style strength", kind=float, change=Change(STRENGTH)),
         Axis(
             label="[UniID] Routing",
             kind=str,
@@ -113,6 +115,12 @@ def laid_over(request: Request | None, p: Any) -> Request | None:
             if value not in METHODS:
                 raise ConfigError(f"the method must be one of {', '.join(METHODS)}, got {value!r}")
             raw["enabled"] = value != "none"
+        elif change.field == STRENGTH:
+            if "style" not in raw:
+                raise ConfigError(
+                    "an axis of the X/Y/Z plot changes the style's strength, and there is no style; give one"
+                )
+            raw["style"]["strength"] = value
         elif change.person is None:
             raw[change.field] = value
         else:

@@ -27,7 +27,10 @@ def write(p: Any, request: Request, known: Mapping[str, str]) -> None:
 
 def describe(request: Request, known: Mapping[str, str]) -> str:
     """The entry's value; ``known`` has the fingerprint of everybody in ``request`` by their id."""
-    described = replace(request, people=tuple(_described(person, known) for person in request.people))
+    people, style = tuple(_described(person, known) for person in request.people), request.style
+    if style is not None:
+        style = replace(style, picture=_digest(style.picture))
+    described = replace(request, people=people, style=style)
     return json.dumps(to_dict(described), separators=(",", ":"))
 
 
@@ -39,14 +42,18 @@ def remove(p: Any) -> None:
 
 def _described(person: PersonRequest, known: Mapping[str, str]) -> PersonRequest:
     assert person.id is not None, "everybody has an id once they are found"
-    mask = person.mask
-    if mask is not None and not mask.startswith(DIGEST):
-        mask = DIGEST + hashlib.sha256(mask.encode()).hexdigest()[:12]
     return replace(
         person,
         name=None,
         references=(),
-        mask=mask,
+        mask=None if person.mask is None else _digest(person.mask),
         fingerprint=known[person.id],
         mix=tuple(MixRequest(id=part.id, share=part.share) for part in person.mix),
+    )
+
+
+def _digest(picture: str) -> str:
+    """Names a picture in base64 in its place; what is a name already stays."""
+    return (
+        picture if picture.startswith(DIGEST) else DIGEST + hashlib.sha256(picture.encode()).hexdigest()[:12]
     )

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lib_uniid.config import PersonSettings
+from lib_uniid.config import PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError, UniIDError
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.hosts.protocol import Picture
 from lib_uniid.hosts.webui.infotext import DIGEST
 from lib_uniid.hosts.webui.regions import REGIONS
-from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, ReferenceRequest, Request
+from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, ReferenceRequest, Request, StyleRequest
 from lib_uniid.library.store import PeopleFolder, Person
 from lib_uniid.pipeline import Reference, Studio
 from lib_uniid.typing import Float32
@@ -34,6 +34,7 @@ class Cast:
 
     ``people`` has them by name, those who are only mixed in too. ``request`` is the one that was asked for
     with everybody's id in it, ``known`` has their fingerprints by id, and ``notes`` what should be said.
+    ``style`` is the picture whose style is taken.
     """
 
     settings: tuple[PersonSettings, ...]
@@ -41,6 +42,7 @@ class Cast:
     request: Request
     known: Mapping[str, str]
     notes: tuple[str, ...]
+    style: StyleSettings | None
 
 
 def gather(request: Request, studio: Studio, library: PeopleFolder) -> Cast:
@@ -67,6 +69,7 @@ def gather(request: Request, studio: Studio, library: PeopleFolder) -> Cast:
         request=replace(request, people=tuple(present)),
         known={key: fingerprint(found.people[name]) for key, name in found.names.items()},
         notes=tuple(found.notes),
+        style=None if request.style is None else _style(request.style),
     )
 
 
@@ -140,6 +143,12 @@ def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings
         start=person.start,
         end=person.end,
     )
+
+
+def _style(asked: StyleRequest) -> StyleSettings:
+    if asked.picture.startswith(DIGEST):
+        raise ConfigError("style.picture: an infotext names pictures and does not keep them; give it again")
+    return StyleSettings(picture=_picture("style.picture", asked.picture), strength=asked.strength)
 
 
 def _reference(path: str, asked: ReferenceRequest) -> Reference:

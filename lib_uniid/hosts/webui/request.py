@@ -8,10 +8,10 @@ used here, because this is imported when the WebUI starts.
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_args
 
-from lib_uniid.config import MAX_PEOPLE, Routing
+from lib_uniid.config import MAX_PEOPLE, STYLE_STRENGTH, Routing
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.regions import REGIONS
 
@@ -70,6 +70,14 @@ class PersonRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StyleRequest:
+    """A picture in base64 whose style is taken; see :class:`lib_uniid.config.StyleSettings`."""
+
+    picture: str
+    strength: float = STYLE_STRENGTH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One generation. ``check`` looks for the people in the finished pictures.
 
@@ -82,6 +90,7 @@ class Request:
     enabled: bool = True
     routing: str = "auto"
     identity_scale: float = 0.7
+    style: StyleRequest | None = None
     check: bool = True
     fallback: str = "fail"
     show_routing: bool = False
@@ -116,7 +125,7 @@ def _to_dict(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_to_dict(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
+    return _to_dict(value) if is_dataclass(value) else value
 
 
 # --- readers of single values ---
@@ -237,6 +246,9 @@ def _reference(path: str, value: object) -> ReferenceRequest:
     return read
 
 
+_style = _record(StyleRequest, {"picture": _text(MAX_BASE64), "strength": _number(0.01, 2.0)})
+
+
 def _mix(path: str, value: object) -> MixRequest:
     read = _mix_record(path, value)
     if (read.id is None) == (read.name is None):
@@ -287,6 +299,7 @@ _request_record = _record(
         "enabled": _flag,
         "routing": _one_of(*get_args(Routing)),
         "identity_scale": _number(0.0, 2.0),
+        "style": _optional(_style),
         "check": _flag,
         "fallback": _one_of("fail", "plain"),
         "show_routing": _flag,

@@ -24,6 +24,7 @@ from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
 from lib_uniid.hosts.webui.forge import ForgePeople
 from lib_uniid.hosts.webui.people import Cast, gather
 from lib_uniid.hosts.webui.request import Request
+from lib_uniid.hosts.webui.style import Style, Styled, prepare
 from lib_uniid.library.store import PeopleFolder
 from lib_uniid.models import Models
 from lib_uniid.pipeline import Studio, routing_maps
@@ -59,11 +60,19 @@ class Run:
         self._record: RoutingRecord | None = None
         self._latent_size = (1, 1)
         self._maps: list[Float[np.ndarray, "i rows columns"]] = []
+        self._styles: dict[tuple[int, int], Style] = {}
         self._plans: dict[tuple[object, ...], Plan | None] = {}
 
-    def attach(self, p: Any, latent_size: tuple[int, int], load: Callable[[Any], None] | None) -> Attachment:
+    def attach(
+        self,
+        p: Any,
+        latent_size: tuple[int, int],
+        encode: Callable[[Any, Any], Any],
+        load: Callable[[Any], None] | None,
+    ) -> Attachment:
         """Put everybody on the UNet that ``p`` samples from, at a latent size of (rows, columns).
 
+        ``encode`` and ``load`` are the host's; see :class:`lib_uniid.hosts.webui.script.HostServices`.
         Raises ``CheckpointMismatchError`` for a checkpoint of another family than the weights' own.
         """
         sites = _sites(p)
@@ -71,9 +80,12 @@ class Run:
         assert plan is not None, "a request has at least one person"
         wanted = self.request.show_routing and len(self.cast.settings) > 1
         self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
+        style = self._style(p, latent_size, encode)
         if is_forge(p):
-            return ForgePeople(p, sites, plan, load, record=self._record)
-        return A1111People(p, sites, plan, record=self._record)
+            people = ForgePeople(p, sites, plan, load, record=self._record)
+        else:
+            people = A1111People(p, sites, plan, record=self._record)
+        return people if style is None else Styled(p, sites, people, style)
 
     def sampled(self, attached: Attachment, pictures: int) -> None:
         """A batch is sampled: keep who was given which place in each of its pictures."""
@@ -128,6 +140,12 @@ class Run:
                     sites, self.cast.settings, self.cast.people, options
                 )
         return self._plans[key]
+
+    def _style(self, p: Any, latent_size: tuple[int, int], encode: Callable[[Any, Any], Any]) -> Style | None:
+        """Encoded once for each size, and inverted once for each size and UNet."""
+        if self.cast.style is not None and latent_size not in self._styles:
+            self._styles[latent_size] = prepare(p, self.cast.style, latent_size, encode)
+        return self._styles.get(latent_size)
 
 
 def _sites(p: Any) -> tuple[Site, ...]:

@@ -53,6 +53,10 @@ class HostServices(Protocol):
         """Have a host with patchers load one in the middle of sampling."""
         ...
 
+    def encode(self, p: Any, picture: Any) -> Any:
+        """Latents of a picture, ``1 3 height width`` in [0, 1], by the autoencoder of ``p``."""
+        ...
+
     def listen(self, **callbacks: Callable[..., None]) -> None:
         """Have the host call these functions, each under the name that it has for the event."""
         ...
@@ -244,7 +248,9 @@ class Extension:
             if entry.run is not None and entry.failure is None:
                 latent_size, load = (int(x.shape[-2]), int(x.shape[-1])), self.services.load
                 try:
-                    attached = entry.run.attach(p, latent_size, load if sampling else None)
+                    attached = entry.run.attach(
+                        p, latent_size, self.services.encode, load if sampling else None
+                    )
                 except CheckpointMismatchError:
                     if not sampling or not entry.sampled:
                         raise

@@ -43,6 +43,9 @@ class WebUI:
         if memory is not None:
             memory.load_model_gpu(patcher)
 
+    def encode(self, p: Any, picture: Any) -> Any:
+        return import_module("modules.sd_samplers_common").images_tensor_to_samples(picture, 0, p.sd_model)
+
     def listen(self, **callbacks: Callable[..., None]) -> None:
         events = import_module("modules.script_callbacks")
         for name, function in callbacks.items():

@@ -77,6 +77,14 @@ WRONG = {
     "people[0] must have a mask or a region where routing is mask": request(ANNA, routing="mask"),
     "people[0].region must be one of left half, right half": request({**ANNA, "region": "left"}),
     "people[0] has both mask and region": request({**ANNA, "region": "left half", "mask": "a"}),
+    'style must be an object, got "a picture"': request(ANNA, style="a picture"),
+    "style.picture is missing; style needs it": request(ANNA, style={}),
+    "style.strength must be a number from 0.01 to 2, got 0": request(
+        ANNA, style={"picture": "aGk=", "strength": 0}
+    ),
+    "style.weight is not known; allowed are picture, strength": request(
+        ANNA, style={"picture": "aGk=", "weight": 1}
+    ),
     'enabled must be true or false, got "yes"': request(ANNA, enabled="yes"),
 }
 

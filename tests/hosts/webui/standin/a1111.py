@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.hosts.webui.standin.processing import AnyDenoiser, Host, Processing, Subprompts, combine
+from tests.hosts.webui.standin.processing import AnyDenoiser, Host, Processing, Subprompts, combine, read
 from tests.hosts.webui.standin.script_api import Callbacks, CFGDenoiserParams
 
 Loaded = tuple[tuple[str, float], ...]
@@ -212,4 +212,5 @@ class Denoiser(AnyDenoiser):
 
 def model_of(unet: nn.Module) -> Any:
     """As ``shared.sd_model`` has it."""
-    return SimpleNamespace(model=SimpleNamespace(diffusion_model=unet), is_sd1=True)
+    model = SimpleNamespace(diffusion_model=unet)
+    return SimpleNamespace(model=model, is_sd1=True, get_learned_conditioning=read)

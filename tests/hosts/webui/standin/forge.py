@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.hosts.webui.standin.processing import AnyDenoiser, Host, Processing, Subprompts, combine
+from tests.hosts.webui.standin.processing import AnyDenoiser, Host, Processing, Subprompts, combine, read
 from tests.hosts.webui.standin.script_api import Callbacks, CFGDenoiserParams
 
 COND, UNCOND = 0, 1
@@ -121,6 +121,7 @@ class Forge(Host):
     def set_model(self, unet: nn.Module) -> None:
         objects = SimpleNamespace(unet=UnetPatcher(KModel(unet)))
         self.sd_model = SimpleNamespace(
+            get_learned_conditioning=read,
             forge_objects=copy.copy(objects),
             forge_objects_original=objects,
             forge_objects_after_applying_lora=copy.copy(objects),

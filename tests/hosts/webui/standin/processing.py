@@ -159,6 +159,11 @@ def encode_all(prompt: str) -> Subprompts:
     return [encode(part) for part in prompt.split(" AND ")]
 
 
+def read(prompts: list[str]) -> Tensor:
+    """What a model of the host makes of texts."""
+    return torch.stack([encode(one) for one in prompts])
+
+
 def encode(text: str) -> Tensor:
     """``t d``: 77 rows per chunk of words, random by the text."""
     chunks = len(text.split()) // WORDS + 1
@@ -175,6 +180,13 @@ def euler(denoise: Any, x: Tensor, sigmas: Sequence[float]) -> Tensor:
             return x
         x = x + (x - denoised) / sigma * (after - sigma)
     return x
+
+
+def images_tensor_to_samples(image: Tensor, approximation: int | None, model: Any) -> Tensor:
+    """No VAE: the colours and their mean, an eighth as wide and high, with the noise that the hosts add."""
+    small = torch.nn.functional.avg_pool2d(2.0 * image - 1.0, 8)
+    latents = torch.cat([small, small.mean(dim=1, keepdim=True)], dim=1)
+    return latents + 0.01 * torch.randn_like(latents)
 
 
 def project(latents: Tensor) -> list[Image.Image]:

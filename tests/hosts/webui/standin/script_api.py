@@ -97,7 +97,7 @@ def host_modules(
 ) -> dict[str, ModuleType]:
     """What ``import`` finds in the host's process; Forge's own packages where it can load a patcher."""
     names = [f"modules.{name}" for name in ("scripts", "script_callbacks", "paths", "devices", "shared")]
-    names.append("modules.sd_models")
+    names += ["modules.sd_models", "modules.sd_samplers_common"]
     forge = ["modules_forge", "backend", "backend.memory_management"] if load_model_gpu else []
     found: dict[str, Any] = {name: ModuleType(name) for name in ["modules", *names, *forge]}
     for name, module in found.items():

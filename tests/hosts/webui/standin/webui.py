@@ -11,7 +11,14 @@ import pytest
 from PIL import Image
 
 from tests.hosts.webui.standin.forge import Forge, load_model_gpu
-from tests.hosts.webui.standin.processing import Host, Processing, Runner, parse_infotext, process_images
+from tests.hosts.webui.standin.processing import (
+    Host,
+    Processing,
+    Runner,
+    images_tensor_to_samples,
+    parse_infotext,
+    process_images,
+)
 from tests.hosts.webui.standin.script_api import AlwaysVisible, Script, host_modules, xyz_plot
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -38,6 +45,8 @@ class WebUI:
         self.callbacks, self.host = host.callbacks, host
         load = load_model_gpu if isinstance(host, Forge) else None
         modules = host_modules(self.callbacks, str(models_path), load)
+        samplers: Any = modules["modules.sd_samplers_common"]
+        samplers.images_tensor_to_samples = images_tensor_to_samples
         for name, module in modules.items():
             monkeypatch.setitem(sys.modules, name, module)
         self.xyz = xyz_plot()

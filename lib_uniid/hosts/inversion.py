@@ -1,0 +1,92 @@
+"""A picture's way to the noise that it comes from, for samplers of any kind.
+
+DDIM inversion (arXiv 2010.02502, section 4.3) gives latents at some timesteps. Divided by the square root of
+alpha they lie on straight lines over sigma from one timestep to the next, as in Euler's method (equation 14
+there). So the latents between two of them are known as well, and a sampler that visits other timesteps than
+DDIM can have a picture sampled along with its own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from lib_uniid.typing import Float
+
+TRAINED_STEPS = 1000
+BETAS = 0.00085, 0.012
+"""Of Stable Diffusion 1.5, first and last; the square roots between them are evenly spaced."""
+
+OFFSET = 1
+"""Of the timesteps, as in Stable Diffusion's own schedule."""
+
+Latents = Float[Tensor, "1 4 rows columns"]
+Predict = Callable[[Latents, Float[Tensor, " 1"]], Latents]
+"""What the UNet says of latents at a timestep."""
+
+
+@cache
+def sigmas() -> Float[Tensor, " steps"]:
+    """The deviation of the noise beside a picture of scale 1, at each timestep of the training."""
+    first, last = BETAS
+    betas = torch.linspace(first**0.5, last**0.5, TRAINED_STEPS) ** 2
+    alphas = torch.cumprod(1.0 - betas, dim=0)
+    return ((1.0 - alphas) / alphas).sqrt()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trajectory:
+    """Where an inverted picture has been: ``points`` over the square root of alpha, at each of ``sigmas``.
+
+    ``table`` has the logarithm of sigma for each timestep of the training. All of it is on the device that
+    sampling works on, in float32.
+    """
+
+    sigmas: Float[Tensor, " points"]
+    points: Float[Tensor, "points 4 rows columns"]
+    table: Float[Tensor, " steps"]
+
+    def at(self, timestep: Tensor) -> Latents:
+        """The latents as a UNet is given them at a timestep, one number; it need not be whole.
+
+        Past the last point the last line goes on. Nothing is read back from the device.
+        """
+        timestep = timestep.float().clamp(0, len(self.table) - 1)
+        low, high = timestep.floor().long(), timestep.ceil().long()
+        sigma = torch.lerp(self.table[low], self.table[high], timestep.frac()).exp()
+        after = torch.searchsorted(self.sigmas, sigma).clamp(1, len(self.sigmas) - 1)
+        before = after - 1
+        share = (sigma - self.sigmas[before]) / (self.sigmas[after] - self.sigmas[before])
+        point = torch.lerp(self.points[before], self.points[after], share.view(-1, 1, 1, 1))
+        return _as_given(point, sigma)
+
+
+def invert(predict: Predict, clean: Latents, steps: int, *, velocity: bool = False) -> Trajectory:
+    """Follow a picture's latents to noise in so many calls of ``predict``, on the timesteps of DDIM.
+
+    ``velocity`` says that the UNet predicts v in the place of the noise.
+    """
+    table = sigmas().to(clean.device)
+    timesteps = [OFFSET + number * (TRAINED_STEPS // steps) for number in range(steps)]
+    sigma = table[:1]
+    point = clean.float() * (1.0 + sigma**2).sqrt()
+    passed = [(sigma, point)]
+    for timestep in timesteps:
+        given = _as_given(point, sigma)
+        said = predict(given, torch.full((1,), float(timestep), device=clean.device)).float()
+        # v is sqrt(alpha) noise - sqrt(1 - alpha) picture; sqrt(alpha) is 1 / sqrt(1 + sigma^2).
+        noise = (said + sigma * given) / (1.0 + sigma**2).sqrt() if velocity else said
+        after = table[timestep : timestep + 1]
+        point, sigma = point + (after - sigma) * noise, after
+        passed.append((sigma, point))
+    return Trajectory(
+        sigmas=torch.cat([sigma for sigma, _ in passed]),
+        points=torch.cat([point for _, point in passed]),
+        table=table.log(),
+    )
+
+
+def _as_given(point: Latents, sigma: Float[Tensor, " 1"]) -> Latents:
+    return point / (1.0 + sigma**2).sqrt().view(-1, 1, 1, 1)

@@ -1,0 +1,54 @@
+"""The style of a picture in a genuine host: taken, in every size that is sampled, and gone afterwards."""
+
+from typing import Any
+
+import pytest
+
+from tests.hosts.webui.genuine.host import Running
+from tests.hosts.webui.genuine.people import ask, person, picture
+from tests.hosts.webui.genuine.pictures import apart, same
+
+HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.6}
+
+MOVED = 4
+"""Grey levels by which a style changes a picture at least; equal requests make equal pixels.
+
+Seen were 7 to 11 with the random weights on Forge.
+"""
+
+
+def styled(number: int = 2, **values: Any) -> dict[str, Any]:
+    """``alwayson_scripts`` for Anna in the style of one of David's pictures."""
+    return ask(person("Anna"), style={"picture": picture("David", number), **values})
+
+
+@pytest.mark.parametrize("hires", [False, True], ids=["one pass", "hires"])
+def test_the_style_of_a_picture(webui: Running, hires: bool):
+    values: dict[str, Any] = {**HIRES} if hires else {}
+    if hires and webui.kind == "forge":
+        values["hr_additional_modules"] = ["Use same choices"]
+    plain, before = webui.api.txt2img(**values), webui.api.get("/uniid-probe/model").body
+    people = webui.api.txt2img(**values, alwayson_scripts=ask(person("Anna")))
+    first = webui.api.txt2img(**values, alwayson_scripts=styled())
+    for other in (plain, people):
+        assert apart(first.images[0], other.images[0]) > MOVED
+    assert '\\"style\\":{\\"picture\\":\\"sha256:' in first.infotext
+    assert same(webui.api.txt2img(**values, alwayson_scripts=styled()), first)
+    assert not same(webui.api.txt2img(**values, alwayson_scripts=styled(strength=2)), first)
+    assert same(webui.api.txt2img(**values, alwayson_scripts=ask(person("Anna"))), people)
+    assert webui.api.txt2img(**values).images == plain.images
+    assert webui.api.get("/uniid-probe/model").body == before
+
+
+def test_the_style_of_a_picture_through_another_sampler_and_two_prompts(webui: Running):
+    values: dict[str, Any] = {
+        "sampler_name": "DPM++ 2M",
+        "scheduler": "Karras",
+        "prompt": "a park AND a market",
+    }
+    values["batch_size"] = 2
+    people = webui.api.txt2img(**values, alwayson_scripts=ask(person("Anna")))
+    first = webui.api.txt2img(**values, alwayson_scripts=styled())
+    for one, other in zip(first.images, people.images, strict=True):
+        assert apart(one, other) > MOVED
+    assert same(webui.api.txt2img(**values, alwayson_scripts=styled()), first)
