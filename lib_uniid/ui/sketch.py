@@ -8,7 +8,7 @@ import gradio as gr
 
 from lib_uniid.hosts.webui.regions import ANYWHERE, REGIONS
 from lib_uniid.ui.form import DRAWN, mask_text
-from lib_uniid.ui.versions import GRADIO, SCRIPT
+from lib_uniid.ui.versions import GRADIO, LOSSLESS, SCRIPT
 
 LONGEST = 320
 """Of a canvas, in pixels: all versions of gradio show it whole; a mask is resized to the latent anyway."""
@@ -66,6 +66,7 @@ class Place:
                 height=400,
                 label="Mask: white where this person may appear",
                 **_options(),
+                **LOSSLESS,
             )
         where.change(_shown, inputs=[where], outputs=[column], show_progress="hidden")
         if GRADIO not in UPLOAD_ONLY:

@@ -6,3 +6,6 @@ GRADIO = int(gr.__version__.partition(".")[0])
 
 SCRIPT = "_js" if GRADIO < 4 else "js"
 """The option of an event that names a script for the browser to run."""
+
+LOSSLESS: dict[str, str] = {} if GRADIO < 4 else {"format": "png"}
+"""How a picture component shows what it is given, and so gives back; else as WebP from version 4 on."""
