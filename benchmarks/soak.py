@@ -91,5 +91,6 @@ def figures(name: str, soaked: Soaked) -> Iterator[Figure]:
     yield Figure.at_most(f"{name}/hooks_left", soaked.hooks, "", 0)
     yield Figure.at_most(f"{name}/runs_left", soaked.runs, "", 0)
     yield Figure(name=f"{name}/memory", value=soaked.bytes[-1] / 2**20, unit="MB")
+    yield Figure(name=f"{name}/memory_last_grew", value=soaked.last_growth, unit="th generation")
     yield Figure(name=f"{name}/memory_per_generation", value=soaked.slope / 2**10, unit="kB")
     yield Figure.at_most(f"{name}/memory_drift", soaked.drift, "of its scatter", 1)

@@ -56,5 +56,7 @@ def test_hooks_runs_and_memory_that_grow_are_seen():
     assert (grown.hooks, grown.runs) == (100, 2)
     assert grown.slope == pytest.approx(1000)
     assert grown.drift > 1
+    assert grown.last_growth == 100
     noise = seen(("" for _ in count()), (Traces(0, 0, 10**6 + 5000 * (number % 7)) for number in count()))
     assert noise.drift < 1
+    assert noise.last_growth == 6

@@ -123,7 +123,5 @@ class Styled:
         """The UNet's own forward: what others put in its place on the module is for the host's rows."""
         # An inpainting model's further channels say the same of every picture.
         given = torch.cat([latents.to(x), x[:1, latents.shape[1] :]], dim=1)
-        context = self.style.text.to(x)
-        return type(self.unet).forward(
-            self.unet, given, timestep.to(x.device), context=context, **self._options
-        )
+        self.style.text = text = self.style.text.to(x)  # a copy only in the first call
+        return type(self.unet).forward(self.unet, given, timestep.to(x.device), context=text, **self._options)

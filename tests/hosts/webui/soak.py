@@ -75,6 +75,12 @@ class Soaked:
         scatter = np.ptp(values - (slope * np.arange(len(values)) + start))
         return float(max(slope, 0.0) * len(values) / max(scatter, 1.0))
 
+    @property
+    def last_growth(self) -> int:
+        """The generation after which the process was larger than ever before, for the last time; from 1."""
+        peaks = np.maximum.accumulate(self.bytes)
+        return int(np.searchsorted(peaks, peaks[-1])) + 1
+
     def _warm(self) -> np.ndarray:
         return self.bytes[int(WARM * len(self.bytes)) :].astype(float)
 
