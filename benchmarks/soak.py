@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.report import Figure, report
 from tests.conftest import write_webui_models
-from tests.hosts.webui.asking import LEFT, ask, person
+from tests.hosts.webui.asking import LEFT, NO_FACE, ask, person
 from tests.hosts.webui.soak import Soaked, Traces, kinds_of_request, soak
 from tests.hosts.webui.standin.a1111 import A1111
 from tests.hosts.webui.standin.forge import Forge
@@ -36,6 +36,7 @@ KINDS = kinds_of_request(
     ask,
     person,
     {"alwayson_scripts": ask(person("Anna", mask=LEFT), person("Ben")), "enable_hr": True},
+    NO_FACE,
 )
 
 

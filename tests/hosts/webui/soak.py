@@ -15,9 +15,12 @@ Asked = dict[str, Any]
 
 
 def kinds_of_request(
-    ask: Callable[..., Asked], person: Callable[..., Asked], hires: Mapping[str, Any]
+    ask: Callable[..., Asked], person: Callable[..., Asked], hires: Mapping[str, Any], painting: str
 ) -> dict[str, Asked]:
-    """Every kind of request whose traces could be told apart, by a name; ``hires`` is a host's own."""
+    """Every kind of request whose traces could be told apart, by a name.
+
+    ``hires`` is a host's own; ``painting`` is a picture in base64 whose style is taken.
+    """
     both = ask(person("Anna"), person("Ben"))
     return {
         "nobody": {},
@@ -27,6 +30,7 @@ def kinds_of_request(
         "other weights": {"alwayson_scripts": ask(person("Anna", weight=0.3), person("Ben", start=0.5))},
         "hires": {"alwayson_scripts": both, **hires},
         "a stranger": {"alwayson_scripts": ask({"name": "Eve"})},
+        "style": {"alwayson_scripts": ask(person("Anna"), style={"picture": painting})},
         "two batches": {"alwayson_scripts": both, "n_iter": 2},
     }
 

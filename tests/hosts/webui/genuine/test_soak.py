@@ -9,14 +9,14 @@ import pytest
 from benchmarks.report import table
 from benchmarks.soak import figures
 from tests.hosts.webui.genuine.host import Running
-from tests.hosts.webui.genuine.people import ask, beside, person
+from tests.hosts.webui.genuine.people import ask, beside, person, picture
 from tests.hosts.webui.soak import Traces, kinds_of_request, soak
 
 pytestmark = [pytest.mark.slow]
 
 SHORT: dict[str, Any] = {"steps": 2, "width": 64, "height": 64}
 HIRES = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.6}
-KINDS = kinds_of_request(ask, person, HIRES)
+KINDS = kinds_of_request(ask, person, HIRES, picture("David"))
 
 
 class GenuinePlace:
