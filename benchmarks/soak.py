@@ -49,7 +49,7 @@ class Standin:
     def make(self, kind: str, *, interrupted: bool) -> str:
         host = self.webui.host
         host.interrupt_at = host.evaluations + 1 if interrupted else None
-        answer = self.webui.txt2img(**SMALL, **KINDS[kind])
+        answer = self.webui.txt2img(**{**SMALL, **KINDS[kind]})
         host.interrupt_at, host.interrupted = None, False
         if answer.p is None:
             return answer.error

@@ -96,6 +96,8 @@ class Driver:
             folded = self.page.get_by_text("Place, mix with somebody, time")
             folded.locator("visible=true").first.click()
         self.pick(f"person_{number}_where", where)
+        # An answer that comes while a file is on its way leaves gradio 3 at "Uploading..." for good.
+        self.page.wait_for_timeout(2000)
 
     def draw(self, number: int) -> bool:
         """A line across the middle of somebody's mask; false where nothing can be drawn (gradio 4)."""

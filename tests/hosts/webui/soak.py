@@ -22,6 +22,8 @@ def kinds_of_request(
     ``hires`` is a host's own; ``painting`` is a picture in base64 whose style is taken.
     """
     both = ask(person("Anna"), person("Ben"))
+    # In a smaller picture a call of one row leaves a narrow UNet single values, which cannot be normalised.
+    large = {"width": 64, "height": 64}
     return {
         "nobody": {},
         "Anna": {"alwayson_scripts": ask(person("Anna"))},
@@ -30,7 +32,7 @@ def kinds_of_request(
         "other weights": {"alwayson_scripts": ask(person("Anna", weight=0.3), person("Ben", start=0.5))},
         "hires": {"alwayson_scripts": both, **hires},
         "a stranger": {"alwayson_scripts": ask({"name": "Eve"})},
-        "style": {"alwayson_scripts": ask(person("Anna"), style={"picture": painting})},
+        "style": {"alwayson_scripts": ask(person("Anna"), style={"picture": painting}), **large},
         "two batches": {"alwayson_scripts": both, "n_iter": 2},
     }
 
