@@ -102,7 +102,13 @@ class Studio:
             progress(number, len(references) + 1)
         features = self.models.encode(np.stack([seen.crop for seen in chosen]))
         progress(len(references) + 1, len(references) + 1)
-        return Person(name=name, features=features, embedding=_mean_embedding(chosen)), tuple(chosen)
+        person = Person(
+            name=name,
+            features=features,
+            embedding=_mean_embedding(chosen),
+            recogniser=self.models.finder.recogniser,
+        )
+        return person, tuple(chosen)
 
     def generate(
         self,

@@ -12,6 +12,7 @@ import torch
 from lib_uniid.config import GenerationSettings, PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
 from lib_uniid.faces.detection import Face
+from lib_uniid.files import sha256
 from lib_uniid.hosts.diffusers import DiffusersHost, open_studio
 from lib_uniid.hosts.protocol import Host
 from lib_uniid.library.store import Person
@@ -75,6 +76,12 @@ def test_references_of_one_person_follow_one_another_as_tokens(studio: Studio):
     assert len(person.features.intrinsic) == 2 * len(single.features.intrinsic)
     assert [one.face.number for one in seen] == [1, 2]
     assert np.linalg.norm(person.embedding) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_person_knows_the_file_of_the_recogniser(studio: Studio):
+    person, _ = studio.enrol("Anna", [Reference(picture=ONE, label="a")])
+    (file,) = studio.models.folder.find("insightface").glob("w600k*.onnx")
+    assert person.recogniser == sha256(file)[:12]
 
 
 def test_the_picture_without_a_face_and_the_one_with_several_are_named(studio: Studio):

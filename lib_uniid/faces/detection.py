@@ -4,6 +4,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from lib_uniid.errors import ConfigError, MissingModelError, UnknownCheckpointError
 from lib_uniid.faces.alignment import align
+from lib_uniid.files import sha256
 from lib_uniid.typing import Float, UInt8
 
 CPU = ("CPUExecutionProvider",)
@@ -74,6 +76,14 @@ class FaceFinder:
         self._detector = models["detection"]
         self._recogniser = models["recognition"] if recognise else None
         self._det_size = det_size
+
+    @cached_property
+    def recogniser(self) -> str | None:
+        """Fingerprint of the recogniser's file (12 hex digits of its SHA-256); None without a recogniser.
+
+        ID embeddings of two recognisers cannot be compared. The file is read once, from end to end.
+        """
+        return None if self._recogniser is None else sha256(Path(self._recogniser.model_file))[:12]
 
     def find(self, picture: UInt8[np.ndarray, "height width 3"]) -> tuple[Face, ...]:
         """Every face, numbered from 1 by the centre of its box, left to right."""

@@ -26,12 +26,15 @@ FORMAT = "uniid-person-1"
 class Person:
     """Somebody who can be put into pictures: features for making, an ID embedding for checking.
 
-    The embedding is the recogniser's, the L2-normalised mean over the references.
+    The embedding is the recogniser's, the L2-normalised mean over the references. ``recogniser`` is the
+    fingerprint of the recogniser's file, see :attr:`lib_uniid.faces.detection.FaceFinder.recogniser`; None
+    where it is not known, as in files of earlier versions.
     """
 
     name: str
     features: IDFeatures
     embedding: Float32[np.ndarray, " d"]
+    recogniser: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -142,6 +145,12 @@ def _joined(person: Person, more: Person) -> Person:
             "cannot be joined; save these pictures under another name, or enrol the person anew from all of "
             "them by uniid enrol --replace"
         )
+    if person.recogniser and more.recogniser and person.recogniser != more.recogniser:
+        raise EncoderMismatchError(
+            f"{person.name} was enrolled with the face recogniser {person.recogniser}, and "
+            f"{more.recogniser} is used now; their ID embeddings cannot be joined. Enrol the person anew "
+            "from all pictures by uniid enrol --replace"
+        )
     features = replace(
         old,
         intrinsic=torch.cat([old.intrinsic, new.intrinsic.to(old.intrinsic)]),
@@ -152,7 +161,12 @@ def _joined(person: Person, more: Person) -> Person:
     )
     total = old.references * person.embedding + new.references * more.embedding
     length = max(float(np.linalg.norm(total)), 1e-12)
-    return replace(person, features=features, embedding=(total / length).astype(np.float32))
+    return replace(
+        person,
+        features=features,
+        embedding=(total / length).astype(np.float32),
+        recogniser=person.recogniser if person.recogniser == more.recogniser else None,
+    )
 
 
 def _serialise(person: Person) -> bytes:
@@ -169,6 +183,8 @@ def _serialise(person: Person) -> bytes:
         "fingerprint": features.fingerprint,
         "references": str(features.references),
     }
+    if person.recogniser is not None:
+        metadata["recogniser"] = person.recogniser
     return save(tensors, metadata)
 
 
@@ -181,7 +197,12 @@ def _read(path: Path) -> Person:
             fingerprint=metadata["fingerprint"],
             references=int(metadata["references"]),
         )
-        return Person(name=metadata["name"], features=features, embedding=tensors["embedding"].numpy())
+        return Person(
+            name=metadata["name"],
+            features=features,
+            embedding=tensors["embedding"].numpy(),
+            recogniser=metadata.get("recogniser"),
+        )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UnknownCheckpointError(
             f"{path.name} cannot be read as a person ({error}); enrol them again"

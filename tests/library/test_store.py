@@ -149,3 +149,23 @@ def test_somebody_who_is_deleted_leaves_nothing_and_can_be_brought_back(tmp_path
     assert store.ids() == ids
     with pytest.raises(ConfigError, match="enrolled anew since"):
         store.restore(removed)
+
+
+def test_a_person_knows_the_recogniser_and_an_old_file_knows_none(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(person("Anna"))
+    store.save(replace(person("Ben"), recogniser="0123456789ab"))
+    assert store.load("Anna").recogniser is None
+    store.rename("Ben", "Benjamin")
+    assert store.load("Benjamin").recogniser == "0123456789ab"
+
+
+def test_embeddings_of_two_recognisers_are_not_joined(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(replace(person("Anna"), recogniser="0123456789ab"))
+    with pytest.raises(EncoderMismatchError, match="0123456789ab, and ba9876543210 is used now"):
+        store.extend(replace(person("Anna"), recogniser="ba9876543210"))
+    store.extend(replace(person("Anna"), recogniser="0123456789ab"))
+    assert store.load("Anna").recogniser == "0123456789ab"
+    store.extend(person("Anna"))  # made before recognisers were written down
+    assert store.load("Anna").recogniser is None
