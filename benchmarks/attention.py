@@ -2,9 +2,12 @@
 
 A step of a Stable Diffusion 1.5 UNet with random weights, 64 x 64 latents and a guided batch of two is timed
 with and without people, in turns, so that a change of the machine's mood hits both. A ratio is the median
-over the rounds of a step with people by the plain step of the same round. The textbook form of the same
-method is timed along. Memory is kept from one step to the next, as torch's allocator on a GPU does: what
-the C library gives back to the system and asks for anew costs a seventh of a step, now more, now less.
+over the rounds of a step with people by the plain step of the same round. The plain step runs on weights
+that were made like those with people: by a merge of the same LoRA at a scale of zero, with the same copies
+kept. A plain step on weights that were never merged is timed beside it (``untouched``), and so is the
+textbook form of the same method. Memory is kept from one step to the next, as torch's allocator on a GPU
+does: what the C library gives back to the system and asks for anew costs a seventh of a step, now more, now
+less.
 """
 
 import argparse
@@ -13,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -87,6 +90,14 @@ class Bench:
         """Ours; the plan is made once, as in a generation."""
         plan, rows = self.plan(count), Rows([Role.UNCOND, Role.COND])
         return lambda: injected(self.sites, plan, rows)
+
+    def plain(self) -> Injection:
+        """Without people, on weights that went through a merge of zeros."""
+        plan = self.plan(1)
+        assert plan is not None
+        settings = replace(plan.settings, lora_scale=0.0)
+        zeros = replace(plan, identity={}, settings=settings)
+        return lambda: injected(self.sites, zeros, Rows([]))
 
     def textbook(self, count: int) -> Injection:
         return lambda: textbook(self.sites, self.adapter, self.tokens[:count], self.nobody)
@@ -183,7 +194,9 @@ def measure(size: Size, dtype: torch.dtype, pairs: int) -> Iterator[Figure]:
     keep_memory()
     bench = Bench(size, dtype, "cpu")
     injections = bench.variants()
-    variants: dict[str, Injection] = {"plain": nullcontext, "plain-again": nullcontext, **injections}
+    plain = bench.plain()
+    beside = {"plain-again": plain, "untouched": nullcontext}
+    variants: dict[str, Injection] = {"plain": plain, **beside, **injections}
     times: dict[str, list[float]] = {name: [] for name in variants}
     bench.step()  # the first step also pays for memory
     for number in tqdm(range(pairs), desc="rounds", unit="round", file=sys.stderr):
@@ -192,7 +205,7 @@ def measure(size: Size, dtype: torch.dtype, pairs: int) -> Iterator[Figure]:
             times[name].append(seconds(bench, variants[name]))
     yield Figure(name=f"attention/{size.name}/plain", value=median(times["plain"]), unit="s")
     targets = {f"people={count}": bound for count, bound in TARGETS.items()} if size is FULL else {}
-    for name in [*injections, "plain-again"]:  # the last says how far noise alone goes
+    for name in [*injections, *beside]:  # plain-again says how far noise alone goes
         ratio = median(ours / plain for ours, plain in zip(times[name], times["plain"], strict=True))
         path = f"attention/{size.name}/{name}/ratio"
         if name in targets:

@@ -46,9 +46,10 @@ class LoRA(nn.Module):
     def forward(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:
         return self.up(self.down(x))
 
-    def delta(self) -> Float[Tensor, "d c"]:
-        """The change of the weight, in float32."""
-        return self.up.weight.float() @ self.down.weight.float()
+    def delta(self, device: torch.device | None = None) -> Float[Tensor, "d c"]:
+        """The change of the weight, in float32, computed on ``device`` or where the LoRA is."""
+        up, down = (linear.weight.to(device, torch.float32) for linear in (self.up, self.down))
+        return up @ down
 
 
 class LoRASite(nn.Module):

@@ -54,10 +54,15 @@ def injected(
     """
     with ExitStack() as stack:
         if plan is not None:
-            put_on = merged if merge_lora else beside
+            scale = plan.settings.lora_scale
             for site in sites:
                 for name, lora in plan.lora.get(site.index, {}).items():
-                    stack.enter_context(put_on(site.projections[name], lora, plan.settings.lora_scale))
+                    linear = site.projections[name]
+                    stack.enter_context(
+                        merged(linear, lora, scale, plan.deltas)
+                        if merge_lora
+                        else beside(linear, lora, scale)
+                    )
                 if site.index in plan.identity or site.index in plan.image:
                     attachment = _Attachment(site.index, plan, rows, record)
                     stack.callback(site.to_q.register_forward_hook(attachment.take).remove)

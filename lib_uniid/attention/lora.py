@@ -8,26 +8,46 @@ import torch
 from torch import Tensor, nn
 
 from lib_uniid.attention.adapter import LoRA
+from lib_uniid.typing import Float
+
+
+class Deltas:
+    """The weight changes of one generation's LoRA, each computed once and used in every pass.
+
+    A change is computed in float32 on the device of the layer and kept in the precision of the layer, or in
+    half precision where the layer is stored in fewer bits.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
+
+    def of(self, lora: LoRA, weight: Tensor) -> Float[Tensor, "d c"]:
+        """The change of ``weight``, ``d c``, at a scale of 1."""
+        dtype = weight.dtype if weight.dtype.itemsize > 1 else torch.float16
+        key = id(lora), weight.device, dtype
+        if key not in self._kept:
+            self._kept[key] = lora.delta(weight.device).to(dtype)
+        return self._kept[key]
 
 
 @contextmanager
-def merged(linear: nn.Linear, lora: LoRA, scale: float) -> Generator[None]:
+def merged(linear: nn.Linear, lora: LoRA, scale: float, deltas: Deltas) -> Generator[None]:
     """Add the LoRA to the layer's weight: it costs nothing per step.
 
     A copy of the weight is kept and copied back, so what comes out is bit for bit what went in.
     """
-    original = merge(linear, lora, scale)
+    original = merge(linear, lora, scale, deltas)
     try:
         yield
     finally:
         overwrite(linear.weight, original)
 
 
-def merge(linear: nn.Linear, lora: LoRA, scale: float) -> Tensor:
+def merge(linear: nn.Linear, lora: LoRA, scale: float, deltas: Deltas) -> Tensor:
     """Add the LoRA to the layer's weight for good, and return a copy of the weight before."""
     with torch.inference_mode():
         original = linear.weight.clone()
-        delta = scale * lora.delta().to(original.device)
+        delta = scale * deltas.of(lora, original).float()
         overwrite(linear.weight, original.float() + delta)
     return original
 

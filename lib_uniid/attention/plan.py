@@ -4,7 +4,7 @@ Identity tokens do not depend on the timestep, so nothing here is made again whi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lib_uniid.attention.adapter import LoRA, LoRASet, UniPortraitAdapter
 from lib_uniid.attention.branches import IdentityBranch, IdentityKV, ImageBranch, ImageKV, Pair, RouterKeys
+from lib_uniid.attention.lora import Deltas
 from lib_uniid.attention.math import fold_keys, grids
 from lib_uniid.attention.routing import Choose, RoutingRule, routing_rule
 from lib_uniid.attention.sites import Site
@@ -85,6 +86,8 @@ class PlanSettings:
 class Plan:
     """What ``injected`` needs; ``identity``, ``image`` and ``lora`` go by the index of the site.
 
+    ``deltas`` keeps the weight changes that the LoRA amounts to, from the first pass to the last.
+
     LoRA is part of the method and not of the person: it stays on from the first step to the last, also at an
     identity scale of 0, as in the official pipeline.
     """
@@ -96,6 +99,7 @@ class Plan:
     image: Mapping[int, ImageKV]
     image_maps: Mapping[int, Float[Tensor, " n"]] | None
     lora: Mapping[int, Mapping[str, LoRA]]
+    deltas: Deltas = field(default_factory=Deltas)
 
     @classmethod
     def build(

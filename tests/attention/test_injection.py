@@ -11,6 +11,7 @@ from torch.nn import functional
 from lib_uniid.attention import branches
 from lib_uniid.attention.adapter import LoRA
 from lib_uniid.attention.injection import RoutingRecord, injected
+from lib_uniid.attention.lora import Deltas
 from lib_uniid.attention.plan import Person, Plan, PlanSettings
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
@@ -262,6 +263,36 @@ def test_a_soft_choice_is_used_and_recorded_with_its_gradient():
 
 
 # --- strength and time ---
+
+
+def test_the_change_of_a_lora_is_computed_once_for_all_passes_of_a_generation(
+    unet: UNet2DConditionModel, sites: tuple[Site, ...], monkeypatch: pytest.MonkeyPatch
+):
+    plan = unet_plan(sites, 2)
+    assert plan is not None
+    computed: list[LoRA] = []
+    delta = LoRA.delta
+
+    def counted(self: LoRA, device: torch.device | None = None) -> Tensor:
+        computed.append(self)
+        return delta(self, device)
+
+    monkeypatch.setattr(LoRA, "delta", counted)
+    outputs: list[Tensor] = []
+    for _ in range(3):
+        with injected(sites, plan, Rows(GUIDED)):
+            outputs.append(predict(unet))
+    assert len(computed) == sum(map(len, plan.lora.values()))
+    assert torch.equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_kept_change_of_a_lora_has_the_precision_of_its_layer(dtype: torch.dtype):
+    lora = LoRA(4, 6, 2)
+    torch.nn.init.normal_(lora.up.weight)
+    kept = Deltas().of(lora, torch.zeros(6, 4, dtype=dtype))
+    assert kept.dtype == dtype
+    torch.testing.assert_close(kept.float(), lora.delta(), rtol=2e-3, atol=1e-6)
 
 
 def test_identity_scale_0_leaves_the_lora_alone_on():

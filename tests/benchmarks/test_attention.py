@@ -4,8 +4,10 @@ import json
 
 import pytest
 import torch
+from torch import Tensor
 
 from benchmarks.attention import NARROW, Bench, main
+from lib_uniid.attention import lora
 
 
 def test_the_textbook_form_computes_what_the_plan_computes():
@@ -22,6 +24,25 @@ def test_the_textbook_form_computes_what_the_plan_computes():
     torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-4)
 
 
+def test_the_plain_step_that_others_are_compared_with_has_gone_through_a_merge_and_is_the_same_step(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    written: list[Tensor] = []
+    overwrite = lora.overwrite
+
+    def seen(weight: Tensor, values: Tensor) -> None:
+        written.append(weight)
+        overwrite(weight, values)
+
+    monkeypatch.setattr(lora, "overwrite", seen)
+    with torch.no_grad():
+        bench = Bench(NARROW, torch.float32, "cpu")
+        untouched = bench.step()
+        with bench.plain()():
+            assert len(written) == sum(len(site.projections) for site in bench.sites)
+            assert torch.equal(bench.step(), untouched)
+
+
 def test_a_narrow_run_names_its_figures_and_has_no_targets(capsys: pytest.CaptureFixture[str]):
     assert main(["--narrow", "--json", "--pairs", "1"]) == 0
     found = {figure["name"]: figure for figure in map(json.loads, capsys.readouterr().out.splitlines())}
@@ -29,7 +50,11 @@ def test_a_narrow_run_names_its_figures_and_has_no_targets(capsys: pytest.Captur
     paths = {
         f"attention/narrow/{variant}/{kind}" for variant in variants for kind in ("ratio", "flops_ratio")
     }
-    assert found.keys() == paths | {"attention/narrow/plain", "attention/narrow/plain-again/ratio"}
+    assert found.keys() == paths | {
+        "attention/narrow/plain",
+        "attention/narrow/plain-again/ratio",
+        "attention/narrow/untouched/ratio",
+    }
     assert all(figure["target"] is None for figure in found.values())
     cheap, textbook = (
         found[f"attention/narrow/{kind}people=2/flops_ratio"]["value"] for kind in ("", "textbook/")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lib_uniid.attention.adapter import LoRA
 from lib_uniid.attention.injection import RoutingRecord, injected
-from lib_uniid.attention.lora import merge, overwrite
+from lib_uniid.attention.lora import Deltas, merge, overwrite
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site
@@ -59,7 +59,9 @@ class A1111People:
         self.cursor = Cursor(self.rows)
         with ExitStack() as stack:
             self._layers = [
-                stack.enter_context(beside_networks(site.projections[name], lora, lora_scale(plan)))
+                stack.enter_context(
+                    beside_networks(site.projections[name], lora, lora_scale(plan), plan.deltas)
+                )
                 for site in sites
                 for name, lora in plan.lora.get(site.index, {}).items()
             ]
@@ -105,12 +107,12 @@ def _checkpoint(p: Any) -> object:
 class Layer:
     """A linear layer with our LoRA in it, and with everything as it was that the Lora extension changes."""
 
-    def __init__(self, linear: nn.Linear, lora: LoRA, scale: float) -> None:
+    def __init__(self, linear: nn.Linear, lora: LoRA, scale: float, deltas: Deltas) -> None:
         self.linear = linear
         bias: Tensor | None = getattr(linear, "bias", None)
         self._bias = None if bias is None else bias.detach().clone()
         self._state = self._now()
-        self._weight = merge(linear, lora, scale)
+        self._weight = merge(linear, lora, scale, deltas)
         self._ours = self._sample()
 
     @property
@@ -150,7 +152,7 @@ class Layer:
 
 
 @contextmanager
-def beside_networks(linear: nn.Linear, lora: LoRA, scale: float) -> Generator[Layer]:
+def beside_networks(linear: nn.Linear, lora: LoRA, scale: float, deltas: Deltas) -> Generator[Layer]:
     """Merge ``lora`` into a layer into which the user's LoRAs are merged as well.
 
     The host's Lora extension merges the user's lazily, in ``nn.Linear.forward``, and keeps a backup of the
@@ -161,7 +163,7 @@ def beside_networks(linear: nn.Linear, lora: LoRA, scale: float) -> Generator[La
     """
     with torch.no_grad(), suppress(RuntimeError):  # by then its work is done; the product may lack on a CPU
         linear.forward(linear.weight.new_zeros(1, linear.in_features))
-    layer = Layer(linear, lora, scale)
+    layer = Layer(linear, lora, scale, deltas)
     try:
         yield layer
     finally:
