@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_uniid.attention.adapter import LoRA
+from lib_uniid.attention.lora import Deltas
 from lib_uniid.hosts.webui.a1111 import beside_networks
 from tests.hosts.webui.asking import ask, person
 from tests.hosts.webui.conftest import Start
@@ -126,7 +127,7 @@ def test_a_layer_whose_precision_has_no_products_here_is_merged_too():
     before = linear.weight.clone()
     lora = LoRA(4, 3, 2)
     nn.init.ones_(lora.up.weight)
-    with torch.no_grad(), beside_networks(linear, lora, 1.0):
+    with torch.no_grad(), beside_networks(linear, lora, 1.0, Deltas()):
         assert not torch.equal(linear.weight.float(), before.float())
     assert torch.equal(linear.weight.float(), before.float())
 
