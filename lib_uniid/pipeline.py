@@ -1,7 +1,7 @@
 """The whole story on one page: pictures -> faces -> ID features -> tokens -> plan -> picture -> check."""
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +21,7 @@ from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
-from lib_uniid.evaluation.presence import Presence, check
+from lib_uniid.evaluation.presence import Presence, check, other_recogniser
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.choice import choose
 from lib_uniid.faces.detection import Face
@@ -128,14 +128,14 @@ class Studio:
         order = _Order(
             settings=settings,
             plan=self.plan(settings, people),
-            people=[(person.name, people[person.name].embedding) for person in settings.people],
+            people=[people[person.name] for person in settings.people],
             start=None if start is None else fitted(start, _latent_size(settings)),
             style=self._style(settings, progress),
             progress=progress,
         )
         made = self._make(order, [settings.seed + n for n in range(settings.pictures)])
         for number in range(1, settings.retries + 1):
-            poor = [n for n, one in enumerate(made) if not one.presence.complete]
+            poor = [n for n, one in enumerate(made) if one.presence.improvable]
             seeds = [settings.seed + n + number * settings.pictures for n in poor]
             for n, again in zip(poor, self._make(order, seeds), strict=True):
                 made[n] = max(made[n], again, key=lambda one: one.presence.rank)
@@ -175,6 +175,20 @@ class Studio:
         with _naming([person.name for person in asked]):
             nobody = self._nobody(fingerprint, sum(scales) / len(scales))
         return Plan.build(self.models.adapter, sites, planned, nobody, options)
+
+    def check(self, picture: Picture, people: Sequence[Person]) -> Presence:
+        """Who of ``people`` is in a finished picture; a person of another recogniser is not looked for."""
+        faces = self.models.finder.find(picture) if people else ()
+        return check(faces, [(one.name, one.embedding) for one in people], unchecked=self._unchecked(people))
+
+    def _unchecked(self, people: Iterable[Person]) -> dict[str, str]:
+        """Reasons by name; files of earlier versions do not name a recogniser and are compared."""
+        used = self.models.finder.recogniser if any(one.recogniser for one in people) else None
+        return {
+            one.name: other_recogniser(one.recogniser, used)
+            for one in people
+            if used is not None and one.recogniser not in (None, used)
+        }
 
     @cached_property
     def host(self) -> Host:
@@ -239,7 +253,7 @@ class Studio:
             Made(
                 picture=picture,
                 seed=seed,
-                presence=check(self.models.finder.find(picture) if order.people else (), order.people),
+                presence=self.check(picture, order.people),
                 routing=None if maps is None else maps[n % len(maps)],
             )
             for n, (seed, picture) in enumerate(zip(seeds, self.host.decode(latents), strict=True))
@@ -260,7 +274,7 @@ class _Order:
 
     settings: GenerationSettings
     plan: Plan | None
-    people: Sequence[tuple[str, Float[np.ndarray, " d"]]]
+    people: Sequence[Person]
     start: Picture | None
     style: _Style | None
     progress: Progress

@@ -157,7 +157,8 @@ def _in_words(picture: dict[str, Any]) -> list[str]:
     words = [f"{picture['path']} (seed {picture['seed']})"]
     for person in picture["people"]:
         similarity = "" if person["similarity"] is None else f", similarity {person['similarity']:.2f}"
-        state = "missing" if person["face"] is None else f"face {person['face']}"
+        absent = "missing" if person["unchecked"] is None else f"not checked: {person['unchecked']}"
+        state = absent if person["face"] is None else f"face {person['face']}"
         doubles = f", again as face {', '.join(map(str, person['doubles']))}" if person["doubles"] else ""
         words.append(f"  {person['name']}: {state}{similarity}{doubles}")
     if picture["unknown"]:

@@ -5,7 +5,7 @@ reports that people do get doubled or left out (UniPortrait, issue 13), and advi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +24,14 @@ class Appearance:
 
     A person without a ``face`` is missing; ``similarity`` is then that of the most similar face that was left
     over, or None where there was none. ``doubles`` are the numbers of further faces of the same person.
+    ``unchecked`` says why a person could not be looked for; such a person is not missing.
     """
 
     name: str
     face: int | None
     similarity: float | None
     doubles: tuple[int, ...] = ()
+    unchecked: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +43,25 @@ class Presence:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        return tuple(person.name for person in self.people if person.face is None)
+        return tuple(one.name for one in self.people if one.face is None and one.unchecked is None)
 
     @property
     def doubled(self) -> tuple[str, ...]:
         return tuple(person.name for person in self.people if person.doubles)
 
     @property
+    def unchecked(self) -> tuple[str, ...]:
+        return tuple(person.name for person in self.people if person.unchecked is not None)
+
+    @property
     def complete(self) -> bool:
         """Everybody is there once; bystanders do not matter."""
-        return not self.missing and not self.doubled
+        return not self.missing and not self.doubled and not self.unchecked
+
+    @property
+    def improvable(self) -> bool:
+        """Another try may do better: somebody is missing or doubled."""
+        return bool(self.missing or self.doubled)
 
     @property
     def sentence(self) -> str:
@@ -69,31 +80,59 @@ def check(
     faces: Sequence[Face],
     people: Sequence[tuple[str, Float[np.ndarray, " d"]]],
     same_person: float = SAME_PERSON,
+    *,
+    unchecked: Mapping[str, str] | None = None,
 ) -> Presence:
-    """Match the faces of a picture (found with embeddings) with (name, ID embedding) of those asked for."""
-    embeddings = [face.embedding for face in faces if face.embedding is not None]
-    if not embeddings or not people:
-        absent = tuple(Appearance(name=name, face=None, similarity=None) for name, _ in people)
-        return Presence(people=absent, unknown=tuple(face.number for face in faces))
-    scores = cosine(np.stack(embeddings), np.stack([embedding for _, embedding in people]))
+    """Match the faces of a picture with (name, ID embedding) of those asked for.
+
+    Faces without an embedding are of unknown people. ``unchecked`` has a reason by the name of each person
+    whose embedding cannot be compared with the faces'.
+    """
+    reasons = unchecked or {}
+    seen = [face for face in faces if face.embedding is not None]
+    wanted = [(name, embedding) for name, embedding in people if name not in reasons]
+    scores = _scores(seen, [embedding for _, embedding in wanted])
     theirs = {match.column: match.row for match in greedy_matching(scores, same_person)}
-    left = [row for row in range(len(faces)) if row not in theirs.values()]
-    doubles = {row: int(scores[row].argmax()) for row in left if scores[row].max() >= same_person}
+    left = [row for row in range(len(seen)) if row not in theirs.values()]
+    doubles = {row: int(scores[row].argmax()) for row in left if scores[row].max(initial=-1) >= same_person}
+    matched = {*theirs.values(), *doubles}
+    found = {
+        name: Appearance(
+            name=name,
+            face=seen[theirs[column]].number if column in theirs else None,
+            similarity=_similarity(scores[:, column], theirs.get(column), left),
+            doubles=tuple(seen[row].number for row, double in doubles.items() if double == column),
+        )
+        for column, (name, _) in enumerate(wanted)
+    }
+    known = {seen[row].number for row in matched}
     return Presence(
-        people=tuple(
-            Appearance(
-                name=name,
-                face=faces[theirs[column]].number if column in theirs else None,
-                similarity=_similarity(scores[:, column], theirs.get(column), left),
-                doubles=tuple(faces[row].number for row, double in doubles.items() if double == column),
-            )
-            for column, (name, _) in enumerate(people)
-        ),
-        unknown=tuple(faces[row].number for row in left if row not in doubles),
+        people=tuple(found.get(name) or _not_checked(name, reasons[name]) for name, _ in people),
+        unknown=tuple(face.number for face in faces if face.number not in known),
     )
 
 
+def other_recogniser(made_by: str, used: str) -> str:
+    """Why somebody cannot be looked for whose embedding is of another recogniser (fingerprints of both)."""
+    return (
+        f"enrolled with the face recogniser {made_by}, and {used} is there now; enrol this person again from "
+        "pictures"
+    )
+
+
+def _scores(seen: Sequence[Face], wanted: Sequence[Float[np.ndarray, " d"]]) -> Float[np.ndarray, "n m"]:
+    if not seen or not wanted:
+        return np.zeros((len(seen), len(wanted)), dtype=np.float32)
+    return cosine(np.stack([face.embedding for face in seen if face.embedding is not None]), np.stack(wanted))
+
+
+def _not_checked(name: str, reason: str) -> Appearance:
+    return Appearance(name=name, face=None, similarity=None, unchecked=reason)
+
+
 def _in_words(person: Appearance) -> str:
+    if person.unchecked is not None:
+        return f"{person.name} not checked ({person.unchecked})"
     similarity = "" if person.similarity is None else f" (similarity {person.similarity:.2f})"
     return f"{person.name} {'not found' if person.face is None else 'found'}{similarity}"
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from lib_uniid.evaluation.presence import check
+from lib_uniid.evaluation.presence import check, other_recogniser
 from lib_uniid.faces.detection import Face
 
 ANNA, BEN, EVE = np.eye(3, dtype=np.float32)
 
 
-def face(number: int, embedding: np.ndarray) -> Face:
+def face(number: int, embedding: np.ndarray | None) -> Face:
     return Face(
         number=number,
         box=(0.0, 0.0, 1.0, 1.0),
@@ -64,3 +64,22 @@ def test_rank_prefers_people_over_likeness_and_no_doubles_over_doubles():
     both_and_a_double = check([face(1, ANNA), face(2, BEN), face(3, BEN)], people)
     one_perfectly = check([face(1, ANNA)], people)
     assert both_faintly.rank > both_and_a_double.rank > one_perfectly.rank
+
+
+def test_a_face_without_an_embedding_shifts_no_other_face():
+    people = [("Anna", ANNA), ("Ben", BEN)]
+    presence = check([face(1, None), face(2, BEN), face(3, EVE), face(4, ANNA), face(5, ANNA)], people)
+    assert [person.face for person in presence.people] == [4, 2]
+    assert presence.people[0].doubles == (5,)
+    assert presence.unknown == (1, 3)
+
+
+def test_somebody_of_another_recogniser_is_not_checked_and_not_missing():
+    reasons = {"Ben": other_recogniser("0123", "4567")}
+    presence = check([face(1, ANNA)], [("Anna", ANNA), ("Ben", np.ones(7, np.float32))], unchecked=reasons)
+    assert presence.sentence == (
+        "Anna found (similarity 1.00); Ben not checked (enrolled with the face recogniser 0123, and 4567 is "
+        "there now; enrol this person again from pictures)"
+    )
+    assert (presence.missing, presence.unchecked) == ((), ("Ben",))
+    assert (presence.complete, presence.improvable) == (False, False)

@@ -17,7 +17,7 @@ from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
 from lib_uniid.evaluation.overlay import draw_routing, legend
-from lib_uniid.evaluation.presence import Presence, check
+from lib_uniid.evaluation.presence import Appearance, Presence
 from lib_uniid.hosts.protocol import Host
 from lib_uniid.hosts.webui.a1111 import A1111People
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
@@ -105,23 +105,14 @@ class Run:
 
     def look(self, picture: Image.Image) -> str:
         """Find everybody in a finished picture, and say it in one sentence."""
-        faces = self.workshop.studio.models.finder.find(np.asarray(picture.convert("RGB")))
-        people = [(one.name, self.cast.people[one.name].embedding) for one in self.cast.settings]
-        presence = check(faces, people)
+        people = [self.cast.people[one.name] for one in self.cast.settings]
+        presence = self.workshop.studio.check(np.asarray(picture.convert("RGB")), people)
         self.found.append(presence)
         return f"picture {len(self.found)}: {presence.sentence}"
 
     def result(self) -> str:
         """The checks of all pictures so far as JSON: one list of people per picture."""
-        return json.dumps(
-            [
-                [
-                    {"name": one.name, "face": one.face, "similarity": _rounded(one.similarity)}
-                    for one in presence.people
-                ]
-                for presence in self.found
-            ]
-        )
+        return json.dumps([[_told(one) for one in presence.people] for presence in self.found])
 
     def _plan(self, sites: tuple[Site, ...], latent_size: tuple[int, int]) -> Plan | None:
         """Built once for each UNet layout, and for each size where masks are drawn."""
@@ -158,8 +149,10 @@ def _sites(p: Any) -> tuple[Site, ...]:
         ) from error
 
 
-def _rounded(similarity: float | None) -> float | None:
-    return None if similarity is None else round(similarity, 4)
+def _told(one: Appearance) -> dict[str, Any]:
+    similarity = None if one.similarity is None else round(one.similarity, 4)
+    told = {"name": one.name, "face": one.face, "similarity": similarity}
+    return told if one.unchecked is None else {**told, "unchecked": one.unchecked}
 
 
 def _no_host() -> Host:

@@ -1,6 +1,7 @@
 """People of a request: enrolled or shown, mixed, switched off, and looked for in the picture."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,26 @@ def test_everybody_is_looked_for_and_it_is_said_under_the_picture_and_in_the_res
     assert "UniID result" not in webui.txt2img(steps=1).result
 
 
+def test_somebody_enrolled_with_another_recogniser_is_said_not_to_be_checked(
+    webui: WebUI, monkeypatch: pytest.MonkeyPatch
+):
+    load = PeopleFolder.load
+    monkeypatch.setattr(
+        PeopleFolder, "load", lambda folder, name: replace(load(folder, name), recogniser="0123456789ab")
+    )
+    answer = webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna"), check=True))
+    assert "Anna not checked (enrolled with the face recogniser 0123456789ab" in answer.comments[0]
+    assert "not found" not in answer.comments[0]
+    (((anna,),),) = (json.loads(answer.result["UniID result"]),)
+    assert (anna["face"], anna["similarity"]) == (None, None)
+    assert "enrol this person again" in anna["unchecked"]
+
+
 def test_a_check_that_fails_does_not_take_the_picture_away(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr("lib_uniid.hosts.webui.run.check", broken)
+    monkeypatch.setattr("lib_uniid.pipeline.check", broken)
     answer = webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna"), check=True))
     assert (answer.status, len(answer.images)) == (200, 1)
     assert answer.comments == ["UniID: the picture could not be checked (broken)"]
