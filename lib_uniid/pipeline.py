@@ -27,6 +27,7 @@ from lib_uniid.faces.choice import choose
 from lib_uniid.faces.detection import Face
 from lib_uniid.faces.quality import Quality, assess
 from lib_uniid.hosts.protocol import Host, Picture, Progress, silent
+from lib_uniid.library.names import checked
 from lib_uniid.library.store import Person
 from lib_uniid.models import Models
 from lib_uniid.tokens.uniportrait import identity_tokens, mix, uncond_tokens
@@ -92,8 +93,10 @@ class Studio:
     ) -> tuple[Person, tuple[SeenFace, ...]]:
         """A person from pictures of them, and the face that was taken from each.
 
-        Raises ``NoFaceError`` or ``SeveralFacesError`` naming the picture.
+        Raises ``NoFaceError`` or ``SeveralFacesError`` naming the picture, ``ConfigError`` for a name that
+        :func:`lib_uniid.library.names.checked` refuses.
         """
+        name = checked(name)
         if not references:
             raise ConfigError(f"{name} has no pictures; give at least one")
         chosen: list[SeenFace] = []

@@ -195,7 +195,7 @@ NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=an
         (("enrol", "Anna", "group.png", "--face", "3"), "group.png: there is no face number 3"),
         (("enrol", "Anna", "group.png", "--point", "1,1"), "group.png: there is no face at (1, 1)"),
         (("enrol", "Anna", "group.png", "--point", "1;1"), "X,Y"),
-        (("enrol", " ", "anna.png"), "empty name"),
+        (("enrol", " ", "anna.png"), "1 to 200 characters, got 0"),
         (("enrol", "Anna", "text.png"), "text.png is not a picture"),
         (("enrol", "Anna", "damaged.png"), "damaged.png is damaged"),
         (("enrol", "Anna", "huge.png"), "huge.png declares more than 50 megapixels"),

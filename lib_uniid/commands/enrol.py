@@ -5,10 +5,11 @@ from argparse import Namespace
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.shared import bar, face_result, library, reference, studio
 from lib_uniid.errors import ConfigError
+from lib_uniid.library.names import checked
 
 
 def run(options: Namespace) -> Outcome:
-    name, people = options.name, library(options)
+    name, people = checked(options.name), library(options)
     if name in people.names() and not options.replace:
         raise ConfigError(f"{name!r} is enrolled already; choose another name, or add --replace")
     point = _point(options.point)

@@ -18,6 +18,7 @@ from lib_uniid.errors import ConfigError
 from lib_uniid.evaluation.overlay import draw_routing
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.hosts.saving import save, write_png
+from lib_uniid.library.names import normal
 from lib_uniid.library.store import Person
 from lib_uniid.pipeline import Made, Reference, Studio
 
@@ -49,7 +50,7 @@ def run(options: Namespace) -> Outcome:
 
 def _name_and_picture(text: str) -> tuple[str, str]:
     name, _, picture = text.partition("=")
-    return name, picture
+    return normal(name), picture
 
 
 def _settings(options: Namespace, names: Sequence[str]) -> GenerationSettings:
@@ -74,6 +75,7 @@ def _person_settings(options: Namespace, names: Sequence[str]) -> tuple[PersonSe
     for option, setting in NUMBERS.items():
         for text in getattr(options, option):
             name, _, number = text.rpartition("=")
+            name = normal(name)
             for one in [_known(name, names, option)] if name else names:
                 given[one][setting] = _number(number, option)
     for text in options.mask:
@@ -103,7 +105,7 @@ def _mix(text: str) -> tuple[str, str, float]:
     parts = re.fullmatch(r"([^=]+)=(.+):([^:]+)", text)
     if parts is None:
         raise ConfigError(f"--mix takes NAME=OTHER:SHARE, such as Anna=Ben:0.3, got {text!r}")
-    return parts[1], parts[2], _number(parts[3], "mix")
+    return normal(parts[1]), normal(parts[2]), _number(parts[3], "mix")
 
 
 def _mask(path: Path) -> np.ndarray:

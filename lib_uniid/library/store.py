@@ -1,9 +1,14 @@
 """A folder of enrolled people: one safetensors file each, under a name that says nothing about them.
 
-A person's name is a label in the file's metadata and never becomes a path.
+A person's name is a label in the file's metadata and never becomes a path. Whoever is deleted stays for
+:data:`BIN_DAYS` days in a bin, a folder below. Programs that share a folder write one after another, and
+each write begins with what is there then.
 """
 
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -15,11 +20,15 @@ from safetensors.torch import save
 
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import ConfigError, EncoderMismatchError, UnknownCheckpointError
-from lib_uniid.files import replacing
+from lib_uniid.files import exclusive, move, private_folder, remove_stale, replacing
+from lib_uniid.library.names import checked, normal
 from lib_uniid.typing import Float32
 from lib_uniid.weights import read_small
 
 FORMAT = "uniid-person-1"
+BIN = "bin"
+BIN_DAYS = 30
+"""Days after which a person who was deleted is erased, by the next write to the library."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,17 +51,22 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
-    """Somebody who was deleted, in memory alone."""
+class Deleted:
+    """A person in the bin; ``when`` is the time of the deletion in seconds since 1970."""
 
-    name: str
     id: str
-    data: bytes
+    name: str
+    when: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeopleFolder:
-    """The people in a folder, by name or by id; an id is the name of the file and never changes."""
+    """The people in a folder, by name or by id; an id is the name of the file and never changes.
+
+    Names are compared in their normal form, see :mod:`lib_uniid.library.names`. Whatever writes raises
+    ``OSError`` where the folder is read-only or the disk is full, and ``ConfigError`` where another program
+    does not let go of the folder. A folder that is only read may be read-only.
+    """
 
     folder: Path
 
@@ -66,11 +80,15 @@ class PeopleFolder:
 
     def load(self, name: str) -> Person:
         """The person of this name; ``ConfigError`` with the names there are when there is none."""
+        return self.find(name)[1]
+
+    def find(self, name: str) -> tuple[str, Person]:
+        """Id and person of a name, as :meth:`load`."""
         path = self._find(name)
         if path is None:
             known = ", ".join(self.names()) or "nobody is enrolled yet"
             raise ConfigError(f"nobody called {name!r} is enrolled ({known}); enrol them with uniid enrol")
-        return _read(path)
+        return path.stem, _read(path)
 
     def load_id(self, wanted: str) -> Person:
         """The person of this id; ``ConfigError`` when there is none."""
@@ -81,43 +99,88 @@ class PeopleFolder:
         return _read(path)
 
     def save(self, person: Person, *, replace: bool = False) -> Path:
-        """Write the person's file; ``ConfigError`` where the name is taken and not to be replaced."""
-        path = self._find(person.name)
-        if path is not None and not replace:
-            raise ConfigError(f"{person.name!r} is enrolled already; choose another name or replace them")
-        path = path or self.folder / f"{uuid4()}.safetensors"
-        with replacing(path) as temporary:
-            temporary.write_bytes(_serialise(person))
-        return path
+        """Write the person's file; ``ConfigError`` where the name is taken and not to be replaced.
+
+        The name has to fit the limits of :func:`lib_uniid.library.names.checked`.
+        """
+        person = _named(person, person.name)
+        with self._writing():
+            path = self._find(person.name)
+            if path is not None and not replace:
+                raise ConfigError(f"{person.name!r} is enrolled already; choose another name or replace them")
+            return _write(path or self.folder / f"{uuid4()}.safetensors", person)
 
     def extend(self, more: Person) -> Path:
         """Add the references of ``more`` to the person of the same name.
 
         ``ConfigError`` where there is none, ``EncoderMismatchError`` where other encoders made them.
         """
-        return self.save(_joined(self.load(more.name), more), replace=True)
+        with self._writing():
+            path = self._require(more.name)
+            return _write(path, _joined(_read(path), more))
 
     def rename(self, name: str, new: str) -> None:
-        """Give somebody another name; ``ConfigError`` where it is empty, taken, or nobody has the old one."""
-        path, person = self._require(name), replace(self.load(name), name=new.strip())
-        if person.name != name and self._find(person.name) is not None:
-            raise ConfigError(f"{person.name!r} is the name of somebody else; choose another one")
-        with replacing(path) as temporary:
-            temporary.write_bytes(_serialise(person))
+        """Give a person another name; ``ConfigError`` where it cannot be given or is taken."""
+        with self._writing():
+            path = self._require(name)
+            person = _named(_read(path), new)
+            if self._find(person.name) not in (None, path):
+                raise ConfigError(f"{person.name!r} is the name of another person; choose another name")
+            _write(path, person)
 
-    def remove(self, name: str) -> "Removed":
-        """Delete somebody's file; what is returned can bring them back."""
-        path = self._require(name)
-        removed = Removed(name=name, id=path.stem, data=path.read_bytes())
-        path.unlink()
-        return removed
+    def remove(self, name: str) -> Deleted:
+        """Move a person's file into the bin; :meth:`restore` with the ``id`` brings it back.
 
-    def restore(self, removed: "Removed") -> None:
-        """Bring somebody back under their id; ``ConfigError`` where the name was taken since."""
-        if self._find(removed.name) is not None:
-            raise ConfigError(f"{removed.name!r} was enrolled anew since; rename or delete them first")
-        with replacing(self.folder / f"{removed.id}.safetensors") as temporary:
-            temporary.write_bytes(removed.data)
+        The file holds features alone. What else is kept of the person is deleted by
+        :func:`lib_uniid.library.forgetting.forget`.
+        """
+        with self._writing():
+            path = self._require(name)
+            private_folder(self._bin)
+            os.utime(path)  # the time of the deletion
+            move(path, self._bin / path.name)
+            return self._require_deleted(path.stem)
+
+    def deleted(self) -> list[Deleted]:
+        """Whoever is in the bin, the latest first."""
+        found = [
+            Deleted(id=path.stem, name=name, when=path.stat().st_mtime)
+            for path, name in _people_files(self._bin)
+            if path.exists()
+        ]
+        return sorted(found, key=lambda one: one.when, reverse=True)
+
+    def restore(self, wanted: str) -> Deleted:
+        """Bring a person back out of the bin under the same id.
+
+        ``ConfigError`` where the bin has no such id, or the name was taken since.
+        """
+        with self._writing():
+            one = self._require_deleted(wanted)
+            if self._find(one.name) is not None:
+                raise ConfigError(f"{one.name!r} was enrolled anew since; rename or delete that person first")
+            move(self._bin / f"{one.id}.safetensors", self.folder / f"{one.id}.safetensors")
+            return one
+
+    def erase(self, wanted: str | None = None) -> list[Deleted]:
+        """Delete for good whoever is in the bin under this id, or all of the bin; who that was."""
+        with self._writing():
+            gone = self.deleted() if wanted is None else [self._require_deleted(wanted)]
+            for one in gone:
+                (self._bin / f"{one.id}.safetensors").unlink(missing_ok=True)
+            return gone
+
+    @property
+    def _bin(self) -> Path:
+        return self.folder / BIN
+
+    @contextmanager
+    def _writing(self) -> Generator[None, None, None]:
+        """What is found in here stays as it is for as long as it lasts, whatever other programs want."""
+        private_folder(self.folder)
+        with exclusive(self.folder / ".lock"):
+            _erase_old(self._bin)
+            yield
 
     def _require(self, name: str) -> Path:
         path = self._find(name)
@@ -125,15 +188,45 @@ class PeopleFolder:
             raise ConfigError(f"nobody called {name!r} is enrolled; look again who is")
         return path
 
+    def _require_deleted(self, wanted: str) -> Deleted:
+        found = next((one for one in self.deleted() if one.id == wanted), None)
+        if found is None:
+            raise ConfigError(f"the bin has no person with the id {wanted!r}; enrol the person anew")
+        return found
+
     def _find(self, name: str) -> Path | None:
-        return next((path for path, known in self._files() if known == name), None)
+        wanted = normal(name)
+        return next((path for path, known in self._files() if known == wanted), None)
 
     def _files(self) -> Iterator[tuple[Path, str]]:
-        """Our files and the names in them; other files in the folder are none of our business."""
-        for path in sorted(self.folder.glob("*.safetensors")):
-            metadata = _metadata(path)
-            if metadata.get("format") == FORMAT:
-                yield path, metadata.get("name", "")
+        remove_stale(self.folder)
+        return _people_files(self.folder)
+
+
+def _people_files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Our files and the names in them; other files in the folder are none of our business."""
+    for path in sorted(folder.glob("*.safetensors")):
+        metadata = _metadata(path)
+        if metadata.get("format") == FORMAT:
+            yield path, normal(metadata.get("name", ""))
+
+
+def _erase_old(folder: Path) -> None:
+    oldest = time.time() - BIN_DAYS * 86400
+    for path, _ in _people_files(folder):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+
+
+def _named(person: Person, name: str) -> Person:
+    return replace(person, name=checked(name))
+
+
+def _write(path: Path, person: Person) -> Path:
+    with replacing(path) as temporary:
+        temporary.write_bytes(_serialise(person))
+    return path
 
 
 def _joined(person: Person, more: Person) -> Person:
@@ -198,7 +291,7 @@ def _read(path: Path) -> Person:
             references=int(metadata["references"]),
         )
         return Person(
-            name=metadata["name"],
+            name=normal(metadata["name"]),
             features=features,
             embedding=tensors["embedding"].numpy(),
             recogniser=metadata.get("recogniser"),

@@ -20,11 +20,11 @@ from lib_uniid.ui.uploads import Kept, Uploads
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
     from lib_uniid.encoders.cache import EncodingCache
-    from lib_uniid.library.store import PeopleFolder, Removed
+    from lib_uniid.library.store import Deleted, PeopleFolder
     from lib_uniid.pipeline import Studio
     from lib_uniid.ui.enrolment import Saving
 else:
-    EncodingCache = ModelFolder = PeopleFolder = Removed = Studio = Saving = Any
+    Deleted = EncodingCache = ModelFolder = PeopleFolder = Studio = Saving = Any
 
 
 _OF_THE_PANEL = frozenset({"router", "clip_vision"})
@@ -143,7 +143,7 @@ class Backstage:
         enrolment = Enrolment(studio=self._open(), library=self.library, uploads=self.uploads)
         return enrolment.enrol(name, pictures, add=add)
 
-    def delete(self, name: str) -> Removed:
+    def delete(self, name: str) -> Deleted:
         """Delete somebody, with the encodings of their pictures; see :meth:`PeopleFolder.remove`.
 
         Encodings can be made again, so they do not come back with a person who does.

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from lib_uniid.errors import ConfigError
 from lib_uniid.faces.picture import load_picture
-from lib_uniid.hosts.webui.request import MAX_NAME
+from lib_uniid.library.names import checked
 from lib_uniid.library.store import PeopleFolder
 from lib_uniid.pipeline import Reference, Studio
 from lib_uniid.ui import drawing
 from lib_uniid.ui.background import Tell, told
-from lib_uniid.ui.form import Upload, is_id
+from lib_uniid.ui.form import Upload
 from lib_uniid.ui.uploads import Uploads
 
 
@@ -37,8 +37,7 @@ class Enrolment:
         Raises the error of :mod:`lib_uniid.errors` that fits; nothing is written then.
         """
         references = self._references(pictures)
-        if not 0 < len(name) <= MAX_NAME or is_id(name):
-            raise ConfigError(f"the name must be one of 1 to {MAX_NAME} characters, and no id; type a name")
+        name = checked(name)
         if add == (name not in self.library.names()):
             raise ConfigError(
                 f"nobody called {name!r} is in the library; save the person first"

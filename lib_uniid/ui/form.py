@@ -7,7 +7,6 @@ is said by :mod:`lib_uniid.hosts.webui.request`. Imported at the WebUI's start: 
 import base64
 import io
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import NoneType
@@ -19,6 +18,7 @@ from lib_uniid.hosts.webui.infotext import DIGEST
 from lib_uniid.hosts.webui.regions import ANYWHERE
 from lib_uniid.hosts.webui.request import VERSION, PersonRequest, Request, parse_json, to_dict
 from lib_uniid.hosts.webui.script import asked
+from lib_uniid.library.names import is_id
 
 TABS = 4
 """People in the panel; a request may hold more, as text."""
@@ -34,8 +34,6 @@ DRAWN = "as drawn or uploaded"
 
 LOOKING = "looking"
 """Stands in the place of a list of uploads for as long as faces are looked for in the pictures."""
-
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|pictures-[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,11 +216,6 @@ def _text(tab: int, person: PersonForm, name: str) -> str:
     if not isinstance(value, (str, NoneType)):
         raise ConfigError(f"person {tab}: {name} must be text, got {value!r}")
     return (value or "").strip()
-
-
-def is_id(who: str) -> bool:
-    """Whether a text is the id of somebody, and no name."""
-    return _ID.fullmatch(who) is not None
 
 
 def _named(who: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from lib_uniid.errors import ConfigError, UniIDError
-from lib_uniid.library.store import Removed
+from lib_uniid.library.store import Deleted
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.remembering import Remembering
@@ -76,11 +76,11 @@ class _Library:
         said = drawing.result([f"{who} is deleted; it can be taken back until the page is closed"])
         return [said, self._choices(None), removed, gr.update(visible=True)]
 
-    def _undo(self, gone: Removed | None) -> list[Any]:
+    def _undo(self, gone: Deleted | None) -> list[Any]:
         try:
             if gone is None:
                 raise ConfigError("nobody was deleted on this page; there is nothing to take back")
-            self.library.restore(gone)
+            self.library.restore(gone.id)
         except UniIDError as error:
             return [drawing.problem(str(error)), gr.update(), gr.update(), gr.update()]
         return [

@@ -4,14 +4,14 @@ One JSON file below the models folder. People in it are those of the library; pi
 """
 
 import json
-import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lib_uniid.errors import ConfigError
-from lib_uniid.files import replacing
+from lib_uniid.files import exclusive, remove_stale, replacing
 from lib_uniid.hosts.webui.request import Request, parse, to_dict
+from lib_uniid.library.names import normal
 
 FORMAT = 1
 MAX_NAME = 100
@@ -22,7 +22,6 @@ class Presets:
     """The presets in a file; it need not be there."""
 
     path: Path
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def names(self) -> list[str]:
         """Of all presets, in alphabetical order."""
@@ -38,7 +37,7 @@ class Presets:
 
     def save(self, name: str, request: Request) -> None:
         """Keep a request under a name, in the place of an earlier one."""
-        name = name.strip()
+        name = normal(name)
         if not 0 < len(name) <= MAX_NAME:
             raise ConfigError(f"a preset's name must have 1 to {MAX_NAME} characters, got {len(name)}")
         shown = [one.name or "somebody" for one in request.people if one.references]
@@ -48,16 +47,22 @@ class Presets:
                 "enrol them in the library first"
             )
         people = tuple(replace(one, fingerprint=None) for one in request.people)  # whoever they are by then
-        with self._lock:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(self._lock):
             self._write(self._read() | {name: to_dict(replace(request, people=people))})
 
     def delete(self, name: str) -> None:
         """Forget one; ``ConfigError`` where there is none."""
         self.get(name)
-        with self._lock:
+        with exclusive(self._lock):
             self._write({key: value for key, value in self._read().items() if key != name})
 
+    @property
+    def _lock(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.lock")
+
     def _read(self) -> dict[str, Any]:
+        remove_stale(self.path.parent)
         if not self.path.is_file():
             return {}
         try:

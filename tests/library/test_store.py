@@ -1,5 +1,8 @@
 """The folder of enrolled people."""
 
+import os
+import stat
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import torch
 
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import ConfigError, EncoderMismatchError
-from lib_uniid.library.store import PeopleFolder, Person
+from lib_uniid.library.store import BIN_DAYS, PeopleFolder, Person
 
 
 def person(name: str, *, structure: bool = True) -> Person:
@@ -34,7 +37,7 @@ def test_a_person_comes_back_as_they_were(tmp_path: Path, structure: bool):
     assert np.array_equal(loaded.embedding, anna.embedding)
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\Windows", "a/b", "Ünïcødé 🎉", "CON", "." * 300])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\Windows", "a/b", "Ünïcødé 🎉", "CON", "." * 200])
 def test_a_name_never_becomes_a_path(tmp_path: Path, name: str):
     folder = tmp_path / "people"
     path = PeopleFolder(folder=folder).save(person(name))
@@ -132,7 +135,7 @@ def test_two_people_never_get_one_name(tmp_path: Path):
     store = PeopleFolder(folder=tmp_path)
     store.save(person("Anna"))
     store.save(person("Ben"))
-    for name, said in (("Ben", "the name of somebody else"), ("  ", "an empty name")):
+    for name, said in (("Ben", "the name of another person"), ("  ", "1 to 200 characters")):
         with pytest.raises(ConfigError, match=said):
             store.rename("Anna", name)
     store.rename("Anna", "Anna")
@@ -144,11 +147,111 @@ def test_somebody_who_is_deleted_leaves_nothing_and_can_be_brought_back(tmp_path
     store.save(person("Anna"))
     ids = store.ids()
     removed = store.remove("Anna")
-    assert [*tmp_path.iterdir()] == []
-    store.restore(removed)
+    assert (removed.name, removed.id) == ("Anna", ids["Anna"])
+    assert store.names() == [] == [*tmp_path.glob("*.safetensors")]
+    assert store.deleted() == [removed]
+    store.restore(removed.id)
     assert store.ids() == ids
-    with pytest.raises(ConfigError, match="enrolled anew since"):
-        store.restore(removed)
+    assert store.deleted() == []
+    with pytest.raises(ConfigError, match="the bin has no person"):
+        store.restore(removed.id)
+
+
+def test_the_name_of_a_deleted_person_may_be_taken_since(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(person("Anna"))
+    removed = store.remove("Anna")
+    store.save(person("Anna"))
+    with pytest.raises(ConfigError, match="'Anna' was enrolled anew since"):
+        store.restore(removed.id)
+    assert store.deleted() == [removed]
+    store.rename("Anna", "Annabel")
+    store.restore(removed.id)
+    assert store.names() == ["Anna", "Annabel"]
+
+
+def test_the_bin_is_emptied_for_good_by_id_or_whole_and_by_age(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    for name in ("Anna", "Ben", "Clara", "Dora"):
+        store.save(person(name))
+    anna, *_ = [store.remove(name) for name in ("Anna", "Ben", "Clara")]
+    store.erase(anna.id)
+    assert {one.name for one in store.deleted()} == {"Ben", "Clara"}
+    (ben,) = [one for one in store.deleted() if one.name == "Ben"]
+    old = time.time() - (BIN_DAYS + 1) * 86400
+    os.utime(tmp_path / "bin" / f"{ben.id}.safetensors", (old, old))
+    store.rename("Dora", "Dorothea")  # any write
+    assert {one.name for one in store.deleted()} == {"Clara"}
+    assert [one.name for one in store.erase()] == ["Clara"]
+    assert [*tmp_path.rglob("*.safetensors")] == [next(iter(tmp_path.glob("*.safetensors")))]
+
+
+@pytest.mark.parametrize("wanted", ["../person", "*", "", "person"])
+def test_an_id_in_the_bin_never_becomes_a_path(tmp_path: Path, wanted: str):
+    store = PeopleFolder(folder=tmp_path / "people")
+    PeopleFolder(folder=tmp_path).save(person("Ben")).rename(tmp_path / "person.safetensors")
+    store.save(person("Anna"))
+    store.remove("Anna")
+    for act in (store.restore, store.erase):
+        with pytest.raises(ConfigError, match="the bin has no person"):
+            act(wanted)
+    assert (tmp_path / "person.safetensors").exists()
+
+
+def test_a_name_has_one_form_however_it_is_typed(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(person("Zo\u00eb"))
+    typed = " Zoe\u0308 "  # in the other Unicode form, with blanks
+    assert store.load(typed).name == "Zo\u00eb"
+    with pytest.raises(ConfigError, match="is enrolled already"):
+        store.save(person(typed))
+    store.extend(person(typed))
+    store.rename(typed, "zo\u00eb")
+    assert store.names() == ["zo\u00eb"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Anna=2024", "equals sign"),
+        ("An\nna", r"U\+000A"),
+        ("Anna\x1b[31m", r"U\+001B"),
+        ("Anna\u202e", r"U\+202E"),
+        ("An\u200bna", r"U\+200B"),
+        ("x" * 201, "got 201"),
+        (" \u3000 ", "empty name|got 0"),
+        ("0a1b2c3d-0000-4000-8000-00000000000a", "like an id"),
+        ("pictures-0a1b", "like an id"),
+    ],
+)
+def test_a_name_that_some_door_could_not_use_is_refused_by_each(tmp_path: Path, name: str, said: str):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(person("Ben"))
+    with pytest.raises(ConfigError, match=said):
+        store.save(replace(person("x"), name=name))
+    with pytest.raises(ConfigError, match=said):
+        store.rename("Ben", name)
+    assert store.names() == ["Ben"]
+
+
+def test_who_was_enrolled_under_a_name_that_is_refused_now_can_be_loaded_and_renamed(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    path = store.save(person("Anna"))
+    data = path.read_bytes().replace(b'"name":"Anna"', b'"name":"A=2" ')
+    path.write_bytes(data)
+    assert store.names() == ["A=2"]
+    store.rename("A=2", "Anna")
+    assert store.load("Anna").name == "Anna"
+
+
+def test_files_of_people_are_for_their_owner_alone(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path / "people")
+    path = store.save(person("Anna"))
+    store.remove("Anna")
+    folders = [store.folder, store.folder / "bin"]
+    assert [stat.S_IMODE(one.stat().st_mode) for one in folders] == [0o700, 0o700]
+    store.restore(path.stem)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_person_knows_the_recogniser_and_an_old_file_knows_none(tmp_path: Path):

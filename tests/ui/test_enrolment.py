@@ -71,7 +71,7 @@ def test_somebody_who_is_deleted_leaves_no_encoding_and_comes_back_whole(
     assert len({*cache.glob("*.features.safetensors")} - before) == 1
     removed = backstage.delete("Zoe")
     assert {*cache.glob("*.features.safetensors")} <= before
-    backstage.library.restore(removed)
+    backstage.library.restore(removed.id)
     assert torch.equal(backstage.library.load("Zoe").features.intrinsic, zoe.features.intrinsic)
 
 
@@ -79,6 +79,6 @@ def test_somebody_who_is_deleted_leaves_no_encoding_and_comes_back_whole(
 def test_nobody_is_kept_under_what_could_not_be_chosen_as_a_name(
     backstage: Backstage, tmp_path: Path, name: str
 ):
-    with pytest.raises(ConfigError, match="the name must be"):
+    with pytest.raises(ConfigError, match="a person's name must"):
         list(backstage.enrol(name, uploaded(backstage, png(tmp_path / "a.png", (64, 64)))))
     assert backstage.names() == ["Anna", "Ben"]

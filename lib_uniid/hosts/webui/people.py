@@ -113,7 +113,7 @@ class _Found:
             _reference(f"{path}.references[{place}]", one) for place, one in enumerate(asked.references)
         ]
         person, _ = self.studio.enrol(name, references)
-        return self._add(SHOWN + fingerprint(person), name, person)
+        return self._add(SHOWN + fingerprint(person), person.name, person)
 
     def _enrolled(self, key: str | None, name: str | None) -> tuple[str, str]:
         """By id (``key``), or else by name."""
@@ -122,8 +122,8 @@ class _Found:
                 f".id: {key!r} was made from pictures that came along and were not kept; give them again"
             )
         with _at(".name" if key is None else ".id"):
-            person = self.library.load(name or "") if key is None else self.library.load_id(key)
-        return self._add(key or self.library.ids()[person.name], person.name, person)
+            found = self.library.find(name or "") if key is None else (key, self.library.load_id(key))
+        return self._add(found[0], found[1].name, found[1])
 
     def _add(self, key: str, name: str, person: Person) -> tuple[str, str]:
         if name in self.people and self.names.get(key) != name:

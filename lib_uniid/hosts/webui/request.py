@@ -14,10 +14,10 @@ from typing import Any, get_args
 from lib_uniid.config import MAX_PEOPLE, STYLE_STRENGTH, Routing
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.regions import REGIONS
+from lib_uniid.library.names import MAX_NAME, normal
 
 VERSION = 1
 MAX_REFERENCES = 16
-MAX_NAME = 200
 MAX_BASE64 = 90 * 2**20
 """Characters of a picture: a little more than what ``faces.picture.MAX_BYTES`` takes in base64."""
 
@@ -177,6 +177,11 @@ def _text(most: int) -> Reader:
     return read
 
 
+def _name(path: str, value: object) -> str:
+    """In normal form, in which its length counts; which names a new person may have, enrolling says."""
+    return _text(MAX_NAME)(path, normal(value) if isinstance(value, str) else value)
+
+
 def _one_of(*allowed: str) -> Reader:
     def read(path: str, value: object) -> str:
         if not isinstance(value, str) or value not in allowed:
@@ -234,7 +239,7 @@ _reference_record = _record(
 )
 _mix_record = _record(
     MixRequest,
-    {"id": _optional(_text(MAX_NAME)), "name": _optional(_text(MAX_NAME)), "share": _number(0.0, 1.0)},
+    {"id": _optional(_text(MAX_NAME)), "name": _optional(_name), "share": _number(0.0, 1.0)},
 )
 
 
@@ -260,7 +265,7 @@ _person_record = _record(
     PersonRequest,
     {
         "id": _optional(_text(MAX_NAME)),
-        "name": _optional(_text(MAX_NAME)),
+        "name": _optional(_name),
         "fingerprint": _optional(_text(MAX_NAME)),
         "references": _several(_reference, MAX_REFERENCES),
         "weight": _number(0.0, 2.0),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_uniid.library.store import PeopleFolder
+from lib_uniid.library.store import PeopleFolder, Person
 from tests.hosts.webui.asking import FACE, TWO_FACES, ask, person
 from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.webui import WebUI
@@ -86,10 +86,13 @@ def test_everybody_is_looked_for_and_it_is_said_under_the_picture_and_in_the_res
 def test_somebody_enrolled_with_another_recogniser_is_said_not_to_be_checked(
     webui: WebUI, monkeypatch: pytest.MonkeyPatch
 ):
-    load = PeopleFolder.load
-    monkeypatch.setattr(
-        PeopleFolder, "load", lambda folder, name: replace(load(folder, name), recogniser="0123456789ab")
-    )
+    find = PeopleFolder.find
+
+    def of_another(folder: PeopleFolder, name: str) -> tuple[str, Person]:
+        key, found = find(folder, name)
+        return key, replace(found, recogniser="0123456789ab")
+
+    monkeypatch.setattr(PeopleFolder, "find", of_another)
     answer = webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna"), check=True))
     assert "Anna not checked (enrolled with the face recogniser 0123456789ab" in answer.comments[0]
     assert "not found" not in answer.comments[0]

@@ -1,0 +1,246 @@
+"""Programs that write one library at once, and programs that are killed while they write.
+
+    python dev.py bench races [--json] [--races 150]
+
+Every race starts two real processes that open the same folder, wait for one signal and write. A kill ends a
+process that writes without end, at a random moment, by SIGKILL.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from benchmarks.report import Figure, report
+from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.errors import UniIDError
+from lib_uniid.library.store import PeopleFolder, Person
+
+ROOT = Path(__file__).parents[1]
+
+
+def person(name: str, mark: float = 0.0) -> Person:
+    """Features of one reference, told apart by ``mark``."""
+    return Person(
+        name=name,
+        features=IDFeatures(
+            intrinsic=torch.full((4, 8), mark), structure=None, fingerprint="abc", references=1
+        ),
+        embedding=np.eye(8, dtype=np.float32)[0],
+    )
+
+
+# --- what one process does ---
+
+
+def _save(library: PeopleFolder, mark: int) -> None:
+    library.save(person("Anna", mark))
+
+
+def _extend(library: PeopleFolder, mark: int) -> None:
+    library.extend(person("Anna", mark))
+
+
+def _rename(library: PeopleFolder, mark: int) -> None:
+    library.rename("Anna" if mark == 1 else "Ben", "Zoe")
+
+
+def _remove(library: PeopleFolder, mark: int) -> None:
+    library.remove("Anna")
+
+
+def _remove_or_extend(library: PeopleFolder, mark: int) -> None:
+    (_remove if mark == 1 else _extend)(library, mark)
+
+
+def _remove_or_rename(library: PeopleFolder, mark: int) -> None:
+    if mark == 1:
+        _remove(library, mark)
+    else:
+        library.rename("Anna", "Annabel")
+
+
+def _churn(library: PeopleFolder, mark: int) -> None:
+    """Everything in turn, until killed; each write that is done is said."""
+    for number in range(10**6):
+        name = f"person {mark} {number}"
+        library.save(person(name))
+        print(f"saved {name}", flush=True)
+        library.extend(person(name))
+        if number % 3 == 0:
+            print(f"removing {name}", flush=True)
+            library.remove(name)
+
+
+WORK: dict[str, Callable[[PeopleFolder, int], None]] = {
+    one.__name__.strip("_"): one
+    for one in (_save, _extend, _rename, _remove_or_extend, _remove_or_rename, _churn)
+}
+
+
+def work(folder: str) -> None:
+    """Races one after another as they come on standard input: a kind, a folder below, a moment, a mark."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        kind, below, moment, mark = line.split()
+        library = PeopleFolder(folder=Path(folder) / below)
+        while time.time() < float(moment):
+            pass
+        try:
+            WORK[kind](library, int(mark))
+            print("done", flush=True)
+        except UniIDError as error:
+            print(f"refused: {error}", flush=True)
+
+
+class Program:
+    """A process of this file."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "benchmarks.races", "--work", str(folder)]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        assert self.answer() == "ready"
+
+    def ask(self, kind: str, below: str, moment: float, mark: int) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{kind} {below} {moment} {mark}\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> str:
+        """Kill it; what it still had said."""
+        self.process.kill()
+        said, _ = self.process.communicate()
+        return said
+
+
+@contextmanager
+def programs(folder: Path, count: int = 2) -> Generator[list[Program]]:
+    """Several at once, ended in the end."""
+    started = [Program(folder) for _ in range(count)]
+    try:
+        yield started
+    finally:
+        for one in started:
+            one.end()
+
+
+# --- what must hold after a race ---
+
+
+def _once(library: PeopleFolder, done: int) -> dict[str, int]:
+    return {"duplicated": len(library.names()) - 1, "lost": int(done != 1)}
+
+
+def _all_references(library: PeopleFolder, done: int) -> dict[str, int]:
+    return {"lost": 1 + done - library.load("Anna").features.references}
+
+
+def _renamed(library: PeopleFolder, done: int) -> dict[str, int]:
+    return {"duplicated": library.names().count("Zoe") - 1, "lost": 2 - len(library.names()) + (done != 1)}
+
+
+def _gone(library: PeopleFolder, done: int) -> dict[str, int]:
+    return {"returned": len(library.names()), "lost": 1 - len(library.deleted())}
+
+
+def _gone_or_renamed(library: PeopleFolder, done: int) -> dict[str, int]:
+    """Renamed first, the deletion has nobody of the name; deleted first, nobody is left to be renamed."""
+    return {"returned": len(library.names()) + len(library.deleted()) - 1, "lost": int(done != 1)}
+
+
+KINDS: dict[str, tuple[tuple[str, ...], Callable[[PeopleFolder, int], dict[str, int]]]] = {
+    "save": ((), _once),
+    "extend": (("Anna",), _all_references),
+    "rename": (("Anna", "Ben"), _renamed),
+    "remove_or_extend": (("Anna",), _gone),
+    "remove_or_rename": (("Anna",), _gone_or_renamed),
+}
+"""Kinds of races: who is there before, and what must hold after."""
+
+
+def race(kind: str, count: int, folder: Path) -> dict[str, int]:
+    """So many races of a kind; how many times something was duplicated, lost or returned."""
+    before, check = KINDS[kind]
+    broken: Counter[str] = Counter()
+    with programs(folder) as both:
+        for number in range(count):
+            library = PeopleFolder(folder=folder / f"{kind}-{number}")
+            for name in before:
+                library.save(person(name))
+            # Apart by up to 2 ms to either side: all orders of their steps occur.
+            moment, apart = time.time() + 0.01, random.uniform(-0.002, 0.002)
+            for mark, one in enumerate(both, 1):
+                one.ask(kind, library.folder.name, moment + (apart if mark == 2 else 0.0), mark)
+            done = sum(one.answer() == "done" for one in both)
+            broken.update({what: int(times != 0) for what, times in check(library, done).items()})
+    return dict(broken)
+
+
+def kills(count: int, folder: Path) -> dict[str, int]:
+    """Kill writers at random moments: what was saved and lost, is listed and no person, or left behind."""
+    broken = {"lost": 0, "half_made": 0, "parts": 0}
+    library = PeopleFolder(folder=folder / "killed")
+    left = 0
+    for number in range(count):
+        program = Program(folder)
+        program.ask("churn", "killed", 0.0, number)
+        time.sleep(random.uniform(0.0, 0.15))
+        said = program.end().splitlines()
+        left += len([*library.folder.glob(".*.part")])
+        names = library.names()
+        removing = {line.removeprefix("removing ") for line in said if line.startswith("removing ")}
+        saved = {line.removeprefix("saved ") for line in said if line.startswith("saved ")}
+        broken["lost"] += len(saved - removing - set(names))
+        broken["half_made"] += sum(not _whole(library, name) for name in names)
+        broken["parts"] += len([*library.folder.rglob(".*.part")])
+        for name in names:
+            library.remove(name)
+        library.erase()
+    return broken | {"left_by_the_killed": left}
+
+
+def _whole(library: PeopleFolder, name: str) -> bool:
+    try:
+        return library.load(name).features.references in (1, 2)
+    except UniIDError:
+        return False
+
+
+def measure(count: int) -> Iterator[Figure]:
+    with TemporaryDirectory() as folder:
+        for kind in KINDS:
+            for what, times in race(kind, count, Path(folder)).items():
+                yield Figure.at_most(f"races/{kind}/{what}", times, f"of {count}", 0)
+        for what, times in kills(count, Path(folder)).items():
+            name = f"kills/{what}"
+            if what == "left_by_the_killed":
+                yield Figure(name=name, value=times, unit=f"files of {count} kills, removed at the next open")
+            else:
+                yield Figure.at_most(name, times, f"in {count} kills", 0)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="bench races", description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--races", type=int, default=150)
+    options = parser.parse_args(argv)
+    return report(measure(options.races), as_json=options.json)
+
+
+if __name__ == "__main__":
+    work(sys.argv[2])
