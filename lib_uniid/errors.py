@@ -1,7 +1,7 @@
 """Everything that can be wrong, by name.
 
-Each message says what is wrong, with the value, and what to do about it. Core code raises these; hosts and
-the command line catch :class:`UniIDError` alone.
+Each message says what is wrong, with the value, and what to do about it. Core code raises these; each door
+catches what reaches it and asks :func:`lib_uniid.failures.explain` for the sentence.
 """
 
 from collections.abc import Iterable
@@ -25,6 +25,10 @@ class NoFaceError(UniIDError):
 
 class SeveralFacesError(UniIDError):
     """Several faces were found and none was chosen."""
+
+
+class FileError(UniIDError):
+    """A file or folder that cannot be read, or cannot be written."""
 
 
 class MissingModelError(UniIDError):
