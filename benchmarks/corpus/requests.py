@@ -1,0 +1,85 @@
+"""Hostile requests: objects of the API and texts of an infotext or of the panel's request field."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks.corpus import Case
+from lib_uniid.hosts.webui.request import parse, parse_json
+
+Data = Callable[[], str]
+PERSON = {"name": "Anna"}
+
+
+def from_api(path: Path) -> object:
+    """As the WebUI's API hands it over: JSON that is parsed already."""
+    return parse(json.loads(path.read_text(encoding="utf-8", errors="surrogatepass")))
+
+
+def from_text(path: Path) -> object:
+    """As an infotext and the panel hold it."""
+    return parse_json(path.read_text(encoding="utf-8", errors="surrogatepass"))
+
+
+def cases() -> Iterator[Case]:
+    """Texts, then objects through both doors."""
+    for name, data in TEXTS.items():
+        yield Case(name=name, door=from_text, write=_text(data))
+    for name, data in OBJECTS.items():
+        for door in (from_api, from_text):
+            yield Case(name=f"{name}/{door.__name__}", door=door, write=_text(data))
+
+
+def _text(data: Data) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        path = folder / "request.json"
+        path.write_text(data(), encoding="utf-8", errors="surrogatepass")
+        return path
+
+    return write
+
+
+def _request(**values: object) -> Data:
+    return lambda: json.dumps({"version": 1, "people": [PERSON]} | values)
+
+
+def _person(**values: object) -> Data:
+    return lambda: json.dumps({"version": 1, "people": [PERSON | values]})
+
+
+TEXTS: dict[str, Data] = {
+    "nothing": lambda: "",
+    "lists-nested-a-million-deep": lambda: "[" * 1_000_000,
+    "objects-nested-a-million-deep": lambda: '{"people":' * 1_000_000,
+    "a-number-of-ten-million-digits": lambda: '{"version":' + "9" * 10_000_000 + "}",
+    "an-exponent-without-end": lambda: '{"version":1e' + "9" * 1_000_000 + "}",
+    "fifty-megabytes-of-spaces": lambda: " " * 50_000_000 + "{",
+    "a-text-of-fifty-megabytes": lambda: '"' + "\\u0000" * 8_000_000 + '"',
+    "a-million-keys": lambda: json.dumps({str(number): 0 for number in range(1_000_000)}),
+    "one-key-a-million-times": lambda: "{" + ",".join('"version":1' for _ in range(1_000_000)) + "}",
+    "half-a-surrogate": lambda: '{"version":1,"people":[{"name":"\\ud800"}]}',
+}
+
+OBJECTS: dict[str, Data] = {
+    "a-list": lambda: "[]",
+    "a-number": lambda: "1",
+    "nothing-said": lambda: "null",
+    "not-a-number": _request(identity_scale=float("nan")),
+    "infinity": _request(identity_scale=float("inf")),
+    "a-scale-of-4000-digits": _request(identity_scale=10**4000),
+    "a-version-of-4000-digits": _request(version=10**4000),
+    "a-version-that-is-a-list": _request(version=[[[[]]]]),
+    "a-million-people": _request(people=[PERSON] * 1_000_000),
+    "people-who-are-a-text": _request(people="Anna"),
+    "a-million-unknown-fields": lambda: json.dumps({str(number): 0 for number in range(1_000_000)}),
+    "an-unknown-field-of-ten-megabytes": lambda: json.dumps({"x" * 10_000_000: 0}),
+    "a-region-of-ten-megabytes": _person(region="x" * 10_000_000),
+    "a-name-of-ten-megabytes": _person(name="x" * 10_000_000),
+    "a-name-of-terminal-escapes": _person(name="\x1b[2J\x1b]0;x\x07"),
+    "a-path-as-an-id": _person(id="../../../../etc/passwd"),
+    "a-mix-of-a-million": _person(mix=[{"name": "Ben", "share": 0}] * 1_000_000),
+    "references-nested-900-deep": lambda: (
+        '{"version":1,"people":[{"references":' + "[" * 900 + "]" * 900 + "}]}"
+    ),
+    "a-picture-of-85-megabytes-that-is-none": _person(references=["A" * 85_000_000]),
+}

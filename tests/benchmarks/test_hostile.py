@@ -1,0 +1,45 @@
+"""Hostile input does no harm: the corpus of the benchmark, without the cases that take long to write."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import hostile
+from benchmarks.corpus import Case
+
+
+@pytest.mark.parametrize("corpus", [name for name in hostile.corpora() if name != "weights"])
+def test_no_case_of_the_corpus_costs_much_or_ends_in_a_traceback(corpus: str):
+    for outcome in hostile.outcomes_of(corpus, quick=True):
+        assert not outcome.fault, outcome
+        assert not outcome.processes, outcome
+        assert outcome.megabytes <= hostile.MEGABYTES, outcome
+        assert outcome.processor_seconds <= hostile.SECONDS, outcome
+
+
+# --- the harness itself sees what it looks for ---
+
+
+def _memory(_: Path) -> object:
+    return len(bytearray(300 * 10**6))
+
+
+def _process(_: Path) -> object:
+    return subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+def _fault(_: Path) -> object:
+    raise ZeroDivisionError
+
+
+def _seen(door: object) -> hostile.Outcome:
+    return hostile.measured(Case(name="a", door=door, write=lambda folder: folder))  # pyright: ignore[reportArgumentType]
+
+
+def test_memory_a_started_process_and_an_exception_are_seen():
+    assert 290 <= _seen(_memory).megabytes <= 400
+    assert _seen(_process).processes == 1
+    assert "ZeroDivisionError" in _seen(_fault).fault
+    assert _seen(str).fault == ""
