@@ -172,6 +172,11 @@ def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser("serve", help="the page, in a browser on this machine")
     parser.add_argument("--port", type=int, metavar="N", help="default: the first that is free from 7860 on")
     parser.add_argument("--open", action="store_true", help="open it in the browser")
+    parser.add_argument(
+        "--auth",
+        metavar="NAME:PASSWORD",
+        help="ask for them first (or UNIID_AUTH, which no process list shows)",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("out"), help="default: %(default)s")
     parser.add_argument("--base", type=Path, metavar="FILE", help="checkpoint, where there are several")
     parser.add_argument(

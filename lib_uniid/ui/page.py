@@ -3,23 +3,30 @@
 Needs the stand-alone environment's gradio, unlike the panel in it.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import MAX_PICTURES, MAX_SIDE, SAMPLERS
+from lib_uniid.faces.picture import MAX_BYTES
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.guard import HOSTS, Guard
 from lib_uniid.ui.making import Maker, Shown, Wish
 from lib_uniid.ui.panel import Panel, build
 from lib_uniid.ui.people import add_people
 
 STYLE = Path(__file__).parents[2] / "style.css"
 """The WebUI's; a wheel does not hold it, and the page is then only plainer."""
+
+KEPT = (600, 24 * 3600)
+"""How often temporary files are looked at, and after how long one is removed, in seconds."""
 
 
 class Place:
@@ -39,7 +46,7 @@ def make_page(models: Path, out: Path, *, base: Path | None = None, device: str 
     """The page, ready to be launched; pictures are written into ``out``."""
     backstage = Backstage(Place(models, base))
     maker = Maker(models, out, backstage.uploads, base=base, device=device)
-    with gr.Blocks(title="UniID", analytics_enabled=False, fill_width=True) as page:
+    with gr.Blocks(title="UniID", analytics_enabled=False, fill_width=True, delete_cache=KEPT) as page:
         gr.HTML("<h1>UniID</h1><p>Chosen people in one picture, while the words stay in charge.</p>")
         with gr.Tab("Pictures", elem_id="uniid_pictures"):
             panel = _pictures(backstage, maker)
@@ -96,13 +103,20 @@ def _outputs(shown: Shown) -> list[Any]:
         html = drawing.progress(shown.words, shown.step, shown.steps)
     else:
         html = drawing.problem(" ".join(shown.words)) if shown.wrong else _result(shown)
-    pictures = [(str(path), caption) for path, caption in shown.pictures]
+    pictures = [(_copied(path), caption) for path, caption in shown.pictures]
     return [
         html,
         gr.update(value=pictures) if pictures else gr.update(),
         gr.update(interactive=not going),
         gr.update(interactive=going),
     ]
+
+
+def _copied(path: Path) -> str:
+    """A copy that the server may show: of the disk it shows nothing but its temporary folder."""
+    folder = Path(get_upload_folder()) / "shown"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(shutil.copy(path, folder / path.name))
 
 
 def _result(shown: Shown) -> str:
@@ -146,10 +160,17 @@ def _wish() -> list[Any]:
     return [prompt, negative, *sizes, steps, scale, seed, count, sampler]
 
 
-def launch(page: gr.Blocks, *, port: int | None, out: Path) -> tuple[str, Any]:
-    """Serve on this machine alone, in the background; the address, and the server to ``close``."""
+def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = None) -> tuple[str, Any]:
+    """Serve on this machine alone, in the background; the address, and the server to ``close``.
+
+    Nothing is served from the disk but what gradio has in its temporary folder.
+    """
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
     css = STYLE.read_text(encoding="utf-8") if STYLE.is_file() else None
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # nothing is fetched
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)
     _, address, _ = page.queue().launch(
         server_name="127.0.0.1",
         server_port=port,
@@ -158,7 +179,13 @@ def launch(page: gr.Blocks, *, port: int | None, out: Path) -> tuple[str, Any]:
         share=False,
         css=css,
         theme=theme,
-        allowed_paths=[str(out)],
+        auth=auth,
+        max_file_size=MAX_BYTES,
+        app_kwargs={"middleware": [hosts, Middleware(Guard)]},
         footer_links=[],
+        mcp_server=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        num_workers=0,
     )
     return address, page
