@@ -82,6 +82,13 @@ class PersonSettings:
         if not self.mask.any():
             raise ConfigError(f"{self.name}: mask is empty; draw where the person may appear")
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is allowed and has no effect."""
+        if self.mask is None or self.mask.min() < 1.0:
+            return ()
+        return (f"{self.name}: the mask covers the whole picture; it limits nothing",)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StyleSettings:

@@ -40,9 +40,12 @@ ALONE, TOGETHER = 0.1, 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reference:
-    """A picture of a person, and which of its faces is meant (see :func:`lib_uniid.faces.choice.choose`)."""
+    """A picture of a person, and which of its faces is meant (see :func:`lib_uniid.faces.choice.choose`).
 
-    picture: Picture
+    Several large pictures are best given as functions that decode them: one is in memory at a time then.
+    """
+
+    picture: Picture | Callable[[], Picture]
     label: str
     number: int | None = None
     point: tuple[float, float] | None = None
@@ -204,7 +207,8 @@ class Studio:
         return find_sites(self.host.unet)
 
     def _choose(self, reference: Reference) -> SeenFace:
-        seen = self.faces(reference.picture)
+        picture = reference.picture
+        seen = self.faces(picture() if callable(picture) else picture)
         try:
             face = choose(
                 [one.face for one in seen],

@@ -120,3 +120,9 @@ def test_routing_by_mask_names_who_has_none():
     assert GenerationSettings(prompt="a cat", people=(drawn,), routing="mask")
     with pytest.raises(ConfigError, match="Ben has none"):
         GenerationSettings(prompt="a cat", people=(drawn, PersonSettings(name="Ben")), routing="mask")
+
+
+def test_a_mask_that_covers_everything_is_named():
+    everywhere = PersonSettings(name="Anna", mask=np.ones((4, 4), dtype=np.float32))
+    assert everywhere.notes == ("Anna: the mask covers the whole picture; it limits nothing",)
+    assert PersonSettings(name="Anna", mask=np.eye(2, dtype=np.float32)).notes == ()

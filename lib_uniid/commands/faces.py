@@ -6,17 +6,19 @@ from typing import Any
 
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.shared import bar, face_result, studio
-from lib_uniid.faces.picture import load_picture
+from lib_uniid.faces.picture import check_picture, load_picture
 
 
 def run(options: Namespace) -> Outcome:
-    pictures = [(str(path), load_picture(path)) for path in options.pictures]
+    for path in options.pictures:
+        check_picture(path)
     finder = studio(options)
     found: list[dict[str, Any]] = []
     with bar("looking for faces") as progress:
-        for path, picture in pictures:
-            found.append({"picture": path, "faces": [face_result(seen) for seen in finder.faces(picture)]})
-            progress(len(found), len(pictures))
+        for path in options.pictures:
+            seen = finder.faces(load_picture(path))
+            found.append({"picture": str(path), "faces": [face_result(one) for one in seen]})
+            progress(len(found), len(options.pictures))
     words = [line for one in found for line in _in_words(one["picture"], one["faces"])]
     return Outcome(result={"pictures": found}, words=words)
 

@@ -16,7 +16,7 @@ from lib_uniid.commands.shared import bar, library, reference, studio
 from lib_uniid.config import MAX_SEED, STYLE_STRENGTH, GenerationSettings, PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError
 from lib_uniid.evaluation.overlay import draw_routing
-from lib_uniid.faces.picture import load_picture
+from lib_uniid.faces.picture import load_mask, load_picture
 from lib_uniid.hosts.saving import save, write_png
 from lib_uniid.library.names import normal
 from lib_uniid.library.store import Person
@@ -109,7 +109,7 @@ def _mix(text: str) -> tuple[str, str, float]:
 
 
 def _mask(path: Path) -> np.ndarray:
-    return load_picture(path).mean(axis=2, dtype=np.float32) / 255.0
+    return load_mask(path)
 
 
 def _people(
@@ -129,6 +129,7 @@ def _people(
 def _notes(settings: GenerationSettings, work: Studio) -> list[str]:
     plain = "the model's plain picture" + (" in that style" if settings.style else "")
     notes = [] if settings.people else [f"nobody was named with --person, so this is {plain}"]
+    notes += [note for person in settings.people for note in person.notes]
     if unread := work.host.overlong(settings.prompt):
         notes.append(f"the prompt is too long, its end is not read: {unread}")
     return notes

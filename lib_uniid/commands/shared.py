@@ -5,12 +5,13 @@ import sys
 from argparse import Namespace
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from lib_uniid.faces.picture import load_picture
+from lib_uniid.faces.picture import check_picture, load_picture
 from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.hosts.protocol import Progress
 from lib_uniid.library.store import PeopleFolder
@@ -44,7 +45,9 @@ def reference(
     numbered = re.fullmatch(r"(.+)#(\d+)", argument)
     if numbered and not path.exists():
         path, number, point, largest = Path(numbered[1]), int(numbered[2]), None, False
-    return Reference(picture=load_picture(path), label=path.name, number=number, point=point, largest=largest)
+    check_picture(path)
+    picture = partial(load_picture, path)
+    return Reference(picture=picture, label=path.name, number=number, point=point, largest=largest)
 
 
 @contextmanager

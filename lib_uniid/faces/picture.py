@@ -1,28 +1,39 @@
-"""Safe decoding: any file a person may hand over becomes an RGB array, or one clear sentence.
+"""Safe decoding: any file a person may hand over becomes an RGB array or a mask, or one clear sentence.
 
-Nothing is decoded before its size is known: the number of bytes comes from the file, the number of
-pixels from the header that Pillow reads without decoding.
+The only place where files of pictures are opened. Nothing is decoded before its size is known: the number of
+bytes comes from the file, the number of pixels from :mod:`lib_uniid.faces.containers`, which also leaves out
+whatever Pillow need not see.
 """
 
-import io
+import base64
+import struct
 import warnings
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from lib_uniid.errors import PictureError
-from lib_uniid.typing import UInt8
+from lib_uniid.faces.colour import to_srgb
+from lib_uniid.faces.containers import Container, UnusualError, contained
+from lib_uniid.typing import Float32, UInt8
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+MAX_MASK_SIDE = 2048
+"""A mask is brought to the latent's size, which is far smaller; larger ones are reduced at once."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+
+_BAND = 2_000_000
+"""Pixels that are converted at a time, so that the copies on the way stay small."""
 
 # What people hand over by mistake, by its first bytes.
 _LOOKALIKES = (
     (b"%PDF", "a PDF document"),
-    (b"II*\0", "a TIFF picture"),
-    (b"MM\0*", "a TIFF picture"),
+    (b"%!PS", "a PostScript file"),
     (b"8BPS", "a Photoshop file"),
     (b"PK\x03\x04", "a zip archive"),
     (b"\x1aE\xdf\xa3", "a video"),
@@ -37,7 +48,7 @@ _REMEDY = f"use one of {', '.join(FORMATS)}"
 
 
 def load_picture(source: Path | bytes, name: str = "the picture") -> UInt8[np.ndarray, "height width 3"]:
-    """Decode a picture into RGB, upright, first frame, on white where it is transparent.
+    """Decode a picture into sRGB, upright, first frame, on white where it is transparent.
 
     Args:
         source: a file, or the bytes of one.
@@ -46,25 +57,57 @@ def load_picture(source: Path | bytes, name: str = "the picture") -> UInt8[np.nd
     Raises:
         PictureError: no such file, no picture, damaged, or beyond ``MAX_BYTES`` or ``MAX_PIXELS``.
     """
-    if isinstance(source, Path):
-        name, source = source.name, _read(source)
-    if not source:
-        raise PictureError(f"{name} is empty (0 bytes); choose another picture")
-    _check_bytes(len(source), name)
-    return _decode(source, name)
+    return _decode(source, name, _rgb_of)
 
 
-def _read(path: Path) -> bytes:
-    """At most one byte more than allowed, so that a growing file or a device cannot fill the memory."""
+def load_mask(source: Path | bytes, name: str = "the mask") -> Float32[np.ndarray, "height width"]:
+    """Decode a mask: 1 where it is white, or in a picture with clear parts, where it is painted.
+
+    A side has at most ``MAX_MASK_SIDE`` pixels; larger masks are reduced. Arguments and errors are those of
+    :func:`load_picture`.
+    """
+    grey = _decode(source, name, _painted_of)
+    height, width = grey.shape[:2]
+    scale = MAX_MASK_SIDE / max(height, width)
+    if scale < 1.0:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    return grey.reshape(grey.shape[:2]).astype(np.float32) / 255.0
+
+
+def check_picture(source: Path | bytes, name: str = "the picture") -> int:
+    """The number of pixels; raises the ``PictureError`` that is known without decoding."""
+    width, height = _contained(source, name)[0].size or (0, 0)
+    return width * height
+
+
+def from_base64(text: str, name: str) -> bytes:
+    """What stands in base64, alone or behind the head of a data URL; ``PictureError`` where nothing does."""
+    head, comma, tail = text.partition(",")
+    encoded = tail if comma and head.startswith("data:") else text
+    try:
+        return base64.b64decode(encoded.encode("ascii").translate(None, b" \t\r\n"), validate=True)
+    except ValueError as error:
+        shown = f"{text[:40]!r} ({len(text)} characters)"
+        raise PictureError(f"{name} must be a picture in base64, got {shown}") from error
+
+
+def read_picture(path: Path) -> bytes:
+    """A file's bytes, undecoded; ``PictureError`` where it cannot be read or has more than ``MAX_BYTES``.
+
+    At most one byte more is read, so that a growing file or a device cannot fill the memory.
+    """
     if not path.exists():
         raise PictureError(f"there is no file {path}; check the path")
     if not path.is_file():
         raise PictureError(f"{path.name} is not a file; choose a picture file")
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise PictureError(f"{path.name} cannot be read ({error.strerror}); check its permissions") from error
+    _check_bytes(len(data), path.name)
+    return data
 
 
 def _check_bytes(size: int, name: str) -> None:
@@ -81,52 +124,125 @@ def _check_pixels(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _decode(data: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
+def _contained(source: Path | bytes, name: str) -> tuple[Container, str]:
+    """The file's container and what to call it."""
+    if isinstance(source, Path):
+        name, source = source.name, read_picture(source)
+    if not source:
+        raise PictureError(f"{name} is empty (0 bytes); choose another picture")
+    _check_bytes(len(source), name)
+    try:
+        container = contained(source)
+    except UnusualError as error:
+        raise PictureError(f"{name} is not opened: {error}; save a copy as PNG") from error
+    except (LookupError, struct.error) as error:
+        raise _damaged(name, "the file ends early") from error
+    except ValueError as error:
+        raise _damaged(name, error) from error
+    if container is None:
+        raise PictureError(f"{name} is not a picture that can be opened: it {_resembles(source)}; {_REMEDY}")
+    if container.size is not None:
+        _check_pixels(container.size, name)
+    return container, name
+
+
+def _damaged(name: str, error: object) -> PictureError:
+    return PictureError(f"{name} is damaged or incomplete ({error}); copy or download it again")
+
+
+_Pixels = Callable[[Image.Image, bytes], UInt8[np.ndarray, "height width c"]]
+"""Takes an opened picture and its colour profile."""
+
+
+def _decode(source: Path | bytes, name: str, pixels: _Pixels) -> UInt8[np.ndarray, "height width c"]:
+    container, name = _contained(source, name)
     with warnings.catch_warnings():
-        # Our own cap is lower than the one Pillow warns at; damaged EXIF is no reason to refuse a picture.
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # our own limit on pixels is lower than the one Pillow warns at
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(BytesIO(container.data), formats=(container.kind,)) as image:
                 _check_pixels(image.size, name)
                 image.load()
-                return np.asarray(_to_rgb(_upright(image)))
-        except UnidentifiedImageError as error:
-            raise PictureError(
-                f"{name} is not a picture that can be opened: it {_resembles(data)}; {_REMEDY}"
-            ) from error
+                decoded = pixels(image, container.profile)
         except Image.DecompressionBombError as error:
             raise PictureError(
                 f"{name} declares more than {MAX_PIXELS // 10**6} megapixels; save a smaller copy"
             ) from error
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            EOFError,
-            MemoryError,
-        ) as error:  # Pillow's decoders raise all of these
-            raise PictureError(
-                f"{name} is damaged or incomplete ({error}); copy or download it again"
-            ) from error
+        except UnidentifiedImageError as error:
+            raise _damaged(name, "its header is wrong") from error
+        except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+            raise _damaged(name, error) from error  # Pillow's decoders raise all of these
+    return _upright(decoded, container.orientation)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn the picture as its EXIF orientation says; broken EXIF leaves it as stored."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError):
+def _upright(
+    decoded: UInt8[np.ndarray, "stored_height stored_width c"], orientation: int
+) -> UInt8[np.ndarray, "height width c"]:
+    """Turned and mirrored as EXIF says."""
+    turned = decoded.transpose(1, 0, 2) if orientation >= 5 else decoded
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    return np.ascontiguousarray(turned)
+
+
+def _rgb_of(image: Image.Image, profile: bytes) -> UInt8[np.ndarray, "height width 3"]:
+    mode = {"RGBA": "RGB", "RGBX": "RGB", "P": "RGB", "PA": "RGB", "LA": "L", "1": "L"}.get(image.mode)
+    convert = to_srgb(profile, mode or ("L" if image.mode.startswith("I") else image.mode))
+    rgb = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for rows, band in _bands(image):
+        opaque = band.convert("RGB") if convert is None else convert(_opaque(band, mode or band.mode))
+        rgb[rows] = np.asarray(_on_white(opaque, _alpha(band)))
+    return rgb
+
+
+def _painted_of(image: Image.Image, profile: bytes) -> UInt8[np.ndarray, "height width 1"]:
+    """What a mask says: alpha in a picture with transparent parts, else brightness."""
+    del profile  # of a mask's colours nothing but the brightness counts
+    grey, alpha = (np.empty((image.height, image.width, 1), dtype=np.uint8) for _ in range(2))
+    alpha[:] = 255
+    for rows, band in _bands(image):
+        # The mean of the channels, which is what the masks of earlier versions were.
+        grey[rows, :, 0] = np.rint(np.asarray(band.convert("RGB")).mean(axis=2, dtype=np.float32))
+        if (covered := _alpha(band)) is not None:
+            alpha[rows, :, 0] = np.asarray(covered)
+    return alpha if alpha.min() < 128 else grey
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """A picture from top to bottom in parts of ``_BAND`` pixels, with eight bits where it has sixteen."""
+    if image.mode == "F":
+        raise ValueError("its values are floating-point numbers")
+    step = max(1, _BAND // image.width)
+    for top in range(0, image.height, step):
+        rows = slice(top, min(top + step, image.height))
+        yield rows, _eight_bits(image.crop((0, rows.start, image.width, rows.stop)))
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Sixteen bits of grey scaled: Pillow would clip them."""
+    if not image.mode.startswith("I"):
         return image
+    grey = np.clip(np.asarray(image, dtype=np.float64) / 257.0, 0.0, 255.0)
+    return Image.fromarray(np.round(grey).astype(np.uint8))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip it to 8 bits instead of scaling
-        grey = np.clip(np.asarray(image, dtype=np.float64) / 257.0, 0.0, 255.0)
-        return Image.fromarray(np.round(grey).astype(np.uint8)).convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        opaque = Image.new("RGBA", image.size, "white")
-        opaque.alpha_composite(image.convert("RGBA"))
-        return opaque.convert("RGB")
-    return image.convert("RGB")
+def _opaque(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    """How opaque a picture is; None where it has no say in that."""
+    if "A" in image.getbands():
+        return image.getchannel("A")
+    return image.convert("RGBA").getchannel("A") if "transparency" in image.info else None
+
+
+def _on_white(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    if alpha is None:
+        return image
+    image.putalpha(alpha)
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _resembles(data: bytes) -> str:

@@ -121,6 +121,8 @@ class Backstage:
         A picture with one face needs no choice. Where faces cannot be looked for, the picture is kept and
         the choice is left to the generation.
         """
+        from lib_uniid.faces.picture import read_picture
+
         seen: list[Upload] = []
         notes: list[str] = []
         for file in files:
@@ -129,7 +131,7 @@ class Backstage:
                 if not seen[-1].faces:
                     notes.append(f"{file.name} shows no face; use another picture")
             except MissingModelError as error:
-                seen.append(self._keep(file.read_bytes(), file.name, ()))
+                seen.append(self._keep(read_picture(file), file.name, ()))
                 notes.append(f"faces cannot be shown yet: {error}")
             except (UniIDError, OSError) as error:
                 notes.append(str(error))
@@ -189,9 +191,9 @@ class Backstage:
         self._studio = None
 
     def _see(self, file: Path) -> Upload:
-        from lib_uniid.faces.picture import load_picture
+        from lib_uniid.faces.picture import load_picture, read_picture
 
-        data = file.read_bytes()
+        data = read_picture(file)
         picture = load_picture(data, file.name)
         with self._lock:  # the finder's buffers are not for two
             faces = self._finding().faces(picture)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lib_uniid.errors import ConfigError
 from lib_uniid.faces.picture import load_picture
@@ -71,7 +72,7 @@ class Enrolment:
             raise ConfigError("; ".join(choices))
         return [
             Reference(
-                picture=load_picture(self.uploads.picture(one.key), one.name),
+                picture=partial(load_picture, self.uploads.picture(one.key), one.name),
                 label=one.name,
                 number=one.face,
             )

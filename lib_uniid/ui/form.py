@@ -9,11 +9,12 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from types import NoneType
 from typing import Any, Protocol, runtime_checkable
 
 from lib_uniid.config import STYLE_STRENGTH
-from lib_uniid.errors import ConfigError
+from lib_uniid.errors import ConfigError, PictureError
 from lib_uniid.hosts.webui.infotext import DIGEST
 from lib_uniid.hosts.webui.regions import ANYWHERE
 from lib_uniid.hosts.webui.request import VERSION, PersonRequest, Request, parse_json, to_dict
@@ -256,43 +257,62 @@ def _place(tab: int, person: PersonForm) -> dict[str, Any]:
 
 
 def mask_text(value: Any) -> str | None:
-    """A picture component's value as base64, None where all is black; text is taken for that already."""
+    """A picture component's value as base64, None where nothing is painted; text is taken for that already.
+
+    Raises ``PictureError`` for a file that is no picture.
+    """
     if value is None or isinstance(value, str):
         return value or None
+    import numpy as np
+
+    parts = [_mask(part) for part in _drawn(value)]
+    return _encoded(_grey(np.maximum.reduce(parts))) if any(part.any() for part in parts) else None
+
+
+def _grey(mask: Any) -> Any:
+    """A mask as a picture of PIL's."""
+    import numpy as np
     from PIL import Image
 
-    if isinstance(value, Mapping):
-        picture = _drawing(value)
-    else:
-        picture = value if isinstance(value, Image.Image) else Image.fromarray(value)
-    return (
-        None if picture is None or picture.convert("L").getbbox() is None else _encoded(picture.convert("L"))
-    )
+    return Image.fromarray(np.rint(255.0 * mask).astype(np.uint8))
 
 
 def _encoded(picture: Any) -> Any:
-    """A picture of PIL's as base64; anything else is left for the request to look at."""
-    if not hasattr(picture, "save"):
-        return picture
+    """A file or a picture of PIL's as base64; anything else is left for the request to look at."""
+    if isinstance(picture, Path):
+        from lib_uniid.faces.picture import read_picture
+
+        return base64.b64encode(read_picture(picture)).decode()
+    return base64.b64encode(_png(picture)).decode() if hasattr(picture, "save") else picture
+
+
+def _png(picture: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
-def _drawing(value: Mapping[str, Any]) -> Any:
-    """What gradio's components for drawing hold, as one picture: white strokes over what was uploaded.
+def _drawn(value: Any) -> list[Any]:
+    """The parts of what gradio's components for drawing hold, of which the lighter counts at each place.
 
     Those of gradio 3 have ``image`` and ``mask``, later ones a ``composite`` that is clear where nothing is.
     """
-    from PIL import Image, ImageChops
+    if not isinstance(value, Mapping):
+        return [value]
+    return [value[name] for name in ("image", "mask", "composite") if value.get(name) is not None]
 
-    if "composite" not in value:
-        parts = [value[name].convert("L") for name in ("image", "mask") if value.get(name) is not None]
-        return ImageChops.lighter(*parts) if len(parts) == 2 else next(iter(parts), None)
-    if value["composite"] is None:
-        return None
-    composite = value["composite"].convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", composite.size, "black"), composite)
+
+def _mask(part: Any) -> Any:
+    """A mask of values in [0, 1]: out of a file, its bytes, base64, or what is decoded already."""
+    from PIL import Image
+
+    from lib_uniid.faces.picture import from_base64, load_mask
+
+    if isinstance(part, str):
+        part = from_base64(part, "the mask")
+    elif not isinstance(part, (Path, bytes)):
+        part = _png(part if isinstance(part, Image.Image) else Image.fromarray(part))
+    return load_mask(part)
 
 
 # --- a pasted request into the form ---
@@ -316,7 +336,7 @@ def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
         form = replace(
             form,
             style_enabled=True,
-            style=None if named else _picture(request.style.picture, "RGB"),
+            style=None if named else _picture(request.style.picture),
             style_strength=request.style.strength,
             style_pasted=request.style.picture if named else "",
         )
@@ -342,7 +362,7 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
         structure_automatic=automatic,
         structure_scale=AUTOMATIC if person.structure_scale is None else person.structure_scale,
         where=person.region or (ANYWHERE if person.mask is None else DRAWN),
-        mask=_picture(person.mask, "L") if drawn else None,
+        mask=_shown_mask(person.mask) if person.mask and drawn else None,
         start=person.start,
         end=person.end,
         pasted=json.dumps(kept),
@@ -352,16 +372,23 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
     return form
 
 
-def _picture(text: str | None, mode: str) -> Any:
+def _picture(text: str) -> Any:
     """A picture in base64 as the component shows it; None where it is none."""
     from PIL import Image
 
+    from lib_uniid.faces.picture import from_base64, load_picture
+
     try:
-        with Image.open(
-            io.BytesIO(base64.b64decode((text or "").partition(",")[2] or text or ""))
-        ) as picture:
-            return picture.convert(mode)
-    except (OSError, ValueError):
+        return Image.fromarray(load_picture(from_base64(text, "the picture")))
+    except PictureError:
+        return None
+
+
+def _shown_mask(text: str) -> Any:
+    """The same of a mask."""
+    try:
+        return _grey(_mask(text))
+    except PictureError:
         return None
 
 

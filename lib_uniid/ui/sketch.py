@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 
+from lib_uniid.errors import PictureError
 from lib_uniid.hosts.webui.regions import ANYWHERE, REGIONS
 from lib_uniid.ui.form import DRAWN, mask_text
+from lib_uniid.ui.undecoded import undecoded
 from lib_uniid.ui.versions import GRADIO, LOSSLESS, SCRIPT
 
 LONGEST = 320
@@ -60,9 +63,8 @@ class Place:
                 "New canvas, as wide and high as the picture", size="sm", visible=GRADIO not in UPLOAD_ONLY
             )
             mask = self.keep(
-                gr.ImageEditor if GRADIO >= EDITOR else gr.Image,
+                undecoded(gr.ImageEditor if GRADIO >= EDITOR else gr.Image),
                 "mask",
-                type="pil",
                 height=400,
                 label="Mask: white where this person may appear",
                 **_options(),
@@ -83,12 +85,12 @@ class Place:
 def _options() -> dict[str, Any]:
     """Something to draw on with white alone, or to upload a mask into."""
     if GRADIO in UPLOAD_ONLY:
-        return {"sources": ["upload", "clipboard"], "image_mode": "L"}
+        return {"sources": ["upload", "clipboard"]}
     if GRADIO >= EDITOR:
         brush = gr.Brush(default_size=BRUSH, colors=["#ffffff"], default_color="#ffffff", color_mode="fixed")
         return {"sources": ("upload",), "transforms": (), "layers": False, "brush": brush}
     brush = {"brush_color": "#ffffff", "brush_radius": BRUSH, "mask_opacity": 1.0}
-    return {"source": "upload", "tool": "sketch", "image_mode": "RGB", **brush}
+    return {"source": "upload", "tool": "sketch", **brush}
 
 
 def _shown(where: str) -> Any:
@@ -100,7 +102,9 @@ def _same(size: str) -> str:
 
 
 def _first_canvas(where: str, mask: Any, size: str) -> Any:
-    return _canvas(size) if where == DRAWN and mask_text(mask) is None else gr.update()
+    with suppress(PictureError):  # of what was uploaded; it is said when a picture is asked for
+        return _canvas(size) if where == DRAWN and mask_text(mask) is None else gr.update()
+    return gr.update()
 
 
 def _canvas(size: str) -> Any:

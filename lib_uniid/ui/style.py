@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from lib_uniid.ui.form import Form
+from lib_uniid.ui.undecoded import undecoded
 from lib_uniid.ui.versions import LOSSLESS
 
 Keep = Callable[..., Any]
@@ -18,9 +19,7 @@ def build_style(keep: Keep, rest: Form) -> dict[str, Any]:
         gr.Checkbox, "style_enabled", value=rest.style_enabled, label="Take the style of another picture"
     )
     with gr.Column(visible=False) as column, gr.Row():
-        picture = keep(
-            gr.Image, "style", type="pil", image_mode="RGB", height=240, label="Style picture", **LOSSLESS
-        )
+        picture = keep(undecoded(gr.Image), "style", height=240, label="Style picture", **LOSSLESS)
         strength = keep(
             gr.Slider,
             "style_strength",

@@ -11,7 +11,7 @@ from lib_uniid.errors import ConfigError
 from lib_uniid.typing import UInt8
 
 MAX_BYTES = 512 * 2**20
-"""Of all pictures together; the oldest go first."""
+"""Of all pictures and faces together; the oldest go first."""
 
 Crop = UInt8[np.ndarray, "side side 3"]
 
@@ -22,6 +22,11 @@ class Kept:
 
     data: bytes
     faces: tuple[Crop, ...]
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.data) + sum(face.nbytes for face in self.faces)
 
 
 class Uploads:
@@ -37,7 +42,7 @@ class Uploads:
         with self._lock:
             self._kept[key] = kept
             self._kept.move_to_end(key)
-            while len(self._kept) > 1 and sum(len(one.data) for one in self._kept.values()) > self._most:
+            while len(self._kept) > 1 and sum(one.size for one in self._kept.values()) > self._most:
                 self._kept.popitem(last=False)
         return key
 

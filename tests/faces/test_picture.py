@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
+from benchmarks.corpus import pictures as corpus
 from lib_uniid.errors import PictureError
 from lib_uniid.faces import picture as decoding
-from lib_uniid.faces.picture import load_picture
+from lib_uniid.faces.containers import contained
+from lib_uniid.faces.picture import load_mask, load_picture
+from tests.faces.profiles import DISPLAY_P3
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
+P3_IN_SRGB = (83, 152, 205)
+"""(100, 150, 200) of Display P3, by the matrix between both spaces (SMPTE EG 432-1, IEC 61966-2-1)."""
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -37,7 +42,7 @@ def png_header(width: int, height: int) -> bytes:
     )
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
 def test_every_allowed_format_is_read_as_rgb(kind: str):
     picture = load_picture(encoded(Image.new("RGB", (6, 4), RED), kind))
     assert picture.shape == (4, 6, 3)
@@ -103,7 +108,7 @@ def test_the_first_frame_of_an_animation_is_taken():
         (b"<html>not found</html>", "text"),
         (b"%PDF-1.7 ...", "PDF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
-        (b"II*\0\x08\0\0\0", "TIFF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript"),
         (bytes(range(200, 256)), "bytes"),
     ],
 )
@@ -115,7 +120,7 @@ def test_what_is_no_picture_is_said_to_be_something_else(tmp_path: Path, data: b
     assert "face.png" in str(raised.value)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
 def test_a_truncated_picture_is_refused(kind: str, kept: float):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -156,3 +161,121 @@ def test_broken_exif_does_not_cost_the_picture():
     data = encoded(Image.new("RGB", (4, 4), RED), "JPEG", exif=exif)
     broken = data.replace(b"Exif\0\0", b"Exif\0\0" + b"\xff" * 4, 1)
     assert load_picture(broken).shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_every_orientation_of_every_format_is_turned_as_pillow_does(kind: str, orientation: int):
+    noise = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(noise), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    np.testing.assert_array_equal(load_picture(data), expected)
+
+
+def test_an_orientation_that_xmp_alone_gives_counts():
+    data = encoded(Image.new("RGB", (4, 2), RED), "JPEG", xmp=b'<x tiff:Orientation="6"/>')
+    assert load_picture(data).shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_a_large_picture_is_decoded_as_pillow_does(kind: str):
+    noise = np.random.default_rng(0).integers(0, 256, (1400, 1500, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), kind)
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(load_picture(data), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("name", ["eps", "eps_in_dos_header", "svg", "pdf", "zip"])
+def test_other_formats_never_reach_pillow(monkeypatch: pytest.MonkeyPatch, name: str):
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(Image, "open", opened)
+    with pytest.raises(PictureError, match="use one of PNG"):
+        load_picture(corpus.FILES[name]())
+
+
+def test_what_pillow_reads_has_no_comments_and_no_exif():
+    exif = Image.Exif()
+    exif[0x010E] = "where it was taken"
+    for kind in ("PNG", "JPEG", "GIF"):
+        data = encoded(Image.new("RGB", (4, 4)), kind, exif=exif, comment=b"who took it")
+        container = contained(data)
+        assert container is not None
+        assert b"taken" not in container.data
+        assert b"who took it" not in container.data
+
+
+# --- colour profiles ---
+
+
+def profiled(image: Image.Image, profile: bytes, kind: str = "PNG") -> np.ndarray:
+    return load_picture(encoded(image, kind, icc_profile=profile))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_a_colour_of_a_wider_space_becomes_that_of_srgb(kind: str):
+    picture = profiled(Image.new("RGB", (64, 64), (100, 150, 200)), DISPLAY_P3, kind)
+    np.testing.assert_allclose(picture[32, 32], P3_IN_SRGB, atol=3)
+
+
+def test_a_picture_in_srgb_stays_as_it_is():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    np.testing.assert_array_equal(profiled(Image.fromarray(noise), srgb), noise)
+
+
+@pytest.mark.parametrize("profile", [b"no profile", DISPLAY_P3[:200], DISPLAY_P3[:132] + b"\xff" * 300])
+def test_a_damaged_profile_is_ignored(profile: bytes):
+    assert tuple(profiled(Image.new("RGB", (2, 2), RED), profile)[0, 0]) == RED
+
+
+def test_a_profile_of_another_kind_of_picture_is_ignored():
+    assert profiled(Image.new("L", (2, 2), 100), DISPLAY_P3)[0, 0].tolist() == [100] * 3
+
+
+def test_transparency_stays_beside_a_profile():
+    image = Image.new("RGBA", (2, 1), (100, 150, 200, 255))
+    image.putpixel((1, 0), (100, 150, 200, 0))
+    picture = profiled(image, DISPLAY_P3)
+    np.testing.assert_allclose(picture[0], [P3_IN_SRGB, WHITE], atol=3)
+
+
+def test_cmyk_becomes_rgb():
+    picture = load_picture(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+    np.testing.assert_allclose(picture[0, 0], RED, atol=3)
+
+
+# --- masks ---
+
+
+def test_a_mask_is_one_where_it_is_white():
+    image = Image.new("L", (3, 1))
+    image.putdata([0, 51, 255])
+    np.testing.assert_allclose(load_mask(encoded(image)), [[0.0, 0.2, 1.0]])
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 30, 60)])
+def test_what_is_painted_counts_in_a_mask_with_transparent_parts(colour: tuple[int, int, int]):
+    image = Image.new("RGBA", (3, 1))
+    image.putpixel((1, 0), (*colour, 255))
+    image.putpixel((2, 0), (*colour, 51))
+    np.testing.assert_allclose(load_mask(encoded(image)), [[0.0, 1.0, 0.2]])
+
+
+def test_a_mask_whose_alpha_covers_all_is_read_by_its_brightness():
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 255))
+    image.putpixel((1, 0), (255, 255, 255, 255))
+    np.testing.assert_allclose(load_mask(encoded(image)), [[0.0, 1.0]])
+
+
+def test_a_large_mask_is_reduced_at_once():
+    image = Image.new("L", (4096, 1024))
+    image.paste(255, (2048, 0, 4096, 1024))
+    mask = load_mask(encoded(image))
+    assert mask.shape == (512, 2048)
+    assert (mask[:, :1024] == 0).all()
+    assert (mask[:, 1024:] == 1).all()

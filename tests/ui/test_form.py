@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks.corpus.pictures import FILES, jpeg
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.regions import REGIONS
 from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, Request, StyleRequest, parse, to_dict
@@ -284,3 +286,46 @@ def test_the_oldest_uploads_make_room():
     with pytest.raises(ConfigError, match="upload it again"):
         uploads.picture(first)
     assert uploads.picture(second) == b"123456"
+
+
+@pytest.mark.parametrize("name", ["eps", "png/169_megapixels", "webp/canvas", "tiff/compression"])
+def test_a_paste_opens_no_file_that_load_picture_refuses(name: str, monkeypatch: pytest.MonkeyPatch):
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(Image, "open", opened)
+    text = base64.b64encode(FILES[name]()).decode()
+    pasted = Request(
+        version=1, people=(PersonRequest(name="Anna", mask=text),), style=StyleRequest(picture=text)
+    )
+    form = form_of(pasted, NAMES.get)
+    assert form.style is None
+    assert form.people[0].mask is None
+
+
+def test_a_style_that_was_uploaded_is_asked_for_as_the_file_it_is(tmp_path: Path):
+    path = tmp_path / "painting.jpg"
+    path.write_bytes(jpeg())
+    there = asked(filled(PersonForm(who="Anna"), style=path, style_enabled=True))["style"]
+    assert base64.b64decode(there["picture"]) == path.read_bytes()
+
+
+@pytest.mark.parametrize("colour", ["black", "white"])
+def test_what_is_painted_on_a_clear_picture_is_the_mask(colour: str):
+    clear = Image.new("RGBA", (4, 2))
+    clear.paste(colour, (0, 0, 1, 2))
+    encoded = asked(filled(PersonForm(who="Anna", where=DRAWN, mask=clear)))["people"][0]["mask"]
+    assert list(Image.open(io.BytesIO(base64.b64decode(encoded))).tobytes()) == [255, 0, 0, 0] * 2
+
+
+def test_what_gradio_3_sends_of_a_sketch_is_the_mask():
+    def sent(picture: Image.Image) -> str:
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+    strokes = Image.new("RGBA", (4, 2))
+    strokes.paste("white", (0, 0, 1, 2))
+    value = {"image": sent(Image.new("RGB", (4, 2))), "mask": sent(strokes)}
+    encoded = asked(filled(PersonForm(who="Anna", where=DRAWN, mask=value)))["people"][0]["mask"]
+    assert list(Image.open(io.BytesIO(base64.b64decode(encoded))).tobytes()) == [255, 0, 0, 0] * 2

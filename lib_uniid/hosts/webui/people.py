@@ -1,17 +1,16 @@
 """From a request to people: out of the library, or out of the pictures that came along."""
 
-import base64
-import binascii
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from lib_uniid.config import PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError, UniIDError
-from lib_uniid.faces.picture import load_picture
+from lib_uniid.faces.picture import check_picture, from_base64, load_mask, load_picture
 from lib_uniid.hosts.protocol import Picture
 from lib_uniid.hosts.webui.infotext import DIGEST
 from lib_uniid.hosts.webui.regions import REGIONS
@@ -23,6 +22,8 @@ from lib_uniid.typing import Float32
 SHOWN = "pictures-"
 """What the id of somebody begins with who is in no library; the fingerprint of their features follows."""
 
+MAX_PIXELS = 200_000_000
+"""Of all pictures of a request together: sixteen photographs of twelve megapixels."""
 
 SIDE = 384
 """Of a region's mask, in pixels: more than a latent's, and in halves and thirds."""
@@ -50,6 +51,7 @@ def gather(request: Request, studio: Studio, library: PeopleFolder) -> Cast:
 
     Raises the error of :mod:`lib_uniid.errors` that fits, beginning with the field's path.
     """
+    check_pictures(request)
     found = _Found(studio, library)
     present: list[PersonRequest] = []
     settings: list[PersonSettings] = []
@@ -62,6 +64,7 @@ def gather(request: Request, studio: Studio, library: PeopleFolder) -> Cast:
             if any(before.id == named.id for before in present):
                 raise ConfigError(" is somebody who is in the request already; name each person once")
             settings.append(_settings(path, named, found))
+            found.notes += settings[-1].notes
         present.append(named)
     return Cast(
         settings=tuple(settings),
@@ -71,6 +74,29 @@ def gather(request: Request, studio: Studio, library: PeopleFolder) -> Cast:
         notes=tuple(found.notes),
         style=None if request.style is None else _style(request.style),
     )
+
+
+def check_pictures(request: Request) -> None:
+    """Raise ``ConfigError`` where all pictures of a request have more than ``MAX_PIXELS`` together."""
+    total = 0
+    for path, text in _pictures(request):
+        total += check_picture(from_base64(text, path), path)
+        if total > MAX_PIXELS:
+            raise ConfigError(
+                f"the pictures of the request have more than {MAX_PIXELS // 10**6} megapixels together; "
+                "give fewer or smaller ones"
+            )
+
+
+def _pictures(request: Request) -> Iterator[tuple[str, str]]:
+    """The path and the base64 of each."""
+    for number, person in enumerate(request.people):
+        for place, one in enumerate(person.references):
+            yield f"people[{number}].references[{place}].picture", one.picture
+        if person.mask is not None and not person.mask.startswith(DIGEST):
+            yield f"people[{number}].mask", person.mask
+    if request.style is not None and not request.style.picture.startswith(DIGEST):
+        yield "style.picture", request.style.picture
 
 
 def fingerprint(person: Person) -> str:
@@ -152,7 +178,7 @@ def _style(asked: StyleRequest) -> StyleSettings:
 
 
 def _reference(path: str, asked: ReferenceRequest) -> Reference:
-    picture = _picture(f"{path}.picture", asked.picture)
+    picture = partial(_picture, f"{path}.picture", asked.picture)  # decoded when its turn comes
     return Reference(picture=picture, label=path, number=asked.face, largest=asked.largest)
 
 
@@ -174,19 +200,11 @@ def _drawn(region: str) -> Float32[np.ndarray, "side side"]:
 def _mask(path: str, text: str) -> Float32[np.ndarray, "height width"]:
     if text.startswith(DIGEST):
         raise ConfigError(".mask: an infotext names masks and does not keep them; draw it again")
-    return _picture(path, text).mean(axis=2, dtype=np.float32) / 255.0
+    return load_mask(from_base64(text, path), path)
 
 
 def _picture(path: str, text: str) -> Picture:
-    """Decode base64, alone or behind the head of a data URL."""
-    head, comma, tail = text.partition(",")
-    encoded = tail if comma and head.startswith("data:") else text
-    try:
-        data = base64.b64decode("".join(encoded.split()), validate=True)
-    except (ValueError, binascii.Error) as error:
-        shown = f"{text[:40]!r} ({len(text)} characters)"
-        raise ConfigError(f"{path} must be a picture in base64, got {shown}") from error
-    return load_picture(data, path)
+    return load_picture(from_base64(text, path), path)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """People of a request: enrolled or shown, mixed, switched off, and looked for in the picture."""
 
+import base64
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.corpus.pictures import flat_png
 from lib_uniid.library.store import PeopleFolder, Person
 from tests.hosts.webui.asking import FACE, TWO_FACES, ask, person
 from tests.hosts.webui.conftest import Start
@@ -109,3 +112,21 @@ def test_a_check_that_fails_does_not_take_the_picture_away(webui: WebUI, monkeyp
     answer = webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna"), check=True))
     assert (answer.status, len(answer.images)) == (200, 1)
     assert answer.comments == ["UniID: the picture could not be checked (broken)"]
+
+
+def test_the_pictures_of_a_request_are_few_enough_together_or_none_is_decoded(
+    webui: WebUI, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lib_uniid.hosts.webui.people.MAX_PIXELS", 20_000_000)
+    large = base64.b64encode(flat_png(3000, 3000, 1)).decode()
+    monkeypatch.setattr(Image, "open", None)
+    answer = webui.txt2img(steps=1, alwayson_scripts=ask({"name": "Zoe", "references": [large] * 3}))
+    assert "more than 20 megapixels together; give fewer or smaller ones" in answer.error
+
+
+def test_a_mask_that_covers_everything_is_said(webui: WebUI):
+    white = io.BytesIO()
+    Image.new("L", (8, 8), "white").save(white, "PNG")
+    everywhere = base64.b64encode(white.getvalue()).decode()
+    answer = webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna", mask=everywhere)))
+    assert any("the mask covers the whole picture" in comment for comment in answer.comments)

@@ -1,0 +1,87 @@
+"""What is uploaded to the panel is not opened by gradio."""
+
+import base64
+import sys
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from benchmarks.corpus.pictures import EPS, jpeg
+from lib_uniid.errors import PictureError
+from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.form import mask_text
+from lib_uniid.ui.panel import build
+from lib_uniid.ui.undecoded import undecoded
+from lib_uniid.ui.versions import GRADIO
+
+
+class Nowhere:
+    """A place for a panel of which nothing is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def models_folder(self) -> Path:
+        return self.folder
+
+    def checkpoint(self) -> None:
+        return None
+
+
+def uploaded(path: Path) -> Any:
+    """What gradio hands to a component for an uploaded file."""
+    if GRADIO < 4:
+        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    from gradio.data_classes import FileData
+
+    return FileData(path=str(path), orig_name="face.png")
+
+
+@pytest.fixture
+def eps(tmp_path: Path) -> Path:
+    path = tmp_path / "face.png"
+    path.write_bytes(EPS)
+    return path
+
+
+def test_a_picture_component_hands_over_a_file_of_any_kind(eps: Path):
+    payload = uploaded(eps)
+    with gr.Blocks():
+        given = undecoded(gr.Image)().preprocess(payload)
+    assert given == (payload if GRADIO < 4 else eps)
+
+
+def test_the_browser_is_told_the_same_kind_and_no_file_is_written():
+    source = Path(sys.modules[undecoded.__module__].__file__ or "")
+    with gr.Blocks():
+        assert undecoded(gr.Image)().get_block_name() == gr.Image().get_block_name() == "image"
+    assert not source.with_suffix(".pyi").exists()
+
+
+@pytest.mark.skipif(GRADIO < 6, reason="there is no image editor in the panel")
+def test_an_image_editor_hands_over_what_is_drawn_as_a_file(eps: Path):
+    from gradio.components.image_editor import EditorData
+
+    with gr.Blocks():
+        editor = undecoded(gr.ImageEditor)()
+        assert editor.preprocess(EditorData(composite=uploaded(eps))) == {"composite": eps}
+        assert editor.preprocess(None) is None
+
+
+def test_no_picture_component_of_the_panel_decodes(tmp_path: Path):
+    with gr.Blocks() as blocks:
+        build(Backstage(Nowhere(tmp_path)), lambda name: name)
+    every: list[Any] = list(blocks.blocks.values())
+    kinds = [block for block in every if block.get_block_name() in ("image", "imageeditor")]
+    assert len(kinds) > 1
+    for block in kinds:
+        assert type(block).preprocess.__module__ == undecoded.__module__
+
+
+def test_a_mask_that_is_no_picture_is_refused_in_a_sentence(eps: Path, tmp_path: Path):
+    with pytest.raises(PictureError, match="PostScript"):
+        mask_text(eps)
+    (tmp_path / "mask.jpg").write_bytes(jpeg())
+    assert mask_text(tmp_path / "mask.jpg")
