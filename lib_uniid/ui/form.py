@@ -146,15 +146,16 @@ class Pictures(Protocol):
 # --- the form into a request ---
 
 
-def request_of(values: Sequence[Any], pictures: Pictures) -> Request | None:
+def request_of(values: Sequence[Any], pictures: Pictures, *, api: bool = False) -> Request | None:
     """What a script's arguments ask for; None when it is switched off.
 
-    A dict, or text where it is filled in, is the request itself. Otherwise the controls are.
+    A dict, or text where it is filled in, is the request itself; through the ``api`` it needs no switch.
+    Otherwise the controls are.
     """
     form = Form.of(values)
     if form.enabled is True and isinstance(form.request, str) and not form.request.strip():
         return asked(_raw(form, pictures), form.enabled)
-    return asked(form.request, form.enabled)
+    return asked(form.request, form.enabled, api=api)
 
 
 def _raw(form: Form, pictures: Pictures) -> dict[str, Any]:

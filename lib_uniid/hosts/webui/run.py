@@ -1,6 +1,5 @@
 """One generation: who is in it, what is injected, and what came of it."""
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
 from lib_uniid.evaluation.overlay import draw_routing, legend
-from lib_uniid.evaluation.presence import Appearance, Presence
+from lib_uniid.evaluation.presence import Presence
 from lib_uniid.hosts.protocol import Host
 from lib_uniid.hosts.webui.a1111 import A1111People
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
@@ -55,7 +54,6 @@ class Run:
     def __init__(self, request: Request, workshop: Workshop) -> None:
         self.request, self.workshop = request, workshop
         self.cast: Cast = gather(request, workshop.studio, workshop.library)
-        self.found: list[Presence] = []
         self.overlays: list[Image.Image] = []
         self._record: RoutingRecord | None = None
         self._latent_size = (1, 1)
@@ -103,16 +101,10 @@ class Run:
         self.overlays.append(Image.fromarray(drawn))
         return [legend([one.name for one in self.cast.settings])] if len(self.overlays) == 1 else []
 
-    def look(self, picture: Image.Image) -> str:
-        """Find everybody in a finished picture, and say it in one sentence."""
+    def look(self, picture: Image.Image) -> Presence:
+        """Find everybody in a finished picture."""
         people = [self.cast.people[one.name] for one in self.cast.settings]
-        presence = self.workshop.studio.check(np.asarray(picture.convert("RGB")), people)
-        self.found.append(presence)
-        return f"picture {len(self.found)}: {presence.sentence}"
-
-    def result(self) -> str:
-        """The checks of all pictures so far as JSON: one list of people per picture."""
-        return json.dumps([[_told(one) for one in presence.people] for presence in self.found])
+        return self.workshop.studio.check(np.asarray(picture.convert("RGB")), people)
 
     def _plan(self, sites: tuple[Site, ...], latent_size: tuple[int, int]) -> Plan | None:
         """Built once for each UNet layout, and for each size where masks are drawn."""
@@ -147,12 +139,6 @@ def _sites(p: Any) -> tuple[Site, ...]:
             "people can only be put into pictures of a Stable Diffusion 1.5 checkpoint, and another kind is "
             "loaded; choose such a checkpoint, or switch UniID off"
         ) from error
-
-
-def _told(one: Appearance) -> dict[str, Any]:
-    similarity = None if one.similarity is None else round(one.similarity, 4)
-    told = {"name": one.name, "face": one.face, "similarity": similarity}
-    return told if one.unchecked is None else {**told, "unchecked": one.unchecked}
 
 
 def _no_host() -> Host:

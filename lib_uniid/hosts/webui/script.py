@@ -4,7 +4,6 @@ A host swallows whatever a hook raises and goes on as if nothing had happened. S
 sampling that follows is made to raise it: nobody gets a picture without the people who were asked for.
 """
 
-import json
 import logging
 import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -22,6 +21,8 @@ from lib_uniid.errors import (
     UniIDError,
 )
 from lib_uniid.hosts.webui import axes, infotext
+from lib_uniid.hosts.webui.jobs import Growing, Job, Jobs, Place, selected
+from lib_uniid.hosts.webui.named import nothing_asked
 from lib_uniid.hosts.webui.request import Request, parse, parse_json
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ log = logging.getLogger("uniid")
 
 _OF_THE_REQUEST = (ConfigError, NoFaceError, PictureError, SeveralFacesError)
 """Errors that say nothing about files: after them the networks stay loaded."""
+
+
+NO_MAPS = "routing maps are not shown with the script that is selected below the settings"
 
 
 @runtime_checkable
@@ -57,20 +61,32 @@ class HostServices(Protocol):
         """Latents of a picture, ``1 3 height width`` in [0, 1], by the autoencoder of ``p``."""
         ...
 
+    def job(self) -> str:
+        """What the host says that it is doing, such as ``3 out of 12`` for a cell of a plot."""
+        ...
+
+    def free(self) -> None:
+        """Have the host give back memory that nothing uses."""
+        ...
+
     def listen(self, **callbacks: Callable[..., None]) -> None:
         """Have the host call these functions, each under the name that it has for the event."""
         ...
 
 
-def asked(raw: object = "", enabled: object = False) -> Request | None:
+Read = Callable[[Sequence[Any], bool], Request | None]
+"""Makes a request of a script's arguments, which an API was sent or the panel holds."""
+
+
+def asked(raw: object = "", enabled: object = False, *, api: bool = False) -> Request | None:
     """The request in a script's arguments; None when it is switched off.
 
-    Through the API the first argument is the request itself, a dict, and says by itself whether it is on.
-    The panel has it as text beside a switch.
+    Through the API the first argument is the request itself, a dict or its JSON, and says by itself whether
+    it is on. The panel has it as text beside a switch.
     """
     if not isinstance(enabled, bool):
         raise ConfigError(f"the second argument, the switch, must be true or false, got {enabled!r}")
-    if isinstance(raw, str) and not enabled:
+    if isinstance(raw, str) and not enabled and not (api and raw.strip()):
         return None
     request = parse_json(raw) if isinstance(raw, str) else parse(raw)
     return request if request.enabled else None
@@ -81,25 +97,34 @@ class _Entry:
     """What is known of one processing object; ``sampled`` says whether people were ever put on for it.
 
     ``failure`` is a sentence and no exception, whose traceback would keep the processing object alive.
-    ``notes`` are sentences said under its pictures.
+    ``job`` has what is told of all its pictures, and ``place`` is that of this one in the job. ``inner`` says
+    that it began in the middle of another generation of the same comments.
     """
 
     request: Request | None = None
     run: Run | None = None
     failure: str | None = None
     sampled: bool = False
-    notes: list[str] = field(default_factory=list[str])
+    job: Job = field(default_factory=Job)
+    place: Place | None = None
+    inner: bool = False
+
+    @property
+    def engaged(self) -> bool:
+        """Whether there is anything to put on, or to refuse."""
+        return self.request is not None or self.failure is not None
 
 
 class _Entries:
     """Entries by the identity of their processing objects.
 
     These cannot be hashed, and shallow copies of them are made, so nothing can be kept on them either. An
-    entry ends with its object.
+    entry ends with its object, and ``ended`` is told.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ended: Callable[[_Entry], None]) -> None:
         self._entries: dict[int, tuple[weakref.ref[Any], _Entry]] = {}
+        self._ended = ended
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -113,7 +138,7 @@ class _Entries:
 
         def drop(ended: weakref.ref[Any]) -> None:
             if key in self._entries and self._entries[key][0] is ended:  # the number may be in use again
-                del self._entries[key]
+                self._ended(self._entries.pop(key)[1])
 
         self._entries[key] = weakref.ref(p, drop), entry
 
@@ -132,10 +157,11 @@ class Extension:
     def __init__(
         self,
         services: HostServices,
-        read: Callable[[Sequence[Any]], Request | None] = lambda values: asked(*values),
+        read: Read = lambda values, api: asked(*values, api=api),
+        title: str = "UniID",
     ) -> None:
-        self.services, self._read = services, read
-        self.entries = _Entries()
+        self.services, self._read, self._title = services, read, title
+        self.entries, self.jobs = _Entries(self._ended), Jobs()
         self._workshop: Workshop | None = None
         self._attached: tuple[_Entry, Attachment] | None = None
         self._listening = False
@@ -148,8 +174,14 @@ class Extension:
         self.entries.drop(p)
         entry = _Entry()
         with self._kept(entry):
-            entry.request = axes.laid_over(self._read(args), p)
-        if entry.request is not None or entry.failure is not None:
+            entry.request = axes.laid_over(self._read(args, getattr(p, "is_api", False) is True), p)
+            if entry.request is None and args and isinstance(args[0], str):
+                note = nothing_asked(p, self._title)
+                entry.job.note([note] if note else [])
+        if entry.engaged:
+            entry.job, entry.inner = self.jobs.begin(p)
+            entry.place = Place.of(self.services.job())
+        if entry.engaged or entry.job.notes:
             self.entries.put(p, entry)
 
     def process(self, p: Any) -> None:
@@ -169,14 +201,14 @@ class Extension:
         Always anew: a pass has its own size and LoRAs, and a host may have thrown our patches away.
         """
         self._detach()
-        entry = self.entries.get(p)
+        entry = self._engaged(p)
         if entry is not None:
             self._attach(p, entry, x, sampling=False)
 
     def on_cfg_denoiser(self, params: Any) -> None:
         """Before each evaluation of the model, whoever samples: only the pictures of ours are touched."""
         p = params.denoiser.p
-        entry = self.entries.get(p)
+        entry = self._engaged(p)
         if not self._fits(p, entry):  # another generation goes on, a refiner came, or LoRAs were switched
             self._detach()
             if entry is not None:
@@ -201,20 +233,26 @@ class Extension:
         if entry is None or entry.run is None:
             return
         try:
-            _note(p, entry, entry.run.draw(pp.image))
+            _note(p, entry, [NO_MAPS] if _maps_are_in_the_way(p, entry.run) else entry.run.draw(pp.image))
             if entry.run.request.check:
-                _say(p, [entry.run.look(pp.image)])
+                _say(p, [entry.job.look(entry.place, entry.run.look(pp.image))])
         except Exception as error:
-            _note(p, entry, [f"the picture could not be checked ({error})"])
-            raise
+            _note(p, entry, [f"the picture could not be checked: {_explained(error)}"])
 
     def postprocess(self, p: Any, processed: Any) -> None:
         """End; the check and the notes go into the result that the API returns, not into infotexts."""
         entry = self.entries.get(p)
         if entry is not None:
             # A new dict: the old one may be shared with the next generation.
-            processed.extra_generation_params = {**processed.extra_generation_params, **_told(entry)}
-            _append(processed, [] if entry.run is None else entry.run.overlays)
+            processed.extra_generation_params = {**processed.extra_generation_params}
+            entry.job.tell(processed.extra_generation_params)
+            if _several(p, entry):
+                said = processed.comments
+                processed.comments = Growing(lambda: entry.job.comments(said))
+                entry.job.tell(p.extra_generation_params)
+            if entry.run is not None:
+                _append(processed, entry.run.overlays)
+            entry.job.end(p)
         self._detach()
         self.entries.drop(p)
 
@@ -224,6 +262,15 @@ class Extension:
         self._workshop = None
 
     # --- inside ---
+
+    def _ended(self, entry: _Entry) -> None:
+        """The processing object is gone. Where its generation failed no later hook took everybody off."""
+        if self._attached is not None and self._attached[0] is entry:
+            self._detach()
+
+    def _engaged(self, p: Any) -> _Entry | None:
+        entry = self.entries.get(p)
+        return entry if entry is not None and entry.engaged else None
 
     def _run(self, request: Request) -> Run:
         from lib_uniid.hosts.webui.run import Run, Workshop
@@ -281,6 +328,14 @@ class Extension:
             self._attached = entry, Pause(unet_of(p))
         else:
             self._attached = entry, Refusal(unet_of(p), entry.failure)
+            self._tell_refusal(p, entry, entry.failure)
+
+    def _tell_refusal(self, p: Any, entry: _Entry, failure: str) -> None:
+        """A plot makes an empty cell of a generation that fails; why is told with the other cells."""
+        if _several(p, entry):
+            _note(p, entry, [failure if entry.place is None else f"{entry.place}: {failure}"])
+            entry.job.tell(p.extra_generation_params)
+        entry.job.end(p)
 
     def _detach(self) -> None:
         attached, self._attached = self._attached, None
@@ -292,18 +347,36 @@ class Extension:
         """Keep what is raised until the sampling can raise it: no picture without the people."""
         try:
             yield
-        except UniIDError as error:
-            self._fail(entry, str(error))
-            if not isinstance(error, _OF_THE_REQUEST):
-                self._workshop = None  # files may be added or mended before the next try
+        except _OF_THE_REQUEST as error:
+            self._fail(entry, _explained(error))
         except Exception as error:
-            log.exception("UniID failed")
-            self._fail(entry, f"UniID failed ({type(error).__name__}: {error}); the log has the details")
-            self._workshop = None
+            self._fail(entry, _explained(error))
+            self._workshop = None  # files may be added or mended before the next try, and memory freed
+            if not isinstance(error, UniIDError):
+                self.services.free()
 
     def _fail(self, entry: _Entry, failure: str) -> None:
         entry.failure = failure
         self._detach()
+
+
+def _explained(error: Exception) -> str:
+    """One sentence; what was not foreseen stands in the host's console, too."""
+    from lib_uniid.failures import explain, sentence
+
+    if sentence(error) is None:
+        log.exception("UniID failed", exc_info=error)
+    return explain(error, "a picture in the WebUI")
+
+
+def _several(p: Any, entry: _Entry) -> bool:
+    """Whether another script puts the pictures of several generations together."""
+    return not entry.inner and (entry.place is not None or selected(p))
+
+
+def _maps_are_in_the_way(p: Any, run: Run) -> bool:
+    """A script that is selected takes every picture for one of its cells or tiles."""
+    return run.request.show_routing and selected(p)
 
 
 def _append(processed: Any, overlays: Sequence[Any]) -> None:
@@ -315,16 +388,10 @@ def _append(processed: Any, overlays: Sequence[Any]) -> None:
         processed.infotexts.append(texts[0] if texts else "")
 
 
-def _told(entry: _Entry) -> dict[str, str]:
-    """What a client of the API is to know."""
-    told = {} if entry.run is None or not entry.run.found else {infotext.RESULT: entry.run.result()}
-    return told | ({infotext.NOTES: json.dumps(entry.notes)} if entry.notes else {})
-
-
 def _note(p: Any, entry: _Entry, sentences: Iterable[str]) -> None:
     """Under the picture, and in the result."""
     kept = list(sentences)
-    entry.notes += [one for one in kept if one not in entry.notes]
+    entry.job.note(kept)
     _say(p, kept)
 
 

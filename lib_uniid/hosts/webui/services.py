@@ -46,6 +46,12 @@ class WebUI:
     def encode(self, p: Any, picture: Any) -> Any:
         return import_module("modules.sd_samplers_common").images_tensor_to_samples(picture, 0, p.sd_model)
 
+    def job(self) -> str:
+        return str(getattr(import_module("modules.shared").state, "job", ""))
+
+    def free(self) -> None:
+        import_module("modules.devices").torch_gc()
+
     def listen(self, **callbacks: Callable[..., None]) -> None:
         events = import_module("modules.script_callbacks")
         for name, function in callbacks.items():

@@ -26,8 +26,11 @@ def unet_as_made() -> nn.Module:
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch, webui_models: Path, unet_as_made: nn.Module) -> Start:
+def start(
+    monkeypatch: pytest.MonkeyPatch, webui_models: Path, unet_as_made: nn.Module, tmp_path: Path
+) -> Start:
     """Starts a WebUI of a kind, with a UNet of its own, and loads the script."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # no log of the user's own
 
     def start_one(kind: str, unet: nn.Module | None = None) -> WebUI:
         host = HOSTS[kind](Callbacks(), unet or copy.deepcopy(unet_as_made))

@@ -1,5 +1,6 @@
 """A request that cannot be fulfilled fails; it never gives a picture without the people."""
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import nn
 
 from lib_uniid.checkpoints.loading import load_uniportrait
 from lib_uniid.hosts.webui.services import WebUI as Services
+from lib_uniid.logs import log_file
 from tests.hosts.webui.asking import BLACK, FACE, NO_FACE, TWO_FACES, ask, person
 from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.webui import WebUI
@@ -82,10 +84,54 @@ def test_a_fault_of_our_own_fails_as_visibly(webui: WebUI, monkeypatch: pytest.M
 
     monkeypatch.setattr("lib_uniid.hosts.webui.infotext.write", broken)
     failed = webui.txt2img(alwayson_scripts=ask(person()))
-    assert (failed.status, failed.error) == (
-        500,
-        "UniIDError: UniID failed (KeyError: 'x'); the log has the details",
-    )
+    assert failed.status == 500
+    assert failed.error.startswith("UniIDError: an unexpected failure: KeyError: 'x'; please report it with")
+    assert str(log_file()) in failed.error
+    assert "in broken" in log_file().read_text(encoding="utf-8")
+
+
+FORESEEN: dict[str, tuple[BaseException, str]] = {
+    "memory": (torch.OutOfMemoryError("CUDA out of memory"), "lower the width and height"),
+    "disk": (OSError(28, "No space left on device", "/x/cache"), "the disk is full, /x/cache"),
+    "package": (ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime"), "is not installed"),
+}
+
+
+@pytest.mark.parametrize("kind", FORESEEN)
+def test_what_can_be_foreseen_is_one_sentence_and_nothing_stays(
+    webui: WebUI, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    plain = Traceless(webui)
+    error, said = FORESEEN[kind]
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lib_uniid.pipeline.Studio.plan_for", broken)
+        failed = webui.txt2img(alwayson_scripts=ask(person()))
+    assert failed.status == 500
+    assert said in failed.error
+    assert not log_file().exists()
+    assert webui.namespace["extension"]._workshop is None
+    plain.check()
+    assert webui.txt2img(alwayson_scripts=ask(person())).status == 200
+
+
+def test_a_generation_that_fails_in_the_host_leaves_nothing_once_it_is_gone(webui: WebUI):
+    plain = Traceless(webui)
+
+    def exhausted(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = any_host(webui).unet.register_forward_hook(exhausted)
+    failed = webui.txt2img(alwayson_scripts=ask(person()))
+    hook.remove()
+    assert failed.status == 500
+    gc.collect()
+    assert webui.namespace["extension"]._attached is None
+    assert hooks(any_host(webui).unet) == 0
+    plain.check()
 
 
 def test_a_missing_model_file_is_named_and_found_once_it_is_there(
@@ -119,6 +165,7 @@ def test_what_fails_in_the_middle_of_sampling_fails_as_visibly(webui: WebUI, mon
     failed = webui.txt2img(steps=3, alwayson_scripts=ask(person()))
     assert failed.status == 500
     assert "ValueError: no progress" in failed.error
+    assert "UniIDError" in failed.error
     plain.check()
 
 

@@ -188,7 +188,7 @@ def test_what_adetailer_calls_between_pictures_changes_none_of_them(
         if p.steps == 1:  # its own
             return
         if made % 2 == 0:
-            runner.run("postprocess", copy.copy(p), Processed([], [], [], p.extra_generation_params))
+            runner.run("postprocess", copy.copy(p), Processed(p, []))
         inner = copy.copy(p)
         inner.steps, inner.n_iter, inner.batch_size, inner.latents = 1, 1, 1, []
         inner.scripts = Runner(runner.scripts if ours_handed_on else [])
@@ -230,7 +230,8 @@ def test_a_copied_processing_object_does_not_inherit_people(webui: WebUI):
     p = webui.processing({"alwayson_scripts": ANNA})
     process_images(p)
     cell = copy.copy(p)  # as X/Y/Z plot does: the dict of parameters stays the same object
-    cell.latents, cell.script_args = [], [{"version": 1, "people": [], "enabled": False}, False]
+    off = [{"version": 1, "people": [], "enabled": False}, False]
+    cell.latents, cell.script_args = [], [*webui.defaults["txt2img"][: webui.first], *off]
     assert "UniID" in p.extra_generation_params
     processed = process_images(cell)
     assert torch.equal(cell.latents[0], plain)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -72,9 +73,14 @@ def test_somebody_who_is_switched_off_is_not_there(webui: WebUI):
 # --- who is in the picture ---
 
 
+def shown(webui: WebUI, picture: np.ndarray) -> None:
+    """Have the host's decoder make this picture of any latent."""
+    pixels = torch.from_numpy(picture).permute(2, 0, 1) / 255.0
+    webui.host.pixels = lambda _: pixels
+
+
 def test_everybody_is_looked_for_and_it_is_said_under_the_picture_and_in_the_result(webui: WebUI):
-    picture = Image.fromarray(red_face_picture((64, 64)))
-    webui.host.decode = lambda latents: [picture] * len(latents)
+    shown(webui, red_face_picture((64, 64)))
     answer = webui.txt2img(n_iter=2, steps=1, alwayson_scripts=ask(person("Anna"), person("Ben"), check=True))
     assert answer.comments == [
         f"UniID: picture {number}: Anna found (similarity 1.00); Ben not found" for number in (1, 2)
@@ -111,7 +117,10 @@ def test_a_check_that_fails_does_not_take_the_picture_away(webui: WebUI, monkeyp
     monkeypatch.setattr("lib_uniid.pipeline.check", broken)
     answer = webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna"), check=True))
     assert (answer.status, len(answer.images)) == (200, 1)
-    assert answer.comments == ["UniID: the picture could not be checked (broken)"]
+    (comment,) = answer.comments
+    assert comment.startswith(
+        "UniID: the picture could not be checked: an unexpected failure: ValueError: broken; please report"
+    )
 
 
 def test_the_pictures_of_a_request_are_few_enough_together_or_none_is_decoded(

@@ -73,9 +73,9 @@ def test_callbacks_are_registered_once_people_are_asked_for(webui: WebUI):
 
 
 def test_the_tabs_have_the_same_plain_arguments(webui: WebUI):
-    assert [webui.defaults[tab] for tab in TABS] == [Form().values()] * 2
+    assert [webui.defaults[tab][webui.first :] for tab in TABS] == [Form().values()] * 2
     json.dumps(webui.defaults)  # the host's script-info fails for every script otherwise
-    assert webui.defaults["txt2img"][:2] == ["", False]
+    assert webui.defaults["txt2img"][webui.first :][:2] == ["", False]
 
 
 def test_the_host_keeps_no_values_by_labels_that_repeat(webui: WebUI):

@@ -4,7 +4,7 @@ import json
 import re
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -33,6 +33,7 @@ class Runner:
 
     scripts: list[Script]
     raised: list[Exception] = field(default_factory=list[Exception])
+    selectables: list[Any] = field(default_factory=list[Any])
 
     def run(self, hook: str, p: "Processing", *args: Any, **kwargs: Any) -> None:
         for script in self.scripts:
@@ -41,6 +42,24 @@ class Runner:
                 getattr(script, hook)(p, *args, *own, **kwargs)
             except Exception as error:
                 self.raised.append(error)
+
+    def titled(self, name: str) -> Script | None:
+        """The always visible script of a title, in any case."""
+        return next((one for one in self.scripts if one.title().lower() == name.lower()), None)
+
+    def selectable(self, name: str) -> tuple[int, Any]:
+        """The script of a title in the list, and its number there from 1."""
+        titles = [one.title().lower() for one in self.selectables]
+        return titles.index(name.lower()) + 1, self.selectables[titles.index(name.lower())]
+
+    def run_selected(self, p: "Processing") -> "Processed | None":
+        """What the script that is selected makes; None without one."""
+        number = p.script_args[0]
+        if not number:
+            return None
+        script = self.selectables[number - 1]
+        given = p.script_args[script.args_from : script.args_to]
+        return script.run(p, *[one for one in given if one is not None])
 
 
 @dataclass(repr=False)  # with __eq__ and so without __hash__, as in the host
@@ -63,8 +82,10 @@ class Processing:
     extra_generation_params: dict[str, Any] = field(default_factory=dict[str, Any])
     networks: tuple[tuple[str, float], ...] = ()
     hr_networks: tuple[tuple[str, float], ...] | None = None
-    comments: list[str] = field(default_factory=list[str])
+    comments: dict[str, int] = field(default_factory=dict[str, int])
     is_hr_pass: bool = False
+    is_api: bool = False
+    do_not_save_grid: bool = True
     latents: list[Tensor] = field(default_factory=list[Tensor])
 
     @property
@@ -72,21 +93,30 @@ class Processing:
         return self.host.sd_model
 
     def comment(self, text: str) -> None:
-        self.comments.append(text)
+        self.comments[text] = 1
 
     def run(self, hook: str, *args: Any, **kwargs: Any) -> None:
         if self.scripts is not None:
             self.scripts.run(hook, self, *args, **kwargs)
 
 
-@dataclass
 class Processed:
-    """The result."""
+    """The result. What is said is a text from then on; the infotext's dict is that of ``p``."""
 
-    images: list[Image.Image]
-    infotexts: list[str]
-    comments: list[str]
-    extra_generation_params: dict[str, Any]
+    def __init__(
+        self, p: Processing, images: list[Image.Image], info: str = "", infotexts: list[str] | None = None
+    ) -> None:
+        self.images, self.info = images, info
+        self.infotexts = infotexts or [info] * len(images)
+        self.comments = "".join(f"{comment}\n" for comment in p.comments)
+        self.extra_generation_params = p.extra_generation_params
+        self.index_of_first_image = 0
+        self.seed = p.seed
+
+    def js(self) -> str:
+        """What the API says of it."""
+        told = {"extra_generation_params": self.extra_generation_params, "infotexts": self.infotexts}
+        return json.dumps(told, default=lambda _: None)
 
 
 @dataclass
@@ -94,6 +124,20 @@ class PostprocessImageArgs:
     """What ``postprocess_image`` may change."""
 
     image: Image.Image
+
+
+@dataclass
+class PostSampleArgs:
+    """What ``post_sample`` may change."""
+
+    samples: Any
+
+
+@dataclass
+class PostprocessBatchListArgs:
+    """What ``postprocess_batch_list`` may change."""
+
+    images: Any
 
 
 def process_images(p: Processing) -> Processed:
@@ -110,9 +154,9 @@ def process_images(p: Processing) -> Processed:
         with host.sampling_mode():
             latents = _sample(p, number)
             p.latents.append(latents)
-            decoded = host.decode(latents)
-            p.run("postprocess_batch", images=decoded, batch_number=number)
-            for picture in decoded:
+            ps = PostSampleArgs(samples=latents)
+            p.run("post_sample", ps)
+            for picture in _decoded(p, ps.samples, number):
                 pp = PostprocessImageArgs(image=picture)
                 p.run("postprocess_image", pp)
                 images.append(pp.image)
@@ -120,9 +164,23 @@ def process_images(p: Processing) -> Processed:
         if host.interrupted:
             break
     host.interrupted = False
-    processed = Processed(images, infotexts, p.comments, p.extra_generation_params)
+    processed = Processed(p, images, infotexts[0] if infotexts else "", infotexts)
     p.run("postprocess", processed)
     return processed
+
+
+def _decoded(p: Processing, samples: Any, number: int) -> Iterator[Image.Image]:
+    """Latents to pictures, with all that scripts may do to a batch; numbers that are none become black."""
+    host = p.host
+    assert not getattr(samples, "already_decoded", False)
+    pixels = torch.stack([host.pixels(one) for one in samples]).clamp(0.0, 1.0)
+    host.sanitise(pixels)
+    p.run("postprocess_batch", images=pixels, batch_number=number)
+    batch = PostprocessBatchListArgs(images=list(pixels))
+    p.run("postprocess_batch_list", batch, batch_number=number)
+    for sample in batch.images:
+        colours = np.nan_to_num(255.0 * np.moveaxis(sample.cpu().numpy(), 0, 2))
+        yield Image.fromarray(colours.round().astype(np.uint8))
 
 
 def _sample(p: Processing, number: int) -> Tensor:
@@ -189,10 +247,9 @@ def images_tensor_to_samples(image: Tensor, approximation: int | None, model: An
     return latents + 0.01 * torch.randn_like(latents)
 
 
-def project(latents: Tensor) -> list[Image.Image]:
+def project(latents: Tensor) -> Tensor:
     """Three channels as colours, eight times as wide and high: no VAE, but every latent shows."""
-    colours = (latents[:, :3].sigmoid() * 255).round().byte().repeat_interleave(8, 2).repeat_interleave(8, 3)
-    return [Image.fromarray(np.ascontiguousarray(one.permute(1, 2, 0).numpy())) for one in colours]
+    return latents[:3].sigmoid().repeat_interleave(8, 1).repeat_interleave(8, 2)
 
 
 # --- infotext ---
@@ -202,6 +259,7 @@ PARAMETER = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 
 def create_infotext(p: Processing) -> str:
     values = {"Steps": p.steps, "Seed": p.seed, "CFG scale": p.cfg_scale, **p.extra_generation_params}
+    values = {key: value(p=p) if callable(value) else value for key, value in values.items()}
     written = [f"{key}: {_quote(str(value))}" for key, value in values.items() if value is not None]
     return f"{p.prompt}\nNegative prompt: {p.negative_prompt}\n{', '.join(written)}"
 
@@ -225,7 +283,7 @@ class Host(ABC):
         self.interrupted = False
         self.interrupt_at: int | None = None
         self.evaluations = 0
-        self.decode = project
+        self.pixels: Callable[[Tensor], Tensor] = project
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
         products = torch.cumprod(1 - betas, 0)
         self.sigmas = ((1 - products) / products).sqrt()
@@ -241,6 +299,10 @@ class Host(ABC):
         if self.interrupt_at is not None and self.evaluations > self.interrupt_at:
             self.interrupted, self.interrupt_at = True, None
             raise InterruptedSampling
+
+    def sanitise(self, pixels: Tensor) -> None:
+        """What the host does to decoded numbers that are none; the two leave them."""
+        return
 
     @abstractmethod
     def new_denoiser(self, p: Processing) -> "AnyDenoiser":

@@ -10,7 +10,9 @@ HOOKS = (
     "before_process",
     "process",
     "process_before_every_sampling",
+    "post_sample",
     "postprocess_batch",
+    "postprocess_batch_list",
     "postprocess_image",
     "postprocess",
 )
@@ -112,6 +114,8 @@ def host_modules(
         setattr(found["modules.script_callbacks"], f"on_{event}", callbacks.register(event))
     found["modules.paths"].models_path = models_path
     found["modules.devices"].device = "cpu"
+    found["modules.devices"].torch_gc = lambda: None
+    found["modules.shared"].state = SimpleNamespace(job="")
     found["modules.shared"].opts = SimpleNamespace(sd_model_checkpoint="narrow.safetensors [0123456789]")
     checkpoint = SimpleNamespace(filename=f"{models_path}/Stable-diffusion/narrow.safetensors")
     found["modules.sd_models"].get_closet_checkpoint_match = lambda title: checkpoint

@@ -1,7 +1,9 @@
 """The WebUI around a host: loads the script, keeps its defaults, answers requests."""
 
+import json
 import sys
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,13 +18,14 @@ from tests.hosts.webui.standin.processing import (
     Processing,
     Runner,
     images_tensor_to_samples,
-    parse_infotext,
-    process_images,
 )
 from tests.hosts.webui.standin.script_api import AlwaysVisible, Script, host_modules, xyz_plot
+from tests.hosts.webui.standin.selectable import KINDS
 
 ROOT = Path(__file__).resolve().parents[4]
 TABS = {"txt2img": False, "img2img": True}
+ROOM = 3
+"""Arguments of a script that is selected."""
 
 
 @dataclass
@@ -49,6 +52,8 @@ class WebUI:
         samplers.images_tensor_to_samples = images_tensor_to_samples
         for name, module in modules.items():
             monkeypatch.setitem(sys.modules, name, module)
+        self.state: Any = modules["modules.shared"].state
+        self.api = _host_api()
         self.xyz = xyz_plot()
         scripts: Any = modules["modules.scripts"]
         scripts.scripts_data.append(SimpleNamespace(path="scripts/xyz_grid.py", module=self.xyz))
@@ -71,8 +76,14 @@ class WebUI:
         ]
         for tab, is_img2img in TABS.items():
             scripts = [kind() for kind in kinds]
-            self.runners[tab] = Runner(scripts)
-            self.defaults[tab] = []
+            selectables = [kind() for kind in KINDS]
+            self.runners[tab] = Runner(scripts, selectables=selectables)
+            self.defaults[tab] = [0]  # which script is selected
+            for one in selectables:
+                one.state = self.state
+                one.args_from = len(self.defaults[tab])
+                self.defaults[tab] += [None] * ROOM
+                one.args_to = len(self.defaults[tab])
             for script in scripts:
                 assert script.show(is_img2img) is AlwaysVisible
                 script.is_img2img = is_img2img
@@ -80,7 +91,7 @@ class WebUI:
                 script.args_from = len(self.defaults[tab])
                 self.defaults[tab] += [component.value for component in components]
                 script.args_to = len(self.defaults[tab])
-                self.fields = list(script.infotext_fields)
+                self.fields, self.first = list(script.infotext_fields), script.args_from
                 for _ in range(2):  # once more per start of the API and of the documentation
                     again = _built(script, is_img2img)
                     assert [c.value for c in again] == [c.value for c in components]
@@ -93,36 +104,37 @@ class WebUI:
         self.load()
 
     def processing(self, payload: dict[str, Any], tab: str = "txt2img") -> Processing:
-        """As the API makes it; raises KeyError for a script that is not there."""
-        runner, args = self.runners[tab], list(self.defaults[tab])
-        if infotext := payload.get("infotext"):
-            parameters = parse_infotext(infotext)
-            for component, read in self.fields:
-                value = read(parameters)
-                if value is not None and component.value is not None:  # None leaves an argument alone
-                    place = next(n for n, one in enumerate(self.components) if one is component)
-                    args[place] = type(component.value)(value)
-        titles = {script.title().lower(): script for script in runner.scripts}
-        for title, given in payload.get("alwayson_scripts", {}).items():
-            script = titles[title.lower()]
-            own = given.get("args", [])[: script.args_to - script.args_from]
-            args[script.args_from : script.args_from + len(own)] = own
-        rest = {k: v for k, v in payload.items() if k not in ("alwayson_scripts", "infotext")}
-        return Processing(host=self.host, scripts=runner, script_args=args, **rest)
+        """As the API makes it."""
+        return self.api.processing(self, self.api.Request.of(payload), tab)
+
+    def new_processing(self, **values: Any) -> Processing:
+        return Processing(host=self.host, **values)
 
     def txt2img(self, **payload: Any) -> Answer:
         """One request to the API."""
-        p = self.processing(payload)
         try:
-            made = process_images(p)
+            p, made = self.api.text2imgapi(self, self.api.Request.of(payload))
         except Exception as error:
-            return Answer(500, [], [], [], {}, f"{type(error).__name__}: {error}", None)
-        return Answer(200, made.images, made.infotexts, made.comments, made.extra_generation_params, "", p)
+            status = getattr(error, "status_code", 500)
+            return Answer(status, [], [], [], {}, f"{type(error).__name__}: {error}", None)
+        told = json.loads(made.js())
+        comments = [line for line in made.comments.split("\n") if line]
+        return Answer(200, made.images, told["infotexts"], comments, told["extra_generation_params"], "", p)
 
     @property
     def raised(self) -> list[Exception]:
         """What hooks and callbacks raised and the host swallowed."""
         return [*self.callbacks.raised, *(e for runner in self.runners.values() for e in runner.raised)]
+
+
+def _host_api() -> Any:
+    path = Path(__file__).with_name("api.py")
+    spec = spec_from_file_location("modules.api.api", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _built(script: Script, is_img2img: bool) -> list[Any]:
