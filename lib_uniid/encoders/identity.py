@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from lib_uniid.typing import Float, UInt8
 from lib_uniid.weights import read_small
 
 _FORMAT = "uniid-features-1"
+_MOST = 10_000  # references of one person
 _SAMPLE = 4096  # elements of each tensor that enter a fingerprint
 
 
@@ -53,6 +54,40 @@ class IDFeatures:
                 "enrol the person again from the pictures"
             )
 
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> "IDFeatures":
+        """From what a file holds; ``ValueError`` in words where these are no whole features."""
+        count = metadata.get("references", "")
+        if not count.isdecimal() or not 0 < int(count) <= _MOST or not metadata.get("fingerprint"):
+            raise ValueError("it does not say how many references and which encoders made it")
+        for name in ("intrinsic", "structure"):
+            tensor = tensors.get(name)
+            if tensor is None and name == "structure":
+                continue
+            if tensor is None or tensor.ndim != 2 or not len(tensor):
+                raise ValueError(f"{name} holds no tokens")
+            if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"{name} holds values that are no finite numbers")
+        if len(tensors["intrinsic"]) % int(count):
+            raise ValueError(f"intrinsic does not hold the tokens of {count} references")
+        return cls(
+            intrinsic=tensors["intrinsic"],
+            structure=tensors.get("structure"),
+            fingerprint=metadata["fingerprint"],
+            references=int(count),
+        )
+
+    def in_float32(self) -> "IDFeatures":
+        """The same in float32."""
+        structure = None if self.structure is None else self.structure.float()
+        return replace(self, intrinsic=self.intrinsic.float(), structure=structure)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all values are finite numbers."""
+        parts = (self.intrinsic, self.structure)
+        return all(part is None or bool(torch.isfinite(part).all()) for part in parts)
+
     def save(self, path: Path) -> None:
         """Write safetensors with the fingerprint in its metadata, in one step."""
         from safetensors.torch import save_file
@@ -84,19 +119,16 @@ class IDFeatures:
             raise UnknownCheckpointError(
                 f"{path.name} cannot be read as ID features ({error}); enrol the person again"
             ) from error
-        if metadata.get("format") != _FORMAT or not {"intrinsic"} <= tensors.keys() <= {
-            "intrinsic",
-            "structure",
-        }:
+        if metadata.get("format") != _FORMAT:
             raise UnknownCheckpointError(
                 f"{path.name} holds no ID features of this version; enrol the person again"
             )
-        features = cls(
-            intrinsic=tensors["intrinsic"],
-            structure=tensors.get("structure"),
-            fingerprint=metadata["fingerprint"],
-            references=int(metadata["references"]),
-        )
+        try:
+            features = cls.of(tensors, metadata)
+        except ValueError as error:
+            raise UnknownCheckpointError(
+                f"{path.name} is damaged ({error}); enrol the person again"
+            ) from error
         if fingerprint is not None:
             features.require(fingerprint)
         return features
@@ -113,6 +145,11 @@ class IDEncoder:
         self._recogniser_fingerprint = _fingerprint(("input_layer", "body"), backbone)
         self._clip_fingerprint = None if clip is None else _fingerprint(("tower",), clip)
         self._uncond: dict[bool, IDFeatures] = {}
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The networks that there are."""
+        return (self.backbone,) if self.clip is None else (self.backbone, self.clip)
 
     @property
     def fingerprint(self) -> str:

@@ -284,15 +284,9 @@ def _serialise(person: Person) -> bytes:
 def _read(path: Path) -> Person:
     try:
         tensors, metadata = read_small(path)
-        features = IDFeatures(
-            intrinsic=tensors["intrinsic"],
-            structure=tensors.get("structure"),
-            fingerprint=metadata["fingerprint"],
-            references=int(metadata["references"]),
-        )
         return Person(
             name=normal(metadata["name"]),
-            features=features,
+            features=IDFeatures.of(tensors, metadata),
             embedding=tensors["embedding"].numpy(),
             recogniser=metadata.get("recogniser"),
         )

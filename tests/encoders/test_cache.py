@@ -1,6 +1,8 @@
 """Laws of the encoding cache."""
 
 import os
+import stat
+import time
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -81,7 +83,7 @@ def test_somebody_who_is_forgotten_leaves_no_encoding_alone_or_with_others(
     (tmp_path / "damaged.features.safetensors").write_bytes(b"")
     forgotten = encoder.encode(np.concatenate([crops(2), crops(0)]))
     half = replace(forgotten, intrinsic=forgotten.intrinsic.half())
-    assert cache.forget(half) == 3
+    assert cache.forget(half) == 4  # and the damaged one, which may show anybody
     assert cache.forget(half) == 0
     with patch.object(IDEncoder, "encode", side_effect=AssertionError("encoded again")):
         assert torch.equal(cache.encode(encoder, crops(1)).intrinsic, other.intrinsic)
@@ -100,3 +102,44 @@ def test_nothing_half_written_stays_after_an_error(encoder: IDEncoder, tmp_path:
 def test_a_negative_limit_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="-1"):
         EncodingCache(folder=tmp_path, limit_bytes=-1)
+
+
+def test_a_damaged_file_does_not_stop_the_others_from_being_forgotten(encoder: IDEncoder, tmp_path: Path):
+    cache = EncodingCache(folder=tmp_path)
+    anna = cache.encode(encoder, crops(0))
+    (whole,) = files(cache)
+    data = whole.read_bytes()
+    damaged = {
+        "a": data[:50],
+        "b": data.replace(b'"references":"1"', b'"references":"0"'),
+        "c": data.replace(b'"references":"1"', b'"references":"x"'),
+        "d": data.replace(b'"fingerprint"', b'"fingerprin_"'),
+        "e": data.replace(b"[4,", b"[2,2,") if b"[4," in data else data.replace(b"F32", b"I32"),
+        "f": b"\xff" * 100,
+    }
+    for name, content in damaged.items():
+        (tmp_path / f"{name}.features.safetensors").write_bytes(content)
+    cache.forget(anna)
+    assert files(cache) == []
+
+
+def test_encodings_that_were_not_used_for_a_month_are_removed(encoder: IDEncoder, tmp_path: Path):
+    cache = EncodingCache(folder=tmp_path / "cache", limit_days=30)
+    cache.encode(encoder, crops(0))
+    cache.encode(encoder, crops(1))
+    old = time.time() - 31 * 86400
+    for path in files(cache):
+        os.utime(path, (old, old))
+    cache.encode(encoder, crops(1))  # used, and so not old any more
+    assert len(files(cache)) == 1
+    assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(files(cache)[0].stat().st_mode) == 0o600
+
+
+def test_the_whole_cache_is_cleared(encoder: IDEncoder, tmp_path: Path):
+    cache = EncodingCache(folder=tmp_path)
+    cache.encode(encoder, crops(0))
+    cache.encode(encoder, crops(1))
+    (tmp_path / "notes.txt").write_text("of another program")
+    assert cache.clear() == 2
+    assert [path.name for path in files(cache)] == ["notes.txt"]

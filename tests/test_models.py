@@ -1,0 +1,112 @@
+"""The networks of a models folder: where they work, and when."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib_uniid.checkpoints.folder import ModelFolder
+from lib_uniid.encoders.cache import EncodingCache
+from lib_uniid.encoders.identity import IDEncoder, IDFeatures
+from lib_uniid.models import Models, working_precision
+
+
+def crops(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def networks(models: Path, tmp_path: Path, told: list[str]) -> Models:
+    @contextmanager
+    def room() -> Generator[None]:
+        told.append("room")
+        yield
+        told.append("given back")
+
+    return Models(
+        folder=ModelFolder(models),
+        device=torch.device("cpu"),
+        cache=EncodingCache(folder=tmp_path / "cache"),
+        notify=lambda _: None,
+        room=room,
+    )
+
+
+def test_room_on_the_device_is_asked_for_only_for_what_is_not_in_the_cache(networks: Models, told: list[str]):
+    first = networks.encode(crops(0))
+    assert told == ["room", "given back"]
+    again = networks.encode(crops(0))
+    assert told == ["room", "given back"]
+    assert torch.equal(first.intrinsic, again.intrinsic)
+    networks.encode(crops(1))
+    assert told == ["room", "given back"] * 2
+
+
+def test_room_is_given_back_after_an_error(
+    networks: Models, told: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    @contextmanager
+    def room() -> Generator[None]:
+        try:
+            yield
+        finally:
+            told.append("given back")
+
+    object.__setattr__(networks, "room", room)
+
+    def fail(*_: object) -> IDFeatures:
+        raise torch.OutOfMemoryError("none left")
+
+    monkeypatch.setattr(IDEncoder, "encode", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        networks.encode(crops(0))
+    assert told == ["given back"]
+
+
+def test_encoders_work_in_half_precision_on_gpus_and_in_float32_on_the_processor():
+    assert {working_precision(torch.device(name)) for name in ("cuda:1", "mps", "xpu")} == {torch.float16}
+    assert working_precision(torch.device("cpu")) == torch.float32
+
+
+def test_features_made_in_half_precision_are_the_same_to_within_it(
+    networks: Models, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = networks.encode(crops(0))
+    monkeypatch.setattr(
+        "lib_uniid.models.working_precision", lambda _: torch.bfloat16
+    )  # the processor's half
+    half = Models(
+        folder=ModelFolder(models),
+        device=torch.device("cpu"),
+        cache=EncodingCache(folder=tmp_path / "half"),
+        notify=lambda _: None,
+    ).encode(crops(0))
+    assert half.intrinsic.dtype == torch.float32
+    difference = (half.intrinsic - whole.intrinsic).norm() / whole.intrinsic.norm()
+    assert 0.0 < difference < 0.03
+    assert half.fingerprint.split("+")[0] != ""
+
+
+def test_what_overflows_in_half_precision_is_made_in_float32(
+    networks: Models, monkeypatch: pytest.MonkeyPatch
+):
+    encode, tried = IDEncoder.encode, []
+
+    def overflowing(self: IDEncoder, *arguments: object) -> IDFeatures:
+        features = encode(self, *arguments)  # pyright: ignore[reportArgumentType]
+        tried.append(features)
+        if len(tried) == 1:
+            features.intrinsic.fill_(float("inf"))
+        return features
+
+    monkeypatch.setattr(IDEncoder, "encode", overflowing)
+    assert networks.encode(crops(0)).finite
+    assert len(tried) == 2
