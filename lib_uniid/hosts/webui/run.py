@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ log = logging.getLogger("uniid")
 class Workshop:
     """The networks of the host's models folder, and the people enrolled there; kept between generations."""
 
-    def __init__(self, models: Path, device: str) -> None:
+    def __init__(self, models: Path, device: str, room: Callable[[], AbstractContextManager[None]]) -> None:
         self.library = PeopleFolder(folder=models / "uniid" / "library")
         self.studio = Studio(
             Models(
@@ -43,6 +44,7 @@ class Workshop:
                 device=torch.device(device),
                 cache=EncodingCache(folder=models / "uniid" / "cache"),
                 notify=log.info,
+                room=room,
             ),
             _no_host,
         )

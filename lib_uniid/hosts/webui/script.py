@@ -7,7 +7,7 @@ sampling that follows is made to raise it: nobody gets a picture without the peo
 import logging
 import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -50,7 +50,11 @@ class HostServices(Protocol):
         ...
 
     def device(self) -> str:
-        """Where the face encoders work, as torch writes it; the host is asked to make room there."""
+        """Where the face encoders work, as torch writes it."""
+        ...
+
+    def room(self) -> AbstractContextManager[None]:
+        """Within it the host has made room there for the face encoders."""
         ...
 
     def load(self, patcher: Any) -> None:
@@ -276,7 +280,9 @@ class Extension:
         from lib_uniid.hosts.webui.run import Run, Workshop
 
         if self._workshop is None:
-            self._workshop = Workshop(self.services.models_folder(), self.services.device())
+            self._workshop = Workshop(
+                self.services.models_folder(), self.services.device(), self.services.room
+            )
         return Run(request, self._workshop)
 
     def _fits(self, p: Any, entry: _Entry | None) -> bool:

@@ -27,7 +27,7 @@ def put(monkeypatch: pytest.MonkeyPatch, name: str, **values: Any) -> None:
     ids=["Forge", "reForge and Classic"],
 )
 def test_hosts_that_manage_memory_make_room_and_load_patchers(monkeypatch: pytest.MonkeyPatch, memory: str):
-    freed: list[tuple[int, str]] = []
+    freed: list[object] = []
     loaded: list[str] = []
     put(monkeypatch, "modules_forge")
     put(
@@ -35,12 +35,35 @@ def test_hosts_that_manage_memory_make_room_and_load_patchers(monkeypatch: pytes
         memory,
         get_torch_device=lambda: "cuda:0",
         free_memory=lambda size, device: freed.append((size, device)),  # pyright: ignore[reportUnknownLambdaType]
+        soft_empty_cache=lambda: freed.append("given back"),
         load_model_gpu=loaded.append,
     )
     assert WebUI().device() == "cuda:0"
-    assert freed == [(ENCODERS, "cuda:0")]
+    for _ in range(2):  # each time, and not only at the first
+        freed.clear()
+        with WebUI().room():
+            assert freed == [(ENCODERS, "cuda:0")]
+        assert freed == [(ENCODERS, "cuda:0"), "given back"]
     WebUI().load("a patcher")
     assert loaded == ["a patcher"]
+
+
+def test_automatic1111_takes_its_networks_off_the_device_for_the_face_encoders(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    done: list[str] = []
+    put(monkeypatch, "modules.lowvram", send_everything_to_cpu=lambda: done.append("to cpu"))
+    put(monkeypatch, "modules.devices", torch_gc=lambda: done.append("freed"))
+    monkeypatch.setattr("lib_uniid.hosts.webui.services._memory", lambda: None)
+
+    def fail() -> None:
+        with WebUI().room():
+            assert done == ["to cpu", "freed"]
+            raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        fail()
+    assert done == ["to cpu", "freed", "freed"]
 
 
 @pytest.mark.parametrize(

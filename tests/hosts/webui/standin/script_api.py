@@ -99,7 +99,7 @@ def host_modules(
 ) -> dict[str, ModuleType]:
     """What ``import`` finds in the host's process; Forge's own packages where it can load a patcher."""
     names = [f"modules.{name}" for name in ("scripts", "script_callbacks", "paths", "devices", "shared")]
-    names += ["modules.sd_models", "modules.sd_samplers_common"]
+    names += ["modules.sd_models", "modules.sd_samplers_common", "modules.lowvram"]
     forge = ["modules_forge", "backend", "backend.memory_management"] if load_model_gpu else []
     found: dict[str, Any] = {name: ModuleType(name) for name in ["modules", *names, *forge]}
     for name, module in found.items():
@@ -116,6 +116,7 @@ def host_modules(
     found["modules.devices"].device = "cpu"
     found["modules.devices"].torch_gc = lambda: None
     found["modules.shared"].state = SimpleNamespace(job="")
+    found["modules.lowvram"].send_everything_to_cpu = lambda: None
     found["modules.shared"].opts = SimpleNamespace(sd_model_checkpoint="narrow.safetensors [0123456789]")
     checkpoint = SimpleNamespace(filename=f"{models_path}/Stable-diffusion/narrow.safetensors")
     found["modules.sd_models"].get_closet_checkpoint_match = lambda title: checkpoint
@@ -125,4 +126,5 @@ def host_modules(
         memory.load_model_gpu = load_model_gpu
         memory.get_torch_device = lambda: "cpu"
         memory.free_memory = lambda size, device: None
+        memory.soft_empty_cache = lambda: None
     return found
