@@ -1,16 +1,18 @@
-"""The CLIP image tower (spec section 3): open_clip's module, the published transformers-layout file.
+"""The CLIP image tower (spec section 3), from the published file in transformers' layout.
 
 Sizes are read off the tensors; the number of heads cannot be seen there and comes from the ``config.json``
-beside the file, or is ViT-H's.
+beside the file, or is ViT-H's. The tower is written out here, because not every WebUI has open_clip, whose
+installation brings torchvision and may exchange torch. Modules have the names of the file's tensors.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from lib_uniid.encoders.loading import load_frozen, require
 from lib_uniid.encoders.pixels import CROP
@@ -21,17 +23,87 @@ VIT_H_HEAD_WIDTH = 80
 _WHAT = "the CLIP image encoder"
 _EMBEDDINGS = "vision_model.embeddings."
 _LAYER = "vision_model.encoder.layers."
+_BUFFER = f"{_EMBEDDINGS}position_ids"  # saved by older releases of transformers
 
-# transformers' names of one layer's tensors -> open_clip's; query, key and value are joined besides.
-_LAYER_NAMES = {
-    "self_attn.out_proj": "attn.out_proj",
-    "layer_norm1": "ln_1",
-    "layer_norm2": "ln_2",
-    "mlp.fc1": "mlp.c_fc",
-    "mlp.fc2": "mlp.c_proj",
-}
-# "pre_layrnorm" is transformers' own spelling.
-_NORM_NAMES = {"vision_model.pre_layrnorm": "ln_pre", "vision_model.post_layernorm": "ln_post"}
+
+class _SelfAttention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        q, k, v = (
+            rearrange(projection(x), "b t (h c) -> b h t c", h=self.heads)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        return self.out_proj(rearrange(scaled_dot_product_attention(q, k, v), "b h t c -> b t (h c)"))
+
+
+class _MLP(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        return self.fc2(gelu(self.fc1(x)))
+
+
+class _Layer(nn.Module):
+    def __init__(self, width: int, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.layer_norm1, self.layer_norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.self_attn, self.mlp = _SelfAttention(width, heads), _MLP(width, hidden)
+
+    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        x = x + self.self_attn(self.layer_norm1(x))
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, width: int, patch: int, tokens: int) -> None:
+        super().__init__()
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.patch_embedding = nn.Conv2d(3, width, patch, patch, bias=False)
+        self.position_embedding = nn.Embedding(tokens + 1, width)
+
+    def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b t d"]:
+        patches = rearrange(self.patch_embedding(pixels), "b d h w -> b (h w) d")
+        first = repeat(self.class_embedding, "d -> b 1 d", b=len(patches))
+        return torch.cat([first, patches], dim=1) + self.position_embedding.weight
+
+
+class _Tower(nn.Module):
+    """``vision_model`` and ``visual_projection``, under the names of the file."""
+
+    def __init__(
+        self, *, width: int, patch: int, tokens: int, layers: int, hidden: int, heads: int, projection: int
+    ) -> None:
+        super().__init__()
+        self.vision_model = nn.ModuleDict(
+            {
+                "embeddings": _Embeddings(width, patch, tokens),
+                "pre_layrnorm": nn.LayerNorm(width),  # transformers' own spelling
+                "encoder": nn.ModuleDict(
+                    {"layers": nn.ModuleList(_Layer(width, hidden, heads) for _ in range(layers))}
+                ),
+                "post_layernorm": nn.LayerNorm(width),
+            }
+        )
+        self.visual_projection = nn.Linear(width, projection, bias=False)
+
+    def hidden_states(self, pixels: Float[Tensor, "b 3 s s"], leave_out: int) -> Float[Tensor, "b t d"]:
+        """Class token and patches after all layers but the last ``leave_out``, which are not run."""
+        parts: Any = self.vision_model
+        x = parts["pre_layrnorm"](parts["embeddings"](pixels))
+        layers = parts["encoder"]["layers"]
+        for layer in layers[: len(layers) - leave_out]:
+            x = layer(x)
+        return x
+
+    def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b p"]:
+        first = self.hidden_states(pixels, 0)[:, 0]
+        return self.visual_projection(self.vision_model["post_layernorm"](first))
 
 
 class ClipVision(nn.Module):
@@ -44,7 +116,7 @@ class ClipVision(nn.Module):
         projection: length of the pooled image embedding.
     """
 
-    def __init__(self, tower: nn.Module, *, size: int, width: int, tokens: int, projection: int) -> None:
+    def __init__(self, tower: _Tower, *, size: int, width: int, tokens: int, projection: int) -> None:
         super().__init__()
         self.tower = tower
         self.size, self.width, self.tokens, self.projection = size, width, tokens, projection
@@ -72,17 +144,17 @@ class ClipVision(nn.Module):
         tokens = state[position_key].shape[0] - 1
         size = _input_size(tokens, patch)
         projection, mlp = state["visual_projection.weight"].shape[0], state[first_mlp].shape[0]
-        tower = _build(
-            image_size=size,
-            patch_size=patch,
-            width=width,
-            layers=_count_layers(state),
-            heads=_count_heads(width, config or {}),
-            # open_clip rounds width * ratio down
-            mlp_ratio=(mlp + 0.5) / width,
-            output_dim=projection,
-        )
-        load_frozen(tower, _renamed(state), _WHAT)
+        with torch.device("meta"):  # the weights come from the file; random ones would cost ten seconds
+            tower = _Tower(
+                width=width,
+                patch=patch,
+                tokens=tokens,
+                layers=_count_layers(state),
+                hidden=mlp,
+                heads=_count_heads(width, config or {}),
+                projection=projection,
+            )
+        load_frozen(tower, {key: tensor for key, tensor in state.items() if key != _BUFFER}, _WHAT)
         return cls(tower, size=size, width=width, tokens=tokens, projection=projection)
 
     def penultimate(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b t c"]:
@@ -90,29 +162,11 @@ class ClipVision(nn.Module):
 
         The last layer is not run.
         """
-        tower: Any = self.tower
-        patches = rearrange(tower.conv1(pixels), "b c h w -> b (h w) c")
-        first = repeat(tower.class_embedding, "c -> b 1 c", b=len(patches))
-        x = tower.ln_pre(torch.cat([first, patches], dim=1) + tower.positional_embedding)
-        blocks = tower.transformer.resblocks[:-1]
-        # open_clip 2.20, which the WebUIs pin, runs its blocks with tokens before rows.
-        tokens_first = not tower.transformer.resblocks[-1].attn.batch_first
-        x = x.transpose(0, 1) if tokens_first else x
-        for block in blocks:
-            x = block(x)
-        x = x.transpose(0, 1) if tokens_first else x
-        return x[:, 1:]
+        return self.tower.hidden_states(pixels, 1)[:, 1:]
 
     def embed(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b p"]:
         """The pooled image embedding, not normalised (IP-Adapter's input)."""
         return self.tower(pixels)
-
-
-def _build(**sizes: Any) -> nn.Module:
-    from open_clip.transformer import VisionTransformer
-
-    with torch.device("meta"):  # the weights come from the file; random ones would cost ten seconds
-        return VisionTransformer(act_layer=nn.GELU, norm_layer=nn.LayerNorm, **sizes)
 
 
 def _input_size(tokens: int, patch: int) -> int:
@@ -145,49 +199,3 @@ def _count_heads(width: int, config: Mapping[str, Any]) -> int:
             f"{_WHAT} of width {width} cannot have {heads:g} heads; put its own config.json beside it"
         )
     return int(heads)
-
-
-def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """transformers' keys to open_clip's; keys of no known name stay, and the exact load reports them."""
-    renamed: dict[str, Tensor] = {}
-    joined: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in state.items():
-        if key.startswith(_LAYER) and (part := _joined_part(key)):
-            name, projection = part
-            joined.setdefault(name, {})[projection] = tensor
-        else:
-            renamed.update(_rename(key, tensor))
-    for name, parts in joined.items():
-        if parts.keys() == {"q", "k", "v"}:
-            renamed[name] = torch.cat([parts["q"], parts["k"], parts["v"]])
-    return renamed
-
-
-def _joined_part(key: str) -> tuple[str, str] | None:
-    """Where a query, key or value projection goes, and which of the three it is."""
-    layer, _, name = key.removeprefix(_LAYER).partition(".")
-    for projection in "qkv":
-        if name in {f"self_attn.{projection}_proj.weight", f"self_attn.{projection}_proj.bias"}:
-            return f"transformer.resblocks.{layer}.attn.in_proj_{name.rpartition('.')[2]}", projection
-    return None
-
-
-def _rename(key: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    module, _, parameter = key.rpartition(".")
-    layer, _, name = module.removeprefix(_LAYER).partition(".")
-    if key == "visual_projection.weight":
-        yield "proj", tensor.T.contiguous()
-    elif key == f"{_EMBEDDINGS}position_ids":
-        return  # a buffer that older releases of transformers saved
-    elif key == f"{_EMBEDDINGS}class_embedding":
-        yield "class_embedding", tensor
-    elif key == f"{_EMBEDDINGS}position_embedding.weight":
-        yield "positional_embedding", tensor
-    elif key == f"{_EMBEDDINGS}patch_embedding.weight":
-        yield "conv1.weight", tensor
-    elif module in _NORM_NAMES:
-        yield f"{_NORM_NAMES[module]}.{parameter}", tensor
-    elif module.startswith(_LAYER) and name in _LAYER_NAMES:
-        yield f"transformer.resblocks.{layer}.{_LAYER_NAMES[name]}.{parameter}", tensor
-    else:
-        yield key, tensor

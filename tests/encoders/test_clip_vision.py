@@ -1,4 +1,8 @@
-"""Laws of the CLIP image tower; transformers is the other opinion."""
+"""Laws of the CLIP image tower; transformers and open_clip are the other opinions."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,7 +10,9 @@ from torch import Tensor
 
 from lib_uniid.encoders.clip_vision import ClipVision
 from lib_uniid.errors import CheckpointMismatchError
-from tests.encoders.builders import CLIP_CONFIG, narrow_clip, transformers_clip
+from tests.encoders.builders import CLIP_CONFIG, narrow_clip, of_open_clip, transformers_clip
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +38,39 @@ def test_the_embedding_is_that_of_transformers(pixels: Tensor):
 
 
 @torch.no_grad()
+def test_the_embedding_is_that_of_open_clip(pixels: Tensor):
+    transformer = pytest.importorskip("open_clip.transformer")
+    torch.manual_seed(2)
+    tower = transformer.VisionTransformer(
+        image_size=56, patch_size=14, width=32, layers=3, heads=4, mlp_ratio=1.25, output_dim=12
+    ).eval()
+    ours = ClipVision.from_state_dict(of_open_clip(tower), CLIP_CONFIG)
+    torch.testing.assert_close(ours.embed(pixels), tower(pixels), rtol=0, atol=1e-5)
+
+
+WITHOUT = """
+import sys
+for name in ("open_clip", "timm", "torchvision"):
+    sys.modules[name] = None  # importing it raises
+import torch
+from lib_uniid.encoders.clip_vision import ClipVision
+state = torch.load(sys.argv[1])
+print(ClipVision.from_state_dict(state, {"num_attention_heads": 4}).embed(torch.zeros(1, 3, 56, 56)).shape)
+"""
+
+
+def test_neither_open_clip_nor_torchvision_is_needed(state: dict[str, Tensor], tmp_path: Path):
+    torch.save(state, tmp_path / "clip.pt")
+    command = [sys.executable, "-c", WITHOUT, str(tmp_path / "clip.pt")]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed == "torch.Size([1, 12])\n"
+
+
+@torch.no_grad()
 def test_the_last_layer_is_not_run_for_the_penultimate_states(pixels: Tensor):
     clip = narrow_clip()
     expected = clip.penultimate(pixels)
-    clip.tower.transformer.resblocks[-1].forward = None  # pyright: ignore
+    clip.tower.vision_model["encoder"]["layers"][-1].forward = None  # pyright: ignore
     assert torch.equal(clip.penultimate(pixels), expected)
 
 
@@ -46,7 +81,7 @@ def test_sizes_are_read_off_the_tensors():
 
 def test_heads_come_from_the_configuration(state: dict[str, Tensor]):
     clip = ClipVision.from_state_dict(state, {**CLIP_CONFIG, "num_attention_heads": 8})
-    assert clip.tower.transformer.resblocks[0].attn.num_heads == 8  # pyright: ignore
+    assert clip.tower.vision_model["encoder"]["layers"][0].self_attn.heads == 8  # pyright: ignore
 
 
 def test_without_configuration_a_width_that_is_not_vit_h_s_is_refused(state: dict[str, Tensor]):
