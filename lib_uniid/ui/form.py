@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from lib_uniid.config import STYLE_STRENGTH
 from lib_uniid.errors import ConfigError, PictureError
-from lib_uniid.hosts.webui.infotext import DIGEST
+from lib_uniid.hosts.webui.infotext import DIGEST, Entry
 from lib_uniid.hosts.webui.regions import ANYWHERE
 from lib_uniid.hosts.webui.request import VERSION, PersonRequest, Request, parse_json, to_dict
 from lib_uniid.hosts.webui.script import asked
@@ -398,8 +398,8 @@ def _shown(named: Any, name_of: Callable[[str], str | None]) -> str:
     return named.name if named.id is None else name_of(named.id) or named.id
 
 
-def readers(key: str, name_of: Callable[[str], str | None]) -> list[Callable[[Mapping[str, Any]], Any]]:
-    """One function per argument that says what an infotext's parameters make of it; None leaves it alone.
+def readers(key: str, name_of: Callable[[str], str | None]) -> list[Entry]:
+    """One reader per argument that says what an infotext's parameters make of it; None leaves it alone.
 
     A picture without anybody switches the panel off and leaves who is chosen in it. The text is read once
     for all: anew by the first function, which the host calls first, so that people enrolled since are known.
@@ -412,7 +412,10 @@ def readers(key: str, name_of: Callable[[str], str | None]) -> list[Callable[[Ma
             last[:] = text, _pasted(text, name_of)
         return last[1][place]
 
-    return [lambda parameters, place=place: read(parameters, place) for place in range(len(Form().values()))]
+    return [
+        Entry(key, lambda parameters, place=place: read(parameters, place))
+        for place in range(len(Form().values()))
+    ]
 
 
 def _pasted(text: Any, name_of: Callable[[str], str | None]) -> list[Any]:

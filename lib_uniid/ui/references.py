@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from lib_uniid.errors import UniIDError
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import LOOKING, text_of, uploads_of
@@ -49,6 +50,8 @@ class References:
         self.files.change(None, inputs=[self.files], outputs=[self.uploads], **_LOOKING)
         seeing = self.files.change(self._see, inputs=[self.files], outputs=self.shown, show_progress="full")
         self.seen = seeing.then
+        # They may also come from the other tab, by *Send to img2img*.
+        self.uploads.change(self._arrived, inputs=[self.uploads], outputs=[faces], show_progress="hidden")
         faces.select(self._pick, inputs=[self.uploads], outputs=self.shown, show_progress="hidden")
         return self.uploads
 
@@ -61,6 +64,13 @@ class References:
         uploads, notes = self.backstage.see(_paths(files))
         sentences = [*notes, *drawing.open_choices(uploads)]
         return [text_of(uploads), self._gallery(text_of(uploads)), drawing.notes(sentences)]
+
+    def _arrived(self, text: str) -> Any:
+        """The faces of the uploads in the list; a picture that is gone is named when it is used."""
+        try:
+            return gr.update() if text == LOOKING else self._gallery(text)
+        except UniIDError:
+            return gr.update(value=[], visible=False)
 
     def _pick(self, text: str, event: gr.SelectData) -> list[Any]:
         """A face was clicked: it is the one that is meant in its picture."""

@@ -1,12 +1,15 @@
 """What is uploaded to the panel is not opened by gradio."""
 
 import base64
+import io
 import sys
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.corpus.pictures import EPS, jpeg
 from lib_uniid.errors import PictureError
@@ -85,3 +88,31 @@ def test_a_mask_that_is_no_picture_is_refused_in_a_sentence(eps: Path, tmp_path:
         mask_text(eps)
     (tmp_path / "mask.jpg").write_bytes(jpeg())
     assert mask_text(tmp_path / "mask.jpg")
+
+
+@pytest.mark.parametrize("drawing", [False, True] if GRADIO < 4 else [False])
+def test_what_a_picture_component_hands_over_it_takes_back(tmp_path: Path, drawing: bool):
+    """*Send to img2img* of the hosts gives the values of one tab's components to the other tab's."""
+    path = tmp_path / "face.png"
+    path.write_bytes(png_of(160))
+    options: dict[str, Any] = {"tool": "sketch", "source": "upload"} if drawing else {}
+    payload = uploaded(path)
+    with gr.Blocks():
+        component = undecoded(gr.Image)(**options)
+        sent = component.postprocess(
+            component.preprocess({"image": payload, "mask": payload} if drawing else payload)
+        )
+        again = component.preprocess({"image": sent, "mask": sent} if drawing else sent)
+    assert _light(mask_text(again)) == 160
+
+
+def png_of(grey: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8), grey).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _light(encoded: str | None) -> int:
+    assert encoded is not None
+    with Image.open(io.BytesIO(base64.b64decode(encoded.rpartition(",")[2]))) as picture:
+        return int(np.asarray(picture.convert("L")).max())

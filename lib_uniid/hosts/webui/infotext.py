@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,24 @@ NOTES = "UniID notes"
 """The same for what is said under the picture beside that: the API leaves the host's comments out."""
 
 DIGEST = "sha256:"
+
+
+class Entry(str):
+    """The name of an infotext's entry that is also what makes a control's value of an infotext.
+
+    Hosts call what can be called where something is pasted. *Send to img2img* carries the controls whose
+    entries have a name among the script's ``paste_field_names``, and knows no functions.
+    """
+
+    read: Callable[[Mapping[str, Any]], Any]
+
+    def __new__(cls, key: str, read: Callable[[Mapping[str, Any]], Any]) -> "Entry":
+        entry = super().__new__(cls, key)
+        entry.read = read
+        return entry
+
+    def __call__(self, parameters: Mapping[str, Any]) -> Any:
+        return self.read(parameters)
 
 
 def write(p: Any, request: Request, known: Mapping[str, str]) -> None:

@@ -42,3 +42,11 @@ def test_a_panel_that_is_on_with_nobody_in_it_makes_no_picture(webui: WebUI):
     failed = webui.txt2img(alwayson_scripts=with_panel(Form(enabled=True)))
     assert failed.status == 500
     assert "nobody is chosen" in failed.error
+
+
+def test_sending_a_picture_to_img2img_takes_every_control_along(webui: WebUI):
+    pairs = webui.sent("txt2img", "img2img")
+    assert len(pairs) == len(Form().values())
+    plain = [(one.elem_id, one.get_block_name(), one.value) for one, _ in pairs]
+    assert plain == [(one.elem_id, one.get_block_name(), one.value) for _, one in pairs]
+    assert not any(one is another for one, another in pairs)

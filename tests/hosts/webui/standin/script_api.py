@@ -27,6 +27,7 @@ class Script:
 
     AlwaysVisible = AlwaysVisible
     infotext_fields: list[tuple[Any, Any]]
+    paste_field_names: list[str]
     args_from = args_to = 0
     is_img2img = False
 

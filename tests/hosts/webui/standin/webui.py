@@ -60,6 +60,8 @@ class WebUI:
         self.runners: dict[str, Runner] = {}
         self.defaults: dict[str, list[Any]] = {}
         self.namespace: dict[str, Any] = {}
+        self.paste_fields: dict[str, list[tuple[Any, Any]]] = {}
+        self.paste_field_names: list[str] = []
 
     def load(self) -> None:
         """Execute the script file as the hosts do: its folder is on the path only meanwhile."""
@@ -92,6 +94,8 @@ class WebUI:
                 self.defaults[tab] += [component.value for component in components]
                 script.args_to = len(self.defaults[tab])
                 self.fields, self.first = list(script.infotext_fields), script.args_from
+                self.paste_fields[tab] = self.fields
+                self.paste_field_names = list(script.paste_field_names)
                 for _ in range(2):  # once more per start of the API and of the documentation
                     again = _built(script, is_img2img)
                     assert [c.value for c in again] == [c.value for c in components]
@@ -106,6 +110,14 @@ class WebUI:
     def processing(self, payload: dict[str, Any], tab: str = "txt2img") -> Processing:
         """As the API makes it."""
         return self.api.processing(self, self.api.Request.of(payload), tab)
+
+    def sent(self, source: str, target: str) -> list[tuple[Any, Any]]:
+        """What *Send to* below the gallery connects: components by the names of their fields, one by one."""
+        given, taken = (
+            [component for component, name in self.paste_fields[tab] if name in self.paste_field_names]
+            for tab in (source, target)
+        )
+        return list(zip(given, taken, strict=True))
 
     def new_processing(self, **values: Any) -> Processing:
         return Processing(host=self.host, **values)
