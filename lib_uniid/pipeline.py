@@ -24,8 +24,9 @@ from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, Sev
 from lib_uniid.evaluation.presence import Presence, check, other_recogniser
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.choice import choose
-from lib_uniid.faces.detection import Face
-from lib_uniid.faces.quality import Quality, assess
+from lib_uniid.faces.detection import FaceFinder
+from lib_uniid.faces.quality import assess
+from lib_uniid.faces.seen import SeenFace, SeenFaces
 from lib_uniid.hosts.protocol import Host, Picture, Progress, silent
 from lib_uniid.library.names import checked
 from lib_uniid.library.store import Person
@@ -53,15 +54,6 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SeenFace:
-    """A face in a picture with its aligned crop, and what can be said against it as a reference."""
-
-    face: Face
-    crop: Picture
-    quality: Quality
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Made:
     """A finished picture, the seed that makes it again, who is in it, and who was given which place.
 
@@ -77,19 +69,17 @@ class Made:
 class Studio:
     """Enrols people and makes pictures of them, with the networks of ``models`` and a host.
 
-    The host is loaded when the first picture is made, and kept.
+    The host is loaded when the first picture is made, and kept. ``seen`` keeps the faces of pictures.
     """
 
-    def __init__(self, models: Models, load_host: Callable[[], Host]) -> None:
+    def __init__(self, models: Models, load_host: Callable[[], Host], seen: SeenFaces | None = None) -> None:
         self.models, self._load_host = models, load_host
+        self.seen = SeenFaces() if seen is None else seen
 
     def faces(self, picture: Picture) -> tuple[SeenFace, ...]:
         """Every face in a picture, left to right."""
-        seen: list[SeenFace] = []
-        for face in self.models.finder.find(picture):
-            crop = align(picture, face.landmarks)
-            seen.append(SeenFace(face=face, crop=crop, quality=assess(picture, face, crop)))
-        return tuple(seen)
+        finder = self.models.finder
+        return self.seen.look(picture, str(finder.recogniser), lambda: _faces(finder, picture))
 
     def enrol(
         self, name: str, references: Sequence[Reference], *, progress: Progress = silent
@@ -285,6 +275,14 @@ class _Order:
     start: Picture | None
     style: _Style | None
     progress: Progress
+
+
+def _faces(finder: FaceFinder, picture: Picture) -> list[SeenFace]:
+    seen: list[SeenFace] = []
+    for face in finder.find(picture):
+        crop = align(picture, face.landmarks)
+        seen.append(SeenFace(face=face, crop=crop, quality=assess(picture, face, crop)))
+    return seen
 
 
 def _encoder_of(asked: Sequence[PersonSettings], people: Mapping[str, Person]) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 from tqdm import tqdm
 
 from lib_uniid.faces.picture import check_picture, load_picture
+from lib_uniid.faces.seen import SeenFace
 from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.hosts.protocol import Progress
 from lib_uniid.library.store import PeopleFolder
-from lib_uniid.pipeline import Reference, SeenFace, Studio
+from lib_uniid.pipeline import Reference, Studio
 
 
 def studio(options: Namespace) -> Studio:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from lib_uniid.errors import MissingModelError, UniIDError, UnknownCheckpointError
+from lib_uniid.errors import MissingModelError, UniIDError
 from lib_uniid.ui.background import told
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.presets import Presets
@@ -20,11 +20,12 @@ from lib_uniid.ui.uploads import Kept, Uploads
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
     from lib_uniid.encoders.cache import EncodingCache
+    from lib_uniid.faces.seen import SeenFace, SeenFaces
     from lib_uniid.library.store import Deleted, PeopleFolder
     from lib_uniid.pipeline import Studio
     from lib_uniid.ui.enrolment import Saving
 else:
-    Deleted = EncodingCache = ModelFolder = PeopleFolder = Studio = Saving = Any
+    Deleted = EncodingCache = ModelFolder = PeopleFolder = SeenFace = SeenFaces = Studio = Saving = Any
 
 
 _OF_THE_PANEL = frozenset({"router", "clip_vision"})
@@ -94,6 +95,7 @@ class Backstage:
         self.place, self.uploads = place, Uploads()
         self._lock = threading.Lock()
         self._studio: Studio | None = None
+        self._seen: SeenFaces | None = None
 
     @cached_property
     def presets(self) -> Presets:
@@ -131,7 +133,7 @@ class Backstage:
                 if not seen[-1].faces:
                     notes.append(f"{file.name} shows no face; use another picture")
             except MissingModelError as error:
-                seen.append(self._keep(read_picture(file), file.name, ()))
+                seen.append(self._keep(read_picture(file), file, ()))
                 notes.append(f"faces cannot be shown yet: {error}")
             except (UniIDError, OSError) as error:
                 notes.append(str(error))
@@ -146,13 +148,19 @@ class Backstage:
         return enrolment.enrol(name, pictures, add=add)
 
     def delete(self, name: str) -> Deleted:
-        """Delete somebody, with the encodings of their pictures; see :meth:`PeopleFolder.remove`.
+        """Delete a person: the features go into the bin; encodings, uploads and crops are gone for good.
 
-        Encodings can be made again, so they do not come back with a person who does.
+        See :func:`lib_uniid.library.forgetting.delete`. A damaged file does not say which uploads show the
+        person, and all of them go.
         """
-        with suppress(UnknownCheckpointError):  # a damaged file does not say which are theirs
-            self._cache().forget(self.library.load(name).features)
-        return self.library.remove(name)
+        from lib_uniid.library.forgetting import delete
+
+        embedding = None
+        with suppress(UniIDError):
+            embedding = self.library.load(name).embedding
+        deleted = delete(self.library, self._cache(), name)
+        self._forget_uploads(embedding)
+        return deleted
 
     def situation(self) -> Situation:
         """What there is; looks at the disk."""
@@ -190,6 +198,20 @@ class Backstage:
         """Look at the disk again for the next picture: model files may have come."""
         self._studio = None
 
+    def _forget_uploads(self, embedding: Any) -> None:
+        """Of pictures with a face of this ID embedding; of all where it is None."""
+        from lib_uniid.evaluation.presence import SAME_PERSON
+        from lib_uniid.ui import tiles
+
+        for kept in self.uploads.forget(lambda one: embedding is None or one.shows(embedding, SAME_PERSON)):
+            for crop in kept.faces:
+                tiles.remove(crop)
+            for file in kept.files:
+                with suppress(OSError):  # gone with gradio's own clearing up
+                    file.unlink()
+        if self._seen is not None:
+            self._seen.forget(embedding, SAME_PERSON)
+
     def _see(self, file: Path) -> Upload:
         from lib_uniid.faces.picture import load_picture, read_picture
 
@@ -197,10 +219,18 @@ class Backstage:
         picture = load_picture(data, file.name)
         with self._lock:  # the finder's buffers are not for two
             faces = self._finding().faces(picture)
-        return self._keep(data, file.name, tuple(seen.crop for seen in faces))
+        return self._keep(data, file, faces)
 
-    def _keep(self, data: bytes, name: str, faces: tuple[Any, ...]) -> Upload:
-        key = self.uploads.put(Kept(data=data, faces=faces))
+    def _keep(self, data: bytes, file: Path, faces: Sequence[SeenFace]) -> Upload:
+        from lib_uniid.ui.tiles import is_upload
+
+        kept = Kept(
+            data=data,
+            faces=tuple(seen.crop for seen in faces),
+            embeddings=tuple(seen.face.embedding for seen in faces if seen.face.embedding is not None),
+            files=frozenset([file] if is_upload(file) else []),
+        )
+        key, name = self.uploads.put(kept), file.name
         return Upload(key=key, name=name, faces=len(faces), face=1 if len(faces) == 1 else None)
 
     def _finding(self) -> Studio:
@@ -212,6 +242,7 @@ class Backstage:
         import torch
 
         from lib_uniid.checkpoints.folder import ModelFolder
+        from lib_uniid.faces.seen import SeenFaces
         from lib_uniid.models import Models
         from lib_uniid.pipeline import Studio
 
@@ -221,7 +252,8 @@ class Backstage:
             cache=self._cache(),
             notify=lambda _: None,
         )
-        return Studio(models, _no_host)
+        self._seen = self._seen or SeenFaces()
+        return Studio(models, _no_host, self._seen)
 
     def _cache(self) -> EncodingCache:
         from lib_uniid.encoders.cache import EncodingCache

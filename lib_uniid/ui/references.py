@@ -10,6 +10,7 @@ from lib_uniid.errors import UniIDError
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import LOOKING, text_of, uploads_of
+from lib_uniid.ui.tiles import tile
 from lib_uniid.ui.versions import SCRIPT
 
 # Run by the browser: until the server has looked, nobody may be left out of a picture silently.
@@ -88,7 +89,7 @@ class References:
         uploads = uploads_of(text)
         several = len(uploads) > 1
         tiles = [
-            (drawing.tile(crop, meant=one.face == face), drawing.caption(one, face, several=several))
+            (tile(crop, meant=one.face == face), drawing.caption(one, face, several=several))
             for one in uploads
             for face, crop in enumerate(self.backstage.uploads.get(one.key).faces, 1)
         ]

@@ -1,6 +1,7 @@
 """Uploaded pictures become somebody in the library, by the real networks of a models folder."""
 
 import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 import torch
 
 from lib_uniid.errors import ConfigError, NoFaceError
+from lib_uniid.faces.detection import Face, FaceFinder
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.drawing import picked
 from lib_uniid.ui.form import Upload
+from lib_uniid.ui.tiles import tile
 from tests.ui.bare_host import Place
 from tests.ui.test_panel import png
 
@@ -82,3 +85,55 @@ def test_nobody_is_kept_under_what_could_not_be_chosen_as_a_name(
     with pytest.raises(ConfigError, match="a person's name must"):
         list(backstage.enrol(name, uploaded(backstage, png(tmp_path / "a.png", (64, 64)))))
     assert backstage.names() == ["Anna", "Ben"]
+
+
+def test_whoever_is_deleted_leaves_no_upload_and_no_crop(
+    backstage: Backstage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    gradio = tmp_path / "gradio"
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(gradio))
+    (gradio / "0a1b").mkdir(parents=True)
+    own = png(tmp_path / "own.png", (72, 60))  # a user's own file, as a script may name one
+    zoe = png(gradio / "0a1b" / "zoe.png", (70, 60))
+    uploads = uploaded(backstage, zoe, own)
+    crops = [backstage.uploads.get(one.key).faces[0] for one in uploads]
+    shown = Path(tile(crops[0], meant=True))
+    copied = gradio / "2c3d" / shown.name  # as gradio does with what it shows
+    copied.parent.mkdir()
+    shutil.copy2(shown, copied)
+    assert stat.S_IMODE(copied.stat().st_mode) == 0o600
+    assert stat.S_IMODE(shown.parent.stat().st_mode) == 0o700
+    list(backstage.enrol("Zoe", uploads[:1]))
+    backstage.delete("Zoe")
+    assert [zoe.exists(), shown.exists(), copied.exists(), own.exists()] == [False, False, False, True]
+    with pytest.raises(ConfigError, match="no longer kept"):
+        backstage.uploads.get(uploads[0].key)
+
+
+def test_a_damaged_person_is_deleted_with_all_uploads(backstage: Backstage, tmp_path: Path):
+    (upload,) = uploaded(backstage, png(tmp_path / "a.png", (64, 64)))
+    path = backstage.library.folder / f"{backstage.library.ids()['Anna']}.safetensors"
+    path.write_bytes(path.read_bytes().replace(b'"references":"1"', b'"references":"x"'))
+    backstage.delete("Anna")
+    assert backstage.names() == ["Ben"]
+    with pytest.raises(ConfigError, match="no longer kept"):
+        backstage.uploads.get(upload.key)
+
+
+def test_a_picture_is_looked_at_once_however_often_it_is_uploaded_and_enrolled(
+    backstage: Backstage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    looked: list[tuple[int, ...]] = []
+    find = FaceFinder.find
+
+    def counted(self: FaceFinder, picture: np.ndarray) -> tuple[Face, ...]:
+        looked.append(picture.shape)
+        return find(self, picture)
+
+    monkeypatch.setattr(FaceFinder, "find", counted)
+    for name in ("a.png", "again.png"):
+        uploads = uploaded(backstage, png(tmp_path / name, (64, 64)))
+    list(backstage.enrol("Zoe", uploads))
+    assert len(looked) == 1
+    uploaded(backstage, png(tmp_path / "other.png", (60, 64)))
+    assert len(looked) == 2

@@ -1,0 +1,67 @@
+"""Faces that were found in pictures, kept in memory so that the same picture is looked at once."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib_uniid.faces.detection import Face
+from lib_uniid.faces.quality import Quality
+from lib_uniid.typing import Float, UInt8
+
+MOST = 32
+"""Pictures; a face takes 150 kB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SeenFace:
+    """A face in a picture with its aligned crop, and what can be said against it as a reference."""
+
+    face: Face
+    crop: UInt8[np.ndarray, "side side 3"]
+    quality: Quality
+
+    def likeness(self, embedding: Float[np.ndarray, " d"]) -> float:
+        """Cosine similarity with an ID embedding; 0 where the face has none of the same recogniser's size."""
+        own = self.face.embedding
+        if own is None or own.shape != embedding.shape:
+            return 0.0
+        length = float(np.linalg.norm(own) * np.linalg.norm(embedding))
+        return float(own @ embedding) / max(length, 1e-12)
+
+
+class SeenFaces:
+    """Faces by the digest of the picture that they are in; the pictures least recently looked at go first."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._kept: OrderedDict[str, tuple[SeenFace, ...]] = OrderedDict()
+
+    def look(
+        self,
+        picture: UInt8[np.ndarray, "height width 3"],
+        finder: str,
+        find: Callable[[], Sequence[SeenFace]],
+    ) -> tuple[SeenFace, ...]:
+        """What ``find`` finds in a picture, or found when asked before; ``finder`` tells finders apart."""
+        key = f"{finder} {picture.shape} {hashlib.sha256(picture.tobytes()).hexdigest()}"
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        found = tuple(find())
+        with self._lock:
+            self._kept[key] = found
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return found
+
+    def forget(self, embedding: Float[np.ndarray, " d"] | None, same: float) -> None:
+        """Drop every picture with a face at least so much like an ID embedding; all where there is none."""
+        with self._lock:
+            for key, faces in [*self._kept.items()]:
+                if embedding is None or any(one.likeness(embedding) >= same for one in faces):
+                    del self._kept[key]
