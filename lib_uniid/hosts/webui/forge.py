@@ -139,12 +139,23 @@ PARAMETERS = {
 def _patch(lora: LoRA) -> Any:
     """In the host's form: up, down, alpha, mid, dora. The host divides alpha by the rank: a scale of 1.
 
-    reForge has a class for it and a shape to fill up to; a tuple it leaves out, with a line in its log.
+    Where the host has a class for it, a tuple is refused (Forge Neo) or left out with a line in the log
+    (reForge); the class takes a shape to fill up to as well.
     """
     rank = lora.down.weight.shape[0]
     values = lora.up.weight.detach(), lora.down.weight.detach(), float(rank), None, None
-    adapter = getattr(sys.modules.get("ldm_patched.modules.weight_adapter"), "LoRAAdapter", None)
+    adapter = _adapter_class()
     return ("lora", values) if adapter is None else adapter(set(), (*values, None))
+
+
+def _adapter_class() -> Callable[..., Any] | None:
+    """The class that the host's own merging knows: the same module by another path would make another one."""
+    merging = sys.modules.get("backend.patcher.lora")  # Forge Neo; Forge has it without such classes
+    reforge = sys.modules.get("ldm_patched.modules.weight_adapter")
+    for adapters in (getattr(merging, "weight_adapter", None), reforge):
+        if (adapter := getattr(adapters, "LoRAAdapter", None)) is not None:
+            return adapter
+    return None
 
 
 def _content(loras: dict[str, LoRA]) -> str:

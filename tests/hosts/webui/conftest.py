@@ -11,12 +11,13 @@ from torch import nn
 
 from tests.hosts.webui.standin.a1111 import A1111
 from tests.hosts.webui.standin.forge import Forge
+from tests.hosts.webui.standin.neo import Neo
 from tests.hosts.webui.standin.script_api import Callbacks
 from tests.hosts.webui.standin.unets import OtherUNet, diffusers_unet
 from tests.hosts.webui.standin.webui import WebUI
 from tests.narrow import UNET_CONFIG
 
-HOSTS = {"a1111": A1111, "forge": Forge}
+HOSTS = {"a1111": A1111, "forge": Forge, "neo": Neo}
 Start = Callable[..., WebUI]
 
 

@@ -15,7 +15,8 @@ from lib_uniid.attention.lora import Deltas
 from lib_uniid.hosts.webui.a1111 import beside_networks
 from tests.hosts.webui.asking import ask, person
 from tests.hosts.webui.conftest import Start
-from tests.hosts.webui.standin.forge import LoRAAdapter, UnetPatcher
+from tests.hosts.webui.standin.forge import UnetPatcher
+from tests.hosts.webui.standin.neo import LoRAAdapter, merged
 from tests.hosts.webui.standin.webui import WebUI
 from tests.hosts.webui.watching import ROUNDING, any_host, hooks, latents
 from tests.near import assert_near
@@ -135,8 +136,9 @@ def test_a_layer_whose_precision_has_no_products_here_is_merged_too():
 # --- Forge ---
 
 
-def test_the_users_loras_and_the_methods_are_merged_by_forge_and_taken_out_again(start: Start):
-    webui = start("forge")
+@pytest.mark.parametrize("kind", ["forge", "neo"])
+def test_the_users_loras_and_the_methods_are_merged_by_forge_and_taken_out_again(start: Start, kind: str):
+    webui = start(kind)
     host, name = (
         any_host(webui),
         "diffusion_model.mid_block.attentions.0.transformer_blocks.0.attn2.to_q.weight",
@@ -187,8 +189,21 @@ def test_a_host_with_a_class_for_loras_merges_the_same(start: Start, monkeypatch
         given.append(LoRAAdapter(loaded_keys, weights))
         return given[-1]
 
-    monkeypatch.setitem(
-        sys.modules, "ldm_patched.modules.weight_adapter", SimpleNamespace(LoRAAdapter=adapter)
-    )
+    monkeypatch.setattr("tests.hosts.webui.standin.forge._change", lambda patch: patch.change())
+    reforge = SimpleNamespace(LoRAAdapter=adapter)
+    monkeypatch.setitem(sys.modules, "ldm_patched.modules.weight_adapter", reforge)
     assert torch.equal(latents(start("forge").txt2img(alwayson_scripts=ANNA)), tuples)
     assert given
+
+
+def test_neo_merges_the_methods_lora_as_forge_does(start: Start):
+    forge = latents(start("forge").txt2img(alwayson_scripts=ANNA))
+    neo = latents(start("neo").txt2img(alwayson_scripts=ANNA))
+    assert_near(neo, forge, within=ROUNDING * float(forge.abs().max()))
+
+
+@pytest.mark.parametrize("kind", ["lora", "loha"])
+def test_neo_refuses_the_tuples_of_forge(kind: str):
+    factors = torch.ones(2, 1), torch.ones(1, 2), 1.0, None, None
+    with pytest.raises(ValueError, match=f'of type "{kind}" is not recognized'):
+        merged(torch.zeros(2, 2), "weight", [(1.0, (kind, factors), 1.0)])

@@ -41,6 +41,23 @@ class UnetPatcher:
         other.lora_patches = dict(self.lora_patches)
         return other
 
+    def load(self) -> None:
+        """Merge what this clone wants, anew only when the names differ from what is merged."""
+        model, wanted = self.model, tuple(self.lora_patches)
+        if model.merged == wanted:
+            return
+        parameters = dict(model.named_parameters())
+        with torch.inference_mode():
+            for name, weight in model.backup.items():
+                parameters[name].data.copy_(weight)
+            model.backup.clear()
+            for (_, strength, strength_model, _), patches in self.lora_patches.items():
+                for name, patch in patches.items():
+                    weight = parameters[name].data
+                    model.backup.setdefault(name, weight.clone())
+                    weight.copy_(weight * strength_model + strength * _change(patch))
+        model.merged = wanted
+
     def set_model_unet_function_wrapper(self, function: Callable[..., Any]) -> None:
         self.model_options["model_function_wrapper"] = function
 
@@ -60,38 +77,14 @@ class UnetPatcher:
 
 
 def load_model_gpu(patcher: UnetPatcher) -> None:
-    """Merge what this clone wants, anew only when the names differ from what is merged."""
-    model, wanted = patcher.model, tuple(patcher.lora_patches)
-    if model.merged == wanted:
-        return
-    parameters = dict(model.named_parameters())
-    with torch.inference_mode():
-        for name, weight in model.backup.items():
-            parameters[name].data.copy_(weight)
-        model.backup.clear()
-        for (_, strength, strength_model, _), patches in patcher.lora_patches.items():
-            for name, patch in patches.items():
-                weight = parameters[name].data
-                model.backup.setdefault(name, weight.clone())
-                weight.copy_(weight * strength_model + strength * _change(patch))
-    model.merged = wanted
-
-
-class LoRAAdapter:
-    """What reForge wants in the place of a tuple."""
-
-    def __init__(self, loaded_keys: set[str], weights: tuple[Any, ...]) -> None:
-        self.weights = weights
+    """The host's function of that name."""
+    patcher.load()
 
 
 def _change(patch: Any) -> Tensor:
-    if isinstance(patch, LoRAAdapter):
-        *values, shape = patch.weights
-        assert shape is None
-    else:
-        kind, values = patch
-        if kind == "diff":
-            return values[0]
+    kind, values = patch
+    if kind == "diff":
+        return values[0]
     up, down, alpha, mid, dora = values
     assert mid is None
     assert dora is None
@@ -100,6 +93,8 @@ def _change(patch: Any) -> Tensor:
 
 class Forge(Host):
     """The host around a UNet. Before its first generation the model is none yet."""
+
+    patcher = UnetPatcher
 
     def __init__(self, callbacks: Callbacks, unet: nn.Module) -> None:
         super().__init__(callbacks)
@@ -119,7 +114,7 @@ class Forge(Host):
             self.set_model(self._unet)
 
     def set_model(self, unet: nn.Module) -> None:
-        objects = SimpleNamespace(unet=UnetPatcher(KModel(unet)))
+        objects = SimpleNamespace(unet=self.patcher(KModel(unet)))
         self.sd_model = SimpleNamespace(
             get_learned_conditioning=read,
             forge_objects=copy.copy(objects),

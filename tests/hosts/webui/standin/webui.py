@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.hosts.webui.standin.forge import Forge, load_model_gpu
+from tests.hosts.webui.standin.neo import LORA_MODULE, Neo
 from tests.hosts.webui.standin.processing import (
     Host,
     Processing,
@@ -54,6 +55,8 @@ class WebUI:
             monkeypatch.setitem(sys.modules, name, module)
         self.state: Any = modules["modules.shared"].state
         self.api = _host_api()
+        if isinstance(host, Neo):
+            monkeypatch.setitem(sys.modules, "backend.patcher.lora", LORA_MODULE)
         self.xyz = xyz_plot()
         scripts: Any = modules["modules.scripts"]
         scripts.scripts_data.append(SimpleNamespace(path="scripts/xyz_grid.py", module=self.xyz))
