@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import secrets
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,6 +15,7 @@ MAX_PEOPLE = 8
 MAX_PICTURES = 16
 MAX_SIDE = 2048
 MAX_SEED = 2**32 - 1
+RANDOM_SEED = -1
 STYLE_STRENGTH = math.exp(-0.5)
 """UniPortrait's demo adds -0.5 to the logits of the style's tokens: their weights are multiplied by this."""
 
@@ -68,6 +70,8 @@ class PersonSettings:
         if not self.start < self.end:
             raise ConfigError(f"{self.name}: start must lie before end, got {self.start} and {self.end}")
         for other, share in self.mix:
+            if other == self.name:
+                raise ConfigError(f"{self.name}: a person cannot be mixed with themselves; name another")
             _within(f"{self.name}: share of {other}", share, 0.0, 1.0)
         total = math.fsum(share for _, share in self.mix)
         if total > 1.0 + 1e-6:
@@ -154,7 +158,8 @@ class GenerationSettings:
         _within("steps", self.steps, 1, 150)
         _within("CFG scale", self.cfg_scale, 1.0, 30.0)
         _within("pictures", self.pictures, 1, MAX_PICTURES)
-        _within("seed", self.seed, 0, MAX_SEED)
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ConfigError(f"seed must lie in [0, {MAX_SEED}], or be -1 for a random one, got {self.seed}")
         _within("identity scale", self.identity_scale, 0.0, 2.0)
         _within("strength", self.strength, 0.01, 1.0)
         _within("retries", self.retries, 0, 20)
@@ -179,6 +184,11 @@ class GenerationSettings:
         unmasked = [person.name for person in self.people if person.mask is None]
         if self.routing == "mask" and unmasked:
             raise ConfigError(f"routing by mask needs a mask for everybody; {', '.join(unmasked)} has none")
+
+
+def drawn_seed(seed: int) -> int:
+    """-1 is a random seed, at every door; any other is taken as it is, and checked by the settings."""
+    return secrets.randbelow(MAX_SEED + 1) if seed == RANDOM_SEED else seed
 
 
 def _within(field: str, value: float | int, low: float | int, high: float | int) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lib_uniid.errors import ConfigError
+from lib_uniid.errors import ConfigError, FileError
+from lib_uniid.failures import sentence
 
 try:
     import fcntl
@@ -87,6 +88,29 @@ def exclusive(lock: Path) -> Generator[None, None, None]:
         yield
     finally:
         held.release()
+
+
+def require_writable(folder: Path) -> None:
+    """Try whether files can be written into ``folder``, or into the one in which it would be made.
+
+    Nothing is left behind. Raises ``FileError`` that says what is in the way.
+    """
+    try:
+        there = _nearest(folder)
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        # Named by the folder, because the probe has a name that nobody knows.
+        raise FileError(sentence(OSError(error.errno, error.strerror, str(folder)))) from error
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    for path in (folder, *folder.parents):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+            return path
+    return Path()
 
 
 def private_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The whole story on one page: pictures -> faces -> ID features -> tokens -> plan -> picture -> check."""
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,6 +35,8 @@ from lib_uniid.tokens.uniportrait import identity_tokens, mix, uncond_tokens
 from lib_uniid.typing import Float, UInt8
 
 PIXELS = 8  # per latent, on each side
+AT_ONCE = 4
+"""Pictures of a series that a graphics card samples together. A processor gains nothing by it."""
 ALONE, TOGETHER = 0.1, 0.3
 """UniPortrait's structure scale for one person and for several."""
 
@@ -64,6 +66,14 @@ class Made:
     seed: int
     presence: Presence
     routing: Float[np.ndarray, "i rows columns"] | None = None
+
+
+Tell = Callable[[int, Made, bool], None]
+"""Called with a picture's number in its series, the picture, and whether no more seeds are tried for it."""
+
+
+def _untold(number: int, made: Made, final: bool) -> None:
+    """Pictures that nobody waits for."""
 
 
 class Studio:
@@ -113,11 +123,13 @@ class Studio:
         *,
         start: Picture | None = None,
         progress: Progress = silent,
+        tell: Tell = _untold,
     ) -> list[Made]:
         """Pictures of the people whom the settings name, checked; with retries, the best of all tries.
 
-        The tries of picture n have the seeds ``seed + n + try * pictures``. A style picture is inverted
-        once, before anybody is injected; ``progress`` then runs from start to end once more.
+        The tries of picture n have the seeds ``seed + n + try * pictures``. Every try runs from start to
+        end of ``progress``; before the first one a style picture is inverted, which runs through it, too.
+        ``tell`` is given each picture as soon as it is there, so that it is not lost when a later one fails.
         """
         side = self.host.side
         settings = replace(settings, width=settings.width or side, height=settings.height or side)
@@ -129,13 +141,13 @@ class Studio:
             style=self._style(settings, progress),
             progress=progress,
         )
-        made = self._make(order, [settings.seed + n for n in range(settings.pictures)])
-        for number in range(1, settings.retries + 1):
-            poor = [n for n, one in enumerate(made) if one.presence.improvable]
-            seeds = [settings.seed + n + number * settings.pictures for n in poor]
-            for n, again in zip(poor, self._make(order, seeds), strict=True):
-                made[n] = max(made[n], again, key=lambda one: one.presence.rank)
-        return made
+        made: dict[int, Made] = {}
+        for number in range(settings.retries + 1):
+            poor = [n for n in range(settings.pictures) if n not in made or made[n].presence.improvable]
+            for n, again in self._tries(order, poor, number):
+                made[n] = max(made.get(n, again), again, key=lambda one: one.presence.rank)
+                tell(n, made[n], number == settings.retries or not made[n].presence.improvable)
+        return [made[n] for n in range(settings.pictures)]
 
     def plan(self, settings: GenerationSettings, people: Mapping[str, Person]) -> Plan | None:
         """What is injected for these people at a size that is set; None without people."""
@@ -233,9 +245,19 @@ class Studio:
             sharing=Sharing(score_shift=math.log(settings.style.strength)),
         )
 
+    def _tries(self, order: "_Order", wanted: Sequence[int], number: int) -> Iterator[tuple[int, Made]]:
+        """Try ``number`` of the pictures that are wanted, some at once."""
+        at_once = 1 if self.host.device.type == "cpu" else AT_ONCE
+        groups = [wanted[first : first + at_once] for first in range(0, len(wanted), at_once)]
+        for done, group in enumerate(groups):
+
+            def progress(step: int, steps: int, done: int = done) -> None:
+                order.progress(done * steps + step, len(groups) * steps)
+
+            seeds = [order.settings.seed + n + number * order.settings.pictures for n in group]
+            yield from zip(group, self._make(replace(order, progress=progress), seeds), strict=True)
+
     def _make(self, order: "_Order", seeds: Sequence[int]) -> list[Made]:
-        if not seeds:
-            return []
         rows, record = Rows(()), RoutingRecord() if len(order.people) > 1 else None
         sharing, style = (order.style.sharing, order.style.latents) if order.style else (None, None)
         with (

@@ -224,6 +224,25 @@ NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=an
         (("generate", "a park", "--models", "nowhere"), "there is no models folder nowhere"),
         (("generate", "a park", "--models", "."), "no base model under"),
         (("generate", "a park", "--device", "toaster"), "toaster"),
+        (("enrol", "Anna", "group.png"), "write FILE#2 for the second face from the left, or choose for all"),
+        (("generate", "a park", "--person", "Anna=group.png"), "write FILE#2 for the second face"),
+        (("generate", "a park", *PERSON, "--mask", "foo"), "--mask takes NAME=PICTURE, got 'foo'"),
+        (("generate", "a park", *PERSON, "--mask", "Anna="), "--mask takes NAME=PICTURE, got 'Anna='"),
+        (("generate", "a park", "--person", "Anna="), "--person takes NAME or NAME=PICTURE, got 'Anna='"),
+        (("generate", "a park", "--person", "=anna.png"), "--person takes NAME or NAME=PICTURE"),
+        (("generate", "a park", *PERSON, "--mix", "Anna=Anna:0.5"), "Anna: a person cannot be mixed with"),
+        (("generate", "a park", *PERSON, "--maps"), "--maps needs two people or more, got 1"),
+        (("generate", "a park", "--strength", "0.5"), "--strength needs a start picture; add --from"),
+        (("generate", "a park", "--weight", "0.5"), "--weight needs a person"),
+        (("generate", "a park", "--identity-scale", "0.5"), "--identity-scale needs a person"),
+        (("generate", "a park", "--seed", "-2"), "or be -1 for a random one, got -2"),
+        (("generate", "a park", "--from", ""), "--from is empty; name a picture file"),
+        (("generate", "a park", "--out", "text.png"), "text.png is a file, and a folder is needed"),
+        (("generate", "a park", "--out", "text.png/below"), "text.png is a file, and a folder is needed"),
+        (("generate", "a park", "--out", "x" * 300), "is too long for this disk"),
+        (("faces", ""), "a picture is empty; name a picture file"),
+        (("faces", "x" * 300), "is too long for this disk"),
+        (("enrol", "Anna", "x" * 300), "is too long for this disk"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
 )
@@ -271,16 +290,18 @@ def test_interrupting_leaves_nothing_behind(
     monkeypatch.setattr("lib_uniid.hosts.diffusers.DiffusersHost.decode", interrupt)
     before = files(here)
     assert main(["generate", "a park", *QUICK, "--models", str(models)]) == 130
-    assert capsys.readouterr().err.endswith("uniid: interrupted, nothing was left behind\n")
+    assert capsys.readouterr().err.endswith("uniid: interrupted\n")
     assert files(here) == before
 
 
 def test_a_package_that_is_missing_is_named(
-    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    models: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(sys.modules, "lib_uniid.commands.faces", None)
-    assert main(["faces", "x.png", "--models", str(models)]) == 2
-    assert "is not installed; see what is missing with uniid doctor" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    for module in ("lib_uniid.commands.faces", "lib_uniid.commands.shared"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    assert main(["faces", "anna.png", "--models", str(models)]) == 2
+    assert "uniid: tqdm is not installed; install it (pip install tqdm)" in capsys.readouterr().err
 
 
 # --- fetch ---

@@ -3,21 +3,36 @@
 from argparse import Namespace
 
 from lib_uniid.commands import Outcome
-from lib_uniid.commands.shared import bar, face_result, library, reference, studio
+from lib_uniid.commands.inputs import given_picture
 from lib_uniid.errors import ConfigError
+from lib_uniid.files import require_writable
 from lib_uniid.library.names import checked
 
 
 def run(options: Namespace) -> Outcome:
-    name, people = checked(options.name), library(options)
+    """What can be wrong with inputs and outputs is said before anything is loaded."""
+    name, point = checked(options.name), _point(options.point)
+    given = [given_picture(text, "a picture") for text in options.pictures]
+    if options.library is not None:
+        require_writable(options.library)
+
+    from lib_uniid.commands.shared import (  # torch and all that come with it, some seconds
+        bar,
+        face_result,
+        library,
+        reference,
+        saying_how_to_choose,
+        studio,
+    )
+
+    people = library(options)
     if name in people.names() and not options.replace:
         raise ConfigError(f"{name!r} is enrolled already; choose another name, or add --replace")
-    point = _point(options.point)
     references = [
-        reference(argument, number=options.face, point=point, largest=options.largest)
-        for argument in options.pictures
+        reference(one, number=options.face, point=point, largest=options.largest) for one in given
     ]
-    with bar(f"enrolling {name}") as progress:
+    how = ", or choose for all pictures by --face, --point or --largest"
+    with bar(f"enrolling {name}") as progress, saying_how_to_choose(how):
         person, seen = studio(options).enrol(name, references, progress=progress)
     people.save(person, replace=options.replace)
     faces = [{"picture": ref.label, **face_result(one)} for ref, one in zip(references, seen, strict=True)]
@@ -32,5 +47,5 @@ def _point(text: str | None) -> tuple[float, float] | None:
     try:
         x, y = (float(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"a point is written as X,Y in pixels, got {text!r}") from None
+        raise ConfigError(f"--point takes X,Y in pixels, got {text!r}") from None
     return x, y

@@ -5,21 +5,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from lib_uniid.commands import Outcome
-from lib_uniid.commands.shared import bar, face_result, studio
-from lib_uniid.faces.picture import check_picture, load_picture
+from lib_uniid.commands.inputs import picture_file
+from lib_uniid.faces.picture import load_picture
 
 
 def run(options: Namespace) -> Outcome:
-    for path in options.pictures:
-        check_picture(path)
+    pictures = [picture_file(text, "a picture") for text in options.pictures]
+
+    from lib_uniid.commands.shared import bar, face_result, studio  # torch comes with it, some seconds
+
     finder = studio(options)
     found: list[dict[str, Any]] = []
     with bar("looking for faces") as progress:
-        for path in options.pictures:
+        for path in pictures:  # one at a time is in memory
             seen = finder.faces(load_picture(path))
             found.append({"picture": str(path), "faces": [face_result(one) for one in seen]})
-            progress(len(found), len(options.pictures))
-    words = [line for one in found for line in _in_words(one["picture"], one["faces"])]
+            progress(len(found), len(pictures))
+    words = [line for listed in found for line in _in_words(listed["picture"], listed["faces"])]
     return Outcome(result={"pictures": found}, words=words)
 
 

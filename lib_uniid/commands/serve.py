@@ -2,19 +2,27 @@
 
 import os
 import signal
-import threading
 import webbrowser
 from argparse import Namespace
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from threading import Event
 from typing import Any, NoReturn
 
 from lib_uniid.commands import Outcome
+from lib_uniid.commands.inputs import require_file, require_port
+from lib_uniid.files import require_writable
 from lib_uniid.ui.guard import login, private_temporary_folder, require_apart
 
 
 def run(options: Namespace) -> Outcome:
-    options.models.mkdir(parents=True, exist_ok=True)
+    """What can be wrong with inputs and outputs is said before anything is loaded."""
+    if options.port is not None:
+        require_port(options.port)
+    if options.base is not None:
+        require_file(options.base)
     out, auth = options.out.resolve(), login(options.auth or os.environ.get("UNIID_AUTH"))
+    require_writable(out)
+    options.models.mkdir(parents=True, exist_ok=True)
     require_apart(out, options.models)
     signal.signal(signal.SIGTERM, _interrupt)  # so that what is temporary is removed then, too
     with ExitStack() as stack:
@@ -28,8 +36,15 @@ def run(options: Namespace) -> Outcome:
         options.say(f"UniID is at {address} (on this machine alone); Ctrl+C ends it")
         if options.open:
             webbrowser.open(address)
-        threading.Event().wait()
+        with suppress(KeyboardInterrupt):
+            _wait()
     return Outcome(result={"address": address}, words=[])
+
+
+def _wait() -> None:
+    """Until Ctrl+C, which on Windows does not end a wait without a limit."""
+    while not Event().wait(1.0):
+        pass
 
 
 def _interrupt(*_: Any) -> NoReturn:

@@ -1,22 +1,21 @@
 """What several commands need."""
 
-import re
 import sys
 from argparse import Namespace
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from lib_uniid.faces.picture import check_picture, load_picture
+from lib_uniid.commands.inputs import GivenPicture
+from lib_uniid.errors import SeveralFacesError
 from lib_uniid.faces.seen import SeenFace
 from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.hosts.protocol import Progress
 from lib_uniid.library.store import PeopleFolder
 from lib_uniid.pipeline import Reference, Studio
+from lib_uniid.printing import visible
 
 
 def studio(options: Namespace) -> Studio:
@@ -25,7 +24,7 @@ def studio(options: Namespace) -> Studio:
         options.models,
         base=getattr(options, "base", None),
         device=getattr(options, "device", None),
-        notify=lambda message: tqdm.write(f"{message} ...", file=sys.stderr),
+        notify=lambda message: tqdm.write(f"{visible(message)} ...", file=sys.stderr),
     )
 
 
@@ -35,26 +34,31 @@ def library(options: Namespace) -> PeopleFolder:
 
 
 def reference(
-    argument: str,
+    given: GivenPicture,
     *,
     number: int | None = None,
     point: tuple[float, float] | None = None,
     largest: bool = False,
 ) -> Reference:
     """``FILE``, or ``FILE#2`` whose number wins over the choice made for all pictures."""
-    path = Path(argument)
-    numbered = re.fullmatch(r"(.+)#(\d+)", argument)
-    if numbered and not path.exists():
-        path, number, point, largest = Path(numbered[1]), int(numbered[2]), None, False
-    check_picture(path)
-    picture = partial(load_picture, path)
-    return Reference(picture=picture, label=path.name, number=number, point=point, largest=largest)
+    if given.number is not None:
+        number, point, largest = given.number, None, False
+    return Reference(picture=given.load, label=given.path.name, number=number, point=point, largest=largest)
+
+
+@contextmanager
+def saying_how_to_choose(more: str = "") -> Generator[None]:
+    """Where several faces were found, say how one is chosen on the command line."""
+    try:
+        yield
+    except SeveralFacesError as error:
+        raise SeveralFacesError(f"{error}: write FILE#2 for the second face from the left{more}") from error
 
 
 @contextmanager
 def bar(title: str) -> Generator[Progress]:
     """A progress bar on standard error, where somebody is watching."""
-    with tqdm(desc=title, file=sys.stderr, disable=None, leave=False) as shown:
+    with tqdm(desc=visible(title), file=sys.stderr, disable=None, leave=False) as shown:
 
         def progress(step: int, steps: int) -> None:
             shown.total, shown.n = steps, step

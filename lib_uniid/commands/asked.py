@@ -1,0 +1,119 @@
+"""What ``uniid generate`` is asked for, out of its options; nothing heavy is imported for it."""
+
+import re
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from lib_uniid.commands.inputs import GivenPicture, Picture, given_picture, mask, named, number, picture
+from lib_uniid.config import (
+    RANDOM_SEED,
+    STYLE_STRENGTH,
+    GenerationSettings,
+    PersonSettings,
+    StyleSettings,
+    drawn_seed,
+)
+from lib_uniid.errors import ConfigError
+from lib_uniid.library.names import normal
+
+NUMBERS = {"weight": "weight", "structure": "structure_scale", "start": "start", "end": "end"}
+"""Options that name a person or mean all of them, and the settings that they stand for."""
+
+FOR_PEOPLE = (*NUMBERS, "mix", "mask", "routing", "identity_scale", "retries")
+"""Options that do nothing without people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """Settings, the start picture, and by name the pictures of people who are not in the library."""
+
+    settings: GenerationSettings
+    start: Picture | None
+    pictures: dict[str, GivenPicture]
+
+
+def asked(options: Namespace) -> Asked:
+    """Checked; ``ConfigError`` or ``PictureError`` names the option, or the file, that cannot be used."""
+    people = _people(options.person)
+    _refuse_idle(options, people)
+    pictures = {name: given_picture(text, f"--person {name}") for name, text in people.items() if text}
+    start = None if options.start_picture is None else picture(options.start_picture, "--from")
+    return Asked(settings=_settings(options, tuple(people)), start=start, pictures=pictures)
+
+
+def _people(texts: Sequence[str]) -> dict[str, str]:
+    """By name the picture, or an empty text for somebody enrolled."""
+    people: dict[str, str] = {}
+    for text in texts:
+        name, given, value = text.partition("=")
+        name = normal(name)
+        if not name or (given and not value):
+            raise ConfigError(f"--person takes NAME or NAME=PICTURE, got {text!r}")
+        if name in people:
+            raise ConfigError(f"{name!r} is named twice; name each person once per picture")
+        people[name] = value
+    return people
+
+
+def _refuse_idle(options: Namespace, people: dict[str, str]) -> None:
+    """Options that would do nothing are not passed over in silence."""
+    idle = [name for name in FOR_PEOPLE if getattr(options, name, None)]
+    if idle and not people:
+        option = idle[0].replace("_", "-")
+        raise ConfigError(f"--{option} needs a person; add --person NAME, or leave it out")
+    if options.maps and len(people) < 2:
+        raise ConfigError(f"--maps needs two people or more, got {len(people)}; add --person or leave it out")
+    if hasattr(options, "strength") and options.start_picture is None:
+        raise ConfigError("--strength needs a start picture; add --from PICTURE, or leave it out")
+
+
+def _settings(options: Namespace, names: Sequence[str]) -> GenerationSettings:
+    allowed = {field.name for field in fields(GenerationSettings)}
+    given: dict[str, Any] = {name: value for name, value in vars(options).items() if name in allowed}
+    given["seed"] = drawn_seed(given.get("seed", RANDOM_SEED))
+    return GenerationSettings(people=_person_settings(options, names), style=_style(options), **given)
+
+
+def _style(options: Namespace) -> StyleSettings | None:
+    strength = options.style_strength
+    if options.style_from is None:
+        if strength is not None:
+            raise ConfigError("--style-strength needs the picture whose style is taken; add --style-from")
+        return None
+    return StyleSettings(
+        picture=picture(options.style_from, "--style-from"),
+        strength=STYLE_STRENGTH if strength is None else strength,
+    )
+
+
+def _person_settings(options: Namespace, names: Sequence[str]) -> tuple[PersonSettings, ...]:
+    given: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for option, setting in NUMBERS.items():
+        for text in getattr(options, option):
+            name, _, value = text.rpartition("=")
+            for one in [_known(normal(name), names, option)] if name else names:
+                given[one][setting] = number(value, option)
+    for text in options.mask:
+        name, file = named(text, "mask", "NAME=PICTURE")
+        given[_known(name, names, "mask")]["mask"] = mask(file, "--mask")
+    for text in options.mix:
+        name, other, share = _mix(text)
+        mixes = given[_known(name, names, "mix")]
+        mixes["mix"] = (*mixes.get("mix", ()), (other, share))
+    return tuple(PersonSettings(name=name, **settings) for name, settings in given.items())
+
+
+def _known(name: str, names: Sequence[str], option: str) -> str:
+    if name not in names:
+        raise ConfigError(f"--{option} names {name!r}, who is not in the picture; add --person {name}")
+    return name
+
+
+def _mix(text: str) -> tuple[str, str, float]:
+    parts = re.fullmatch(r"([^=]+)=(.+):([^:]+)", text)
+    if parts is None:
+        raise ConfigError(f"--mix takes NAME=OTHER:SHARE, such as Anna=Ben:0.3, got {text!r}")
+    return normal(parts[1]), normal(parts[2]), number(parts[3], "mix")
+

@@ -1,0 +1,104 @@
+"""What is said to a command, checked before anything heavy is imported."""
+
+import errno
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib_uniid.errors import ConfigError, FileError, PictureError
+from lib_uniid.faces.picture import check_picture, load_mask, load_picture
+from lib_uniid.failures import sentence
+from lib_uniid.library.names import normal
+from lib_uniid.typing import Float32, UInt8
+
+Picture = UInt8[np.ndarray, "height width 3"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GivenPicture:
+    """A picture file that was looked at and not decoded yet, and the number of the face that is meant."""
+
+    path: Path
+    number: int | None
+
+    def load(self) -> Picture:
+        return load_picture(self.path)
+
+
+def picture(text: str, what: str) -> Picture:
+    """The picture of an argument; ``what`` is the option's name.
+
+    Raises ``PictureError`` where there is no such file or it is no picture, ``ConfigError`` for no text.
+    """
+    return load_picture(_file(text, what))
+
+
+def mask(text: str, what: str) -> Float32[np.ndarray, "height width"]:
+    """The mask of an argument, as :func:`picture`."""
+    return load_mask(_file(text, what))
+
+
+def picture_file(text: str, what: str) -> Path:
+    """The file of an argument, which has the head of a picture; errors as :func:`picture`."""
+    path = _file(text, what)
+    check_picture(path)
+    return path
+
+
+def given_picture(text: str, what: str) -> GivenPicture:
+    """A picture of a person: ``FILE``, or ``FILE#2`` for the second face from the left in it."""
+    numbered = re.fullmatch(r"(.+)#(\d+)", text)
+    if numbered is None or os.path.exists(text):
+        return GivenPicture(path=picture_file(text, what), number=None)
+    return GivenPicture(path=picture_file(numbered[1], what), number=int(numbered[2]))
+
+
+def named(text: str, option: str, form: str) -> tuple[str, str]:
+    """The two sides of ``NAME=VALUE``; ``ConfigError`` with the option and its form where one is missing."""
+    name, _, value = text.partition("=")
+    if not normal(name) or not value:
+        raise ConfigError(f"--{option} takes {form}, got {text!r}")
+    return normal(name), value
+
+
+def number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"--{option} takes NUMBER or NAME=NUMBER, got {text!r}") from None
+
+
+def require_file(path: Path) -> None:
+    """``FileError`` where a file or folder is not there."""
+    try:
+        path.stat()
+    except OSError as error:
+        raise FileError(sentence(error)) from error
+
+
+def require_port(port: int) -> None:
+    """``ConfigError`` where a port of this machine cannot be had."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":  # elsewhere this option lets two programs have one port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            why = "is taken by another program" if taken else f"cannot be used ({error.strerror})"
+            raise ConfigError(f"port {port} {why}; choose another with --port, or leave it out") from error
+
+
+def _file(text: str, what: str) -> Path:
+    if not text:
+        raise ConfigError(f"{what} is empty; name a picture file")
+    path = Path(text)
+    try:
+        path.stat()
+    except OSError as error:
+        raise PictureError(sentence(error)) from error
+    return path

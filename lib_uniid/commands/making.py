@@ -1,0 +1,141 @@
+"""The part of ``uniid generate`` that needs the networks."""
+
+import tempfile
+import time
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lib_uniid.commands import Outcome
+from lib_uniid.commands.asked import Asked
+from lib_uniid.commands.shared import bar, library, reference, saying_how_to_choose, studio
+from lib_uniid.config import GenerationSettings
+from lib_uniid.evaluation.overlay import draw_routing
+from lib_uniid.failures import explain
+from lib_uniid.hosts.saving import save, write_png
+from lib_uniid.library.store import Person
+from lib_uniid.pipeline import Made, Studio
+
+INTERRUPTED = 130
+
+
+def make(asked: Asked, options: Namespace, begun: float) -> Outcome:
+    """Make the pictures; each is written as soon as it is finished.
+
+    Those that are finished when it is interrupted, or when another fails, are kept and named.
+    """
+    settings, work = asked.settings, studio(options)
+    people = _people(asked, work, options)
+    writer = _Writer(settings, options)
+    interrupted = False
+    try:
+        with bar("making pictures") as progress:
+            work.generate(settings, people, start=asked.start, progress=progress, tell=writer.take)
+    except BaseException as error:
+        writer.write_rest()
+        if not writer.written or not isinstance(error, KeyboardInterrupt):
+            writer.say_what_is_kept()
+            raise
+        interrupted = True
+    return _outcome(writer, settings, work, begun, interrupted=interrupted)
+
+
+def _outcome(
+    writer: "_Writer", settings: GenerationSettings, work: Studio, begun: float, *, interrupted: bool
+) -> Outcome:
+    pictures = [picture for _, picture in sorted(writer.written.items())]
+    notes = [*_notes(settings, work), *writer.notes]
+    if interrupted:
+        notes.append(f"interrupted: {len(pictures)} of {settings.pictures} pictures are finished and kept")
+    result: dict[str, Any] = {
+        "pictures": pictures,
+        "notes": notes,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    if interrupted:
+        result["interrupted"] = True
+    if style := settings.style:
+        result["style"] = {"sha256": style.sha256, "strength": style.strength}
+    words = [line for picture in pictures for line in _in_words(picture)]
+    return Outcome(result=result, words=[*words, *notes], code=INTERRUPTED if interrupted else 0)
+
+
+def _people(asked: Asked, work: Studio, options: Namespace) -> dict[str, Person]:
+    """Whoever the settings name: from the pictures given, or else from the library."""
+    names = {name for person in asked.settings.people for name in (person.name, *dict(person.mix))}
+    enrolled = {name: library(options).load(name) for name in sorted(names - asked.pictures.keys())}
+    with saying_how_to_choose():
+        new = {name: work.enrol(name, [reference(given)])[0] for name, given in asked.pictures.items()}
+    return enrolled | new
+
+
+def _notes(settings: GenerationSettings, work: Studio) -> list[str]:
+    plain = "the model's plain picture" + (" in that style" if settings.style else "")
+    notes = [] if settings.people else [f"nobody was named with --person, so this is {plain}"]
+    notes += [note for person in settings.people for note in person.notes]
+    if unread := work.host.overlong(settings.prompt):
+        notes.append(f"the prompt is too long, its end is not read: {unread}")
+    return notes
+
+
+class _Writer:
+    """Writes pictures as they are finished, and those that might still have been improved at the end."""
+
+    def __init__(self, settings: GenerationSettings, options: Namespace) -> None:
+        self.written: dict[int, dict[str, Any]] = {}
+        self.notes: list[str] = []
+        self._settings, self._options, self._folder = settings, options, options.out
+        self._waiting: dict[int, Made] = {}
+
+    def take(self, number: int, made: Made, final: bool) -> None:
+        """Picture ``number`` of the series is there; ``final`` unless further seeds are tried for it."""
+        self._waiting[number] = made
+        if final:
+            self.write_rest([number])
+
+    def write_rest(self, numbers: list[int] | None = None) -> None:
+        for number in sorted(self._waiting) if numbers is None else numbers:
+            self.written[number] = self._write(self._waiting.pop(number))
+
+    def say_what_is_kept(self) -> None:
+        for _, picture in sorted(self.written.items()):
+            self._options.say(f"finished and kept: {picture['path']}")
+
+    def _write(self, made: Made) -> dict[str, Any]:
+        try:
+            path = save(made, self._settings, self._folder)
+        except OSError as error:  # it could be written before, and hours may have passed
+            self._folder = Path(tempfile.mkdtemp(prefix="uniid-"))
+            path = save(made, self._settings, self._folder)
+            self.notes.append(f"{explain(error)}; the pictures are in {self._folder}")
+        result: dict[str, Any] = {"path": str(path), "seed": made.seed, **_presence(made)}
+        if self._options.maps and made.routing is not None:
+            overlay = path.with_suffix(".routing.png")
+            write_png(overlay, draw_routing(made.picture, made.routing))
+            result["routing"] = str(overlay)
+        return result
+
+
+def _presence(made: Made) -> dict[str, Any]:
+    presence = made.presence
+    return {
+        "people": [asdict(person) for person in presence.people],
+        "missing": list(presence.missing),
+        "doubled": list(presence.doubled),
+        "unknown": list(presence.unknown),
+        "complete": presence.complete,
+    }
+
+
+def _in_words(picture: dict[str, Any]) -> list[str]:
+    words = [f"{picture['path']} (seed {picture['seed']})"]
+    for person in picture["people"]:
+        similarity = "" if person["similarity"] is None else f", similarity {person['similarity']:.2f}"
+        absent = "missing" if person["unchecked"] is None else f"not checked: {person['unchecked']}"
+        state = absent if person["face"] is None else f"face {person['face']}"
+        doubles = f", again as face {', '.join(map(str, person['doubles']))}" if person["doubles"] else ""
+        words.append(f"  {person['name']}: {state}{similarity}{doubles}")
+    if picture["unknown"]:
+        words.append(f"  nobody asked for: face {', '.join(map(str, picture['unknown']))}")
+    return words

@@ -1,0 +1,250 @@
+"""What may be said to ``uniid``: its commands, their options, and the help with every default."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn, TextIO, get_args
+
+from lib_uniid import __version__
+from lib_uniid.config import MAX_PEOPLE, MAX_SIDE, SAMPLERS, STYLE_STRENGTH, GenerationSettings, Routing
+from lib_uniid.printing import encodable, shortened, visible
+
+UNSET = argparse.SUPPRESS  # so that defaults stand in one place, the settings
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(GenerationSettings)}
+
+AddParser = Callable[..., argparse.ArgumentParser]
+AddArgument = Callable[..., argparse.Action]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and prints what the terminal can show."""
+
+    def error(self, message: str) -> NoReturn:
+        words = shortened(visible(" ".join(message.split())))
+        self.exit(2, f"uniid: {words}; see {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        stream: TextIO = file or sys.stderr
+        stream.write(encodable(message, stream.encoding or "utf-8"))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    whole = Parser(prog="uniid", description="Puts chosen people into pictures.")
+    whole.add_argument("--version", action="version", version=f"uniid {__version__}")
+    subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_enrol, _add_faces, _add_generate, _add_serve, _add_fetch, _add_doctor):
+        _add_common(add(subparsers.add_parser))
+    return whole
+
+
+def default_models() -> Path:
+    """``UNIID_MODELS``, or a folder of the user's own where the system keeps such things."""
+    if named := os.environ.get("UNIID_MODELS"):
+        return Path(named)
+    home = Path.home()
+    data = {
+        "win32": Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")),
+        "darwin": home / "Library" / "Application Support",
+    }.get(sys.platform, Path(os.environ.get("XDG_DATA_HOME", home / ".local" / "share")))
+    return data / "uniid" / "models"
+
+
+def _add_common(add: argparse.ArgumentParser) -> None:
+    add.add_argument("--json", action="store_true", help="print one JSON object")
+    add.add_argument(
+        "--models",
+        type=Path,
+        metavar="DIR",
+        default=default_models(),
+        help="folder with the models (default: UNIID_MODELS, or %(default)s)",
+    )
+
+
+def _add_library(add: AddArgument) -> None:
+    add(
+        "--library",
+        type=Path,
+        metavar="DIR",
+        help="folder of enrolled people (default: uniid/library below the models)",
+    )
+
+
+def _add_device(add: AddArgument) -> None:
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+
+
+def _add_outputs(add: AddArgument) -> None:
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        default=Path("out"),
+        help="folder for the pictures (default: %(default)s)",
+    )
+    add("--base", type=Path, metavar="FILE", help="checkpoint (default: the first below the models)")
+
+
+def _add_enrol(add_parser: AddParser) -> argparse.ArgumentParser:
+    add = add_parser("enrol", help="remember a person from pictures of them")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file; FILE#2 takes its second face")
+    choice = add.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--face", type=int, metavar="N", help="the Nth face from the left in every picture, from 1"
+    )
+    choice.add_argument("--point", metavar="X,Y", help="the face at this place, in pixels")
+    choice.add_argument("--largest", action="store_true", help="the largest face in every picture")
+    add.add_argument("--replace", action="store_true", help="enrol anew where the name is taken")
+    _add_library(add.add_argument)
+    _add_device(add.add_argument)
+    return add
+
+
+def _add_faces(add_parser: AddParser) -> argparse.ArgumentParser:
+    add = add_parser("faces", help="list the faces in pictures")
+    add.add_argument("pictures", nargs="+", metavar="PICTURE")
+    return add
+
+
+def _add_generate(add_parser: AddParser) -> argparse.ArgumentParser:
+    add = add_parser("generate", help="make pictures of people")
+    add.add_argument("prompt", metavar="PROMPT", help='may be "" with --style-from')
+    _add_people(add.add_argument_group("people").add_argument)
+    _add_settings(add.add_argument_group("picture").add_argument)
+    _add_outputs(add.add_argument)
+    _add_library(add.add_argument)
+    _add_device(add.add_argument)
+    return add
+
+
+def _add_people(add: AddArgument) -> None:
+    add(
+        "--person",
+        action="append",
+        default=[],
+        metavar="NAME[=PICTURE]",
+        help=f"an enrolled person, or a new one from a picture (FILE#2 takes its second face); up to"
+        f" {MAX_PEOPLE} times",
+    )
+    for name, meaning in (
+        ("weight", "how strongly the person is injected, 0 to 2 (default: 1)"),
+        (
+            "structure",
+            "how much of the reference's face shape is copied, 0 to 2 (default: 0.1, or 0.3 for several)",
+        ),
+        ("start", "share of the steps before the person is injected, 0 to 1 (default: 0)"),
+        ("end", "share of the steps after which the person no longer is, 0 to 1 (default: 1)"),
+    ):
+        add(f"--{name}", action="append", default=[], metavar="[NAME=]NUMBER", help=meaning)
+    add("--mix", action="append", default=[], metavar="NAME=OTHER:SHARE", help="blend another person in")
+    add("--mask", action="append", default=[], metavar="NAME=PICTURE", help="white where the person may be")
+    add(
+        "--routing",
+        choices=get_args(Routing),
+        default=UNSET,
+        help="who gets which place: by the router, by masks, or no routing" + _default("routing"),
+    )
+    add(
+        "--identity-scale",
+        type=float,
+        default=UNSET,
+        metavar="NUMBER",
+        help="how strongly all identities are injected, 0 to 2" + _default("identity_scale"),
+    )
+    add(
+        "--retries",
+        type=int,
+        default=UNSET,
+        metavar="N",
+        help="further seeds while a person is missing" + _default("retries"),
+    )
+
+
+def _add_settings(add: AddArgument) -> None:
+    add("--negative-prompt", default=UNSET, metavar="TEXT", help="what to avoid (default: nothing)")
+    side = f"in pixels, a multiple of 8 up to {MAX_SIDE} (default: what the model was trained on)"
+    for name, meaning in (
+        ("width", side),
+        ("height", side),
+        ("steps", "sampling steps, 1 to 150" + _default("steps")),
+        ("seed", "of the first picture; -1 draws one (default: -1)"),
+        ("pictures", "how many, each with the next seed" + _default("pictures")),
+    ):
+        add(f"--{name}", type=int, default=UNSET, metavar="N", help=meaning)
+    add(
+        "--cfg-scale",
+        type=float,
+        default=UNSET,
+        metavar="NUMBER",
+        help="how strictly the prompt is followed, 1 to 30" + _default("cfg_scale"),
+    )
+    add(
+        "--sampler",
+        default=UNSET,
+        metavar="NAME",
+        help=f"{', '.join(SAMPLERS)}, or a scheduler of diffusers" + _default("sampler"),
+    )
+    add("--from", dest="start_picture", metavar="PICTURE", help="start picture")
+    add(
+        "--strength",
+        type=float,
+        default=UNSET,
+        metavar="NUMBER",
+        help="how much of the start picture is changed, 0 to 1" + _default("strength"),
+    )
+    add("--style-from", metavar="PICTURE", help="picture whose style is taken (by DDIM)")
+    add(
+        "--style-strength",
+        type=float,
+        metavar="NUMBER",
+        help=f"how much of it, 0.01 to 2 (default: {STYLE_STRENGTH:.2f})",
+    )
+    add("--maps", action="store_true", help="also write who was given which place; needs two people")
+
+
+def _default(setting: str) -> str:
+    return f" (default: {DEFAULTS[setting]})"
+
+
+def _add_fetch(add_parser: AddParser) -> argparse.ArgumentParser:
+    add = add_parser("fetch", help="get the model files that are missing (mirror: HF_ENDPOINT)")
+    add.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="as doctor lists them (default: what is needed and missing, but for a base model)",
+    )
+    return add
+
+
+def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
+    add = add_parser("serve", help="the page, in a browser on this machine")
+    add.add_argument(
+        "--port", type=_port, metavar="N", help="1 to 65535 (default: the first that is free from 7860 on)"
+    )
+    add.add_argument("--open", action="store_true", help="open it in the browser")
+    add.add_argument(
+        "--auth",
+        metavar="NAME:PASSWORD",
+        help="ask for them first (default: UNIID_AUTH, which no process list shows, or nothing)",
+    )
+    _add_outputs(add.add_argument)
+    _add_device(add.add_argument)
+    return add
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        message = f"a port is a number from 1 to 65535, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def _add_doctor(add_parser: AddParser) -> argparse.ArgumentParser:
+    add = add_parser("doctor", help="what is installed, what is missing and where to get it")
+    add.add_argument("--hash", action="store_true", help="also compute sha256 of every model file")
+    return add
