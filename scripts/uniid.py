@@ -47,8 +47,14 @@ class UniID(scripts.Script):
     def process_before_every_sampling(self, p, *args, **kwargs):
         extension.process_before_every_sampling(p, kwargs["x"])
 
+    def post_sample(self, p, ps, *args):
+        extension.post_sample(p, ps)
+
     def postprocess_batch(self, p, *args, images, **kwargs):
-        extension.postprocess_batch(p, len(images))
+        extension.postprocess_batch(p, images)
+
+    def postprocess_batch_list(self, p, pp, *args, **kwargs):
+        extension.postprocess_batch_list(p, pp)
 
     def postprocess_image(self, p, pp, *args):
         extension.postprocess_image(p, pp)

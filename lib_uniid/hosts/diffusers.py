@@ -24,6 +24,7 @@ from lib_uniid.checkpoints.reading import read
 from lib_uniid.config import GenerationSettings
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
+from lib_uniid.hosts.finite import STANDALONE, require_finite
 from lib_uniid.hosts.ldm import Networks, hints_beside, networks
 from lib_uniid.hosts.protocol import Picture, Progress, silent
 from lib_uniid.hosts.schedulers import inverse_scheduler, scheduler, takes_generator
@@ -124,6 +125,7 @@ class DiffusersHost:
             prediction = self._predict(scaled, timestep, text, settings.cfg_scale)[lead:]
             latents = schedule.step(prediction, timestep, latents, **options).prev_sample
             progress(number + 1, len(timesteps))
+        require_finite(latents, "latents", STANDALONE)
         return latents
 
     @torch.no_grad()
@@ -132,6 +134,7 @@ class DiffusersHost:
 
     def _decode_one(self, latents: Float[Tensor, "1 4 rows columns"]) -> Picture:
         pixels = self.vae.decode(latents.float() / self.vae.config["scaling_factor"], return_dict=False)[0]
+        require_finite(pixels, "pixels of the decoded picture", STANDALONE)
         pixels = (pixels / 2 + 0.5).clamp(0, 1) * 255
         return rearrange(pixels.round().byte().cpu().numpy(), "1 c h w -> h w c").copy()
 

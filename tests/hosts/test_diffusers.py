@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.config import SAMPLERS, GenerationSettings
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
 from lib_uniid.hosts.diffusers import DiffusersHost
+from lib_uniid.hosts.finite import NotFiniteError
 from tests import narrow
 
 CPU = torch.device("cpu")
@@ -138,3 +140,17 @@ def test_a_diffusers_folder_gives_the_same_picture_as_the_single_file(host: Diff
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path):
     with pytest.raises(UnknownCheckpointError, match="no diffusers folder"):
         DiffusersHost.load(tmp_path, CPU, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"), [("unet", "the latents are not"), ("vae", "the pixels of the decoded")]
+)
+def test_numbers_that_are_none_are_an_error_and_no_picture(host: DiffusersHost, part: str, said: str):
+    def spoil(_module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        return output * float("nan")
+
+    network: nn.Module = host.unet.conv_out if part == "unet" else host.vae.decoder.conv_out
+    hook = network.register_forward_hook(spoil)
+    with pytest.raises(NotFiniteError, match=rf"{said}.*half precision is the likely cause.*--device cpu"):
+        host.decode(host.sample(BRIEF, [0]))
+    hook.remove()

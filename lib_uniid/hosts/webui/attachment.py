@@ -1,5 +1,6 @@
 """What it means that something is on a host's UNet, whichever host it is."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol, runtime_checkable
 
@@ -86,6 +87,25 @@ class Refusal:
     def release(self) -> None:
         self._on = False
         self._hook.remove()
+
+
+class Refused:
+    """Stands in the place of what a host goes on with; whatever it does with it raises."""
+
+    def __init__(self, failure: str) -> None:
+        self.__dict__["failure"] = failure
+
+    def __getattr__(self, name: str) -> Any:
+        raise UniIDError(self.failure)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise UniIDError(self.failure)
+
+    def __len__(self) -> int:
+        raise UniIDError(self.failure)
+
+    def __getitem__(self, place: Any) -> Any:
+        raise UniIDError(self.failure)
 
 
 class Pause:

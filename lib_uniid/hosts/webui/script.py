@@ -5,10 +5,8 @@ sampling that follows is made to raise it: nobody gets a picture without the peo
 """
 
 import logging
-import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -21,7 +19,8 @@ from lib_uniid.errors import (
     UniIDError,
 )
 from lib_uniid.hosts.webui import axes, infotext
-from lib_uniid.hosts.webui.jobs import Growing, Job, Jobs, Place, selected
+from lib_uniid.hosts.webui.entries import Entries, Entry
+from lib_uniid.hosts.webui.jobs import Growing, Jobs, Place, selected
 from lib_uniid.hosts.webui.named import nothing_asked
 from lib_uniid.hosts.webui.request import Request, parse, parse_json
 
@@ -96,61 +95,6 @@ def asked(raw: object = "", enabled: object = False, *, api: bool = False) -> Re
     return request if request.enabled else None
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Entry:
-    """What is known of one processing object; ``sampled`` says whether people were ever put on for it.
-
-    ``failure`` is a sentence and no exception, whose traceback would keep the processing object alive.
-    ``job`` has what is told of all its pictures, and ``place`` is that of this one in the job. ``inner`` says
-    that it began in the middle of another generation of the same comments.
-    """
-
-    request: Request | None = None
-    run: Run | None = None
-    failure: str | None = None
-    sampled: bool = False
-    job: Job = field(default_factory=Job)
-    place: Place | None = None
-    inner: bool = False
-
-    @property
-    def engaged(self) -> bool:
-        """Whether there is anything to put on, or to refuse."""
-        return self.request is not None or self.failure is not None
-
-
-class _Entries:
-    """Entries by the identity of their processing objects.
-
-    These cannot be hashed, and shallow copies of them are made, so nothing can be kept on them either. An
-    entry ends with its object, and ``ended`` is told.
-    """
-
-    def __init__(self, ended: Callable[[_Entry], None]) -> None:
-        self._entries: dict[int, tuple[weakref.ref[Any], _Entry]] = {}
-        self._ended = ended
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, p: Any) -> _Entry | None:
-        reference, entry = self._entries.get(id(p), (None, None))
-        return entry if reference is not None and reference() is p else None
-
-    def put(self, p: Any, entry: _Entry) -> None:
-        key = id(p)
-
-        def drop(ended: weakref.ref[Any]) -> None:
-            if key in self._entries and self._entries[key][0] is ended:  # the number may be in use again
-                self._ended(self._entries.pop(key)[1])
-
-        self._entries[key] = weakref.ref(p, drop), entry
-
-    def drop(self, p: Any) -> None:
-        if self.get(p) is not None:
-            del self._entries[id(p)]
-
-
 class Extension:
     """The hooks, in the order in which a host calls them; one object serves both tabs.
 
@@ -165,9 +109,9 @@ class Extension:
         title: str = "UniID",
     ) -> None:
         self.services, self._read, self._title = services, read, title
-        self.entries, self.jobs = _Entries(self._ended), Jobs()
+        self.entries, self.jobs = Entries(self._ended), Jobs()
         self._workshop: Workshop | None = None
-        self._attached: tuple[_Entry, Attachment] | None = None
+        self._attached: tuple[Entry, Attachment] | None = None
         self._listening = False
 
     # --- the host's hooks ---
@@ -176,7 +120,7 @@ class Extension:
         """Begin; also the place to clean up after a generation that raised, for which no later hook ran."""
         self._detach()
         self.entries.drop(p)
-        entry = _Entry()
+        entry = Entry()
         with self._kept(entry):
             entry.request = axes.laid_over(self._read(args, getattr(p, "is_api", False) is True), p)
             if entry.request is None and args and isinstance(args[0], str):
@@ -222,14 +166,35 @@ class Extension:
                 self._attached[1].step(params)
             self._refuse_after_failure(p, entry)
 
-    def postprocess_batch(self, p: Any, pictures: int) -> None:
-        """Take everybody off; so many ``pictures`` were sampled."""
+    def post_sample(self, p: Any, ps: Any) -> None:
+        """Latents of a batch, or after a second pass its decoded pictures, go on only as numbers."""
+        entry = self._engaged(p)
+        if entry is not None and entry.spoiled is None:
+            self._spoil(p, entry, lambda: _require_latents(ps.samples))
+            if entry.spoiled is not None:
+                from lib_uniid.hosts.webui.attachment import Refused
+
+                ps.samples = Refused(entry.spoiled)
+
+    def postprocess_batch(self, p: Any, images: Any) -> None:
+        """Take everybody off; ``images`` are the decoded pictures, ``b 3 height width`` in [0, 1]."""
+        pictures, engaged = len(images), self._engaged(p)
+        if engaged is not None:
+            self._spoil(p, engaged, lambda: _require_pictures(images))
         if self._attached is not None and self._attached[0] is self.entries.get(p):
             entry, attached = self._attached
             _note(p, entry, attached.notes())
             if entry.run is not None:
                 entry.run.sampled(attached, pictures)
         self._detach()
+
+    def postprocess_batch_list(self, p: Any, pp: Any) -> None:
+        """Where a picture is none, the host cannot go on; what a hook raises would be swallowed."""
+        entry = self._engaged(p)
+        if entry is not None and entry.spoiled is not None:
+            from lib_uniid.hosts.webui.attachment import Refused
+
+            pp.images = Refused(entry.spoiled)
 
     def postprocess_image(self, p: Any, pp: Any) -> None:
         """Look who is in the picture. It is made by now, so a failure here is said under it."""
@@ -267,12 +232,12 @@ class Extension:
 
     # --- inside ---
 
-    def _ended(self, entry: _Entry) -> None:
+    def _ended(self, entry: Entry) -> None:
         """The processing object is gone. Where its generation failed no later hook took everybody off."""
         if self._attached is not None and self._attached[0] is entry:
             self._detach()
 
-    def _engaged(self, p: Any) -> _Entry | None:
+    def _engaged(self, p: Any) -> Entry | None:
         entry = self.entries.get(p)
         return entry if entry is not None and entry.engaged else None
 
@@ -285,14 +250,14 @@ class Extension:
             )
         return Run(request, self._workshop)
 
-    def _fits(self, p: Any, entry: _Entry | None) -> bool:
+    def _fits(self, p: Any, entry: Entry | None) -> bool:
         """Whether what is on a UNet is for ``entry``, and still on the UNet that ``p`` samples from."""
         if entry is None or self._attached is None:
             return entry is None and self._attached is None
         owner, attached = self._attached
         return owner is entry and attached.holds(p)
 
-    def _attach(self, p: Any, entry: _Entry, x: Any, *, sampling: bool) -> None:
+    def _attach(self, p: Any, entry: Entry, x: Any, *, sampling: bool) -> None:
         """Put people on, or what refuses to sample without them."""
         from lib_uniid.hosts.webui.attachment import Pause, unet_of
 
@@ -323,7 +288,7 @@ class Extension:
             self.services.listen(cfg_denoiser=self.on_cfg_denoiser, script_unloaded=self.unload)
             self._listening = True
 
-    def _refuse_after_failure(self, p: Any, entry: _Entry) -> None:
+    def _refuse_after_failure(self, p: Any, entry: Entry) -> None:
         from lib_uniid.hosts.webui.attachment import Pause, Refusal, unet_of
 
         if entry.failure is None or self._attached is not None:
@@ -336,12 +301,20 @@ class Extension:
             self._attached = entry, Refusal(unet_of(p), entry.failure)
             self._tell_refusal(p, entry, entry.failure)
 
-    def _tell_refusal(self, p: Any, entry: _Entry, failure: str) -> None:
+    def _tell_refusal(self, p: Any, entry: Entry, failure: str) -> None:
         """A plot makes an empty cell of a generation that fails; why is told with the other cells."""
         if _several(p, entry):
             _note(p, entry, [failure if entry.place is None else f"{entry.place}: {failure}"])
             entry.job.tell(p.extra_generation_params)
         entry.job.end(p)
+
+    def _spoil(self, p: Any, entry: Entry, require: Callable[[], None]) -> None:
+        try:
+            require()
+        except UniIDError as error:
+            entry.spoiled = str(error)
+            self._detach()
+            self._tell_refusal(p, entry, entry.spoiled)
 
     def _detach(self) -> None:
         attached, self._attached = self._attached, None
@@ -349,7 +322,7 @@ class Extension:
             attached[1].release()
 
     @contextmanager
-    def _kept(self, entry: _Entry) -> Generator[None]:
+    def _kept(self, entry: Entry) -> Generator[None]:
         """Keep what is raised until the sampling can raise it: no picture without the people."""
         try:
             yield
@@ -361,7 +334,7 @@ class Extension:
             if not isinstance(error, UniIDError):
                 self.services.free()
 
-    def _fail(self, entry: _Entry, failure: str) -> None:
+    def _fail(self, entry: Entry, failure: str) -> None:
         entry.failure = failure
         self._detach()
 
@@ -375,7 +348,21 @@ def _explained(error: Exception) -> str:
     return explain(error, "a picture in the WebUI")
 
 
-def _several(p: Any, entry: _Entry) -> bool:
+def _require_latents(samples: Any) -> None:
+    from lib_uniid.hosts.finite import WEBUI, require_finite
+
+    decoded = getattr(samples, "already_decoded", False)
+    for one in samples:
+        require_finite(one, "pixels of the decoded picture" if decoded else "latents", WEBUI)
+
+
+def _require_pictures(images: Any) -> None:
+    from lib_uniid.hosts.finite import WEBUI, require_pictures
+
+    require_pictures(images, WEBUI)
+
+
+def _several(p: Any, entry: Entry) -> bool:
     """Whether another script puts the pictures of several generations together."""
     return not entry.inner and (entry.place is not None or selected(p))
 
@@ -394,7 +381,7 @@ def _append(processed: Any, overlays: Sequence[Any]) -> None:
         processed.infotexts.append(texts[0] if texts else "")
 
 
-def _note(p: Any, entry: _Entry, sentences: Iterable[str]) -> None:
+def _note(p: Any, entry: Entry, sentences: Iterable[str]) -> None:
     """Under the picture, and in the result."""
     kept = list(sentences)
     entry.job.note(kept)

@@ -169,6 +169,56 @@ def test_what_fails_in_the_middle_of_sampling_fails_as_visibly(webui: WebUI, mon
     plain.check()
 
 
+NAN, NOTHING = float("nan"), 0.0
+
+
+def holed(value: float, hole: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A decoder whose pictures have one value everywhere but at one place."""
+
+    def decode(_: torch.Tensor) -> torch.Tensor:
+        pixels = torch.full((3, 64, 64), value)
+        pixels[1, 5, 5] = hole
+        return pixels
+
+    return decode
+
+
+@pytest.mark.parametrize(
+    ("decode", "said"),
+    [
+        (holed(0.5, NAN), "the pixels of the decoded picture are not finite numbers"),
+        (holed(NOTHING, NOTHING), "the decoded picture is black from edge to edge"),
+    ],
+)
+def test_a_picture_that_the_decoder_spoils_fails_with_a_remedy(
+    webui: WebUI, decode: Callable[[torch.Tensor], torch.Tensor], said: str
+):
+    webui.host.pixels = decode
+    failed = webui.txt2img(alwayson_scripts=ask(person()))
+    assert webui.raised == []
+    assert failed.status == 500
+    assert said in failed.error
+    assert "--no-half-vae" in failed.error
+    assert webui.txt2img().status == 200  # a plain picture is the host's own matter
+
+
+def test_latents_that_are_no_numbers_fail_with_a_remedy(webui: WebUI):
+    plain, unet = Traceless(webui), any_host(webui).unet
+
+    def spoil(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        output = output.clone()
+        output[0, 0, 3, 3] = NAN
+        return output
+
+    hook = unet.register_forward_hook(spoil)
+    failed = webui.txt2img(alwayson_scripts=ask(person()))
+    hook.remove()
+    assert failed.status == 500
+    assert "the latents are not finite numbers (NaN); half precision is the likely cause" in failed.error
+    assert webui.raised == []
+    plain.check()
+
+
 # --- unless it is allowed ---
 
 

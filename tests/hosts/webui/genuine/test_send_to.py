@@ -38,6 +38,7 @@ def test_people_travel_from_the_gallery(panel: Panel, target: str):
     panel.place(1, "left half")
     panel.tab(2)
     panel.upload(2, SAMPLES / "Ben-1.png")
+    panel.part("person_2_save").wait_for()  # faces were looked for
     panel.generate()
     assert not value(page, "enabled", "input").is_checked()
     page.locator(f"#txt2img_send_to_{target}").click()

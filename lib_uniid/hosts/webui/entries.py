@@ -1,0 +1,71 @@
+"""What is known of each generation that goes on, by its processing object."""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lib_uniid.hosts.webui.jobs import Job, Place
+from lib_uniid.hosts.webui.request import Request
+
+if TYPE_CHECKING:
+    from lib_uniid.hosts.webui.run import Run
+else:  # imported when it is needed, and not to say what it is
+    Run = Any
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Entry:
+    """What is known of one processing object; ``sampled`` says whether people were ever put on for it.
+
+    ``failure`` is a sentence and no exception, whose traceback would keep the processing object alive; so is
+    ``spoiled``, which says that what was sampled is no picture.
+    ``job`` has what is told of all its pictures, and ``place`` is that of this one in the job. ``inner`` says
+    that it began in the middle of another generation of the same comments.
+    """
+
+    request: Request | None = None
+    run: Run | None = None
+    failure: str | None = None
+    sampled: bool = False
+    spoiled: str | None = None
+    job: Job = field(default_factory=Job)
+    place: Place | None = None
+    inner: bool = False
+
+    @property
+    def engaged(self) -> bool:
+        """Whether there is anything to put on, or to refuse."""
+        return self.request is not None or self.failure is not None
+
+
+class Entries:
+    """Entries by the identity of their processing objects.
+
+    These cannot be hashed, and shallow copies of them are made, so nothing can be kept on them either. An
+    entry ends with its object, and ``ended`` is told.
+    """
+
+    def __init__(self, ended: Callable[[Entry], None]) -> None:
+        self._entries: dict[int, tuple[weakref.ref[Any], Entry]] = {}
+        self._ended = ended
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, p: Any) -> Entry | None:
+        reference, entry = self._entries.get(id(p), (None, None))
+        return entry if reference is not None and reference() is p else None
+
+    def put(self, p: Any, entry: Entry) -> None:
+        key = id(p)
+
+        def drop(ended: weakref.ref[Any]) -> None:
+            if key in self._entries and self._entries[key][0] is ended:  # the number may be in use again
+                self._ended(self._entries.pop(key)[1])
+
+        self._entries[key] = weakref.ref(p, drop), entry
+
+    def drop(self, p: Any) -> None:
+        if self.get(p) is not None:
+            del self._entries[id(p)]
