@@ -1,37 +1,118 @@
-"""Run by the WebUI at every start: installs what is missing and touches nothing that is there."""
+"""Run by the WebUI at every start, and by hand with ``--again``: installs what is missing, one by one.
 
-import importlib.util
+What is there is left alone: every installed version is a constraint for pip. The outcome is remembered, so
+that the next start is quick, and what failed is tried again only when the environment has changed.
+"""
+
+import importlib
+import os
+import re
+import subprocess
+import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 
-NEEDED = {
-    "cv2": "opencv-python",
-    "einops": "einops",
-    "insightface": "insightface==2.1",
-    "onnxruntime": "onnxruntime",
-    "open_clip": "open_clip_torch",
-    "safetensors": "safetensors",
-}
-"""What is imported, and what pip calls it; torch, numpy and Pillow are the host's in any case."""
+from lib_uniid import installation
+from lib_uniid.installation import NEEDED
+
+PROOF = """
+import importlib, sys
+for module in sys.argv[1:]:
+    print("start", module, flush=True)
+    try:
+        importlib.import_module(module)
+        print("works", module, flush=True)
+    except BaseException as error:
+        print("fails", module, type(error).__name__ + ":", *str(error).split(), flush=True)
+"""
+VERSION = re.compile(r"[0-9][0-9A-Za-z.!+]*")
 
 
-def missing():
-    """Names of pip for everything that cannot be imported; nothing is imported to find out."""
-    return [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
+def install_missing(pip):
+    """Install each package that is not there; names and reasons of those that could not be."""
+    failed = {}
+    for package in NEEDED:
+        if installation.is_there(package):
+            continue
+        try:
+            with_constraints(package, pip())
+        except Exception as error:  # the host raises RuntimeError with all that pip has printed
+            failed[package.name] = last_words(str(error))
+        importlib.invalidate_caches()
+    return failed
 
 
-def install(names, run_pip):
-    """Install ``names`` while every package that the host has keeps its version."""
+def with_constraints(package, run_pip):
+    """Have the host's pip install something without a change to any version that is there."""
     with tempfile.TemporaryDirectory() as folder:
-        pins = Path(folder) / "host.txt"
-        have = {one.metadata["Name"]: one.version for one in metadata.distributions() if one.metadata["Name"]}
-        pins.write_text("".join(f"{name}=={version}\n" for name, version in sorted(have.items())))
-        for name in names:
-            run_pip(f'install "{name}" --constraint "{pins}"', f"{name} for UniID")
+        pins = Path(folder) / "installed.txt"
+        have = installation.installed()
+        lines = (f"{one}=={version}\n" for one, version in have.items() if VERSION.fullmatch(version))
+        pins.write_text("".join(lines))
+        run_pip(f'install {package.choose(have)} --constraint "{pins}"', f"{package.name} for UniID")
 
 
-if __name__ == "__main__" and (names := missing()):
-    import launch  # pyright: ignore[reportMissingImports], the host's
+def last_words(printed):
+    """pip's last error, or the last line."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()] or ["pip failed without a word"]
+    errors = [line for line in lines if "ERROR:" in line]
+    return (errors or lines)[-1].partition("ERROR:")[2].strip()[:200] or lines[-1][:200]
 
-    install(names, launch.run_pip)
+
+def cannot_import(packages):
+    """Names and reasons of the packages that do not start, each tried in another process."""
+    modules = {package.proof or package.module: package.name for package in packages}
+    environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"}  # older releases of insightface bring it
+    failed = {}
+    while modules:
+        command = [sys.executable, "-c", PROOF, *modules]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
+        seen = [line.split(maxsplit=2) for line in done.stdout.splitlines() if " " in line]
+        for state, module, *words in seen:
+            if state in {"works", "fails"} and module in modules:
+                name = modules.pop(module)
+                failed |= {name: words[0][:200]} if state == "fails" else {}
+        if modules:  # the process ended inside an import
+            failed[modules.pop(next(iter(modules)))] = f"importing it ends Python with code {done.returncode}"
+    return failed
+
+
+def complete(pip):
+    """Make everything work, or say what does not; ``pip`` gives the function that runs it."""
+    failed = install_missing(pip)
+    there = [package for package in NEEDED if package.name not in failed]
+    failed |= cannot_import(there[:-1])
+    if not failed:  # insightface uses all the others, and would only repeat their failures
+        failed |= cannot_import(there[-1:])
+    return [installation.problem(one, failed[one.name]) for one in NEEDED if one.name in failed]
+
+
+def pip_by_hand(command, _):
+    """Without a WebUI: pip shows what it does."""
+    done = subprocess.run(f'"{sys.executable}" -m pip {command} --prefer-binary', shell=True)
+    if done.returncode:
+        raise RuntimeError(f"pip ended with code {done.returncode}, its words are above")
+
+
+def launcher():
+    """The WebUI's own way to run pip, as it was configured; ours where this is no WebUI."""
+    try:
+        import launch  # pyright: ignore[reportMissingImports], the host's
+    except ModuleNotFoundError:
+        return pip_by_hand
+    return launch.run_pip
+
+
+def main(by_hand=False):
+    """Find out, unless it is known, and say what does not work; the problems."""
+    problems = None if by_hand else installation.recall()
+    if problems is None:
+        problems = complete((lambda: pip_by_hand) if by_hand else launcher)
+        installation.remember(problems)
+    if problems:
+        print(f"UniID: {installation.sentence(problems)}")
+    return problems
+
+
+if __name__ == "__main__":
+    main(by_hand="--again" in sys.argv[1:])

@@ -35,6 +35,10 @@ class MissingModelError(UniIDError):
     """A model file that is needed and not there."""
 
 
+class MissingPackageError(UniIDError):
+    """A Python package that is needed and not there, or cannot be imported."""
+
+
 class DownloadError(UniIDError):
     """A model file that could not be fetched, or is not the published one."""
 

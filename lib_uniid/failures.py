@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib_uniid import logs
+from lib_uniid import installation, logs
 from lib_uniid.errors import FileError, UniIDError
 from lib_uniid.printing import shortened, visible
 
@@ -124,6 +124,8 @@ def _packages(error: BaseException) -> str | None:
     module = (missing or _imported(error)).split(".")[0]
     if module == "lib_uniid":
         return f"UniID is not installed completely ({_message(error)}); install it again"
+    if words := installation.advice(module, "it is not installed" if missing else _message(error)):
+        return words
     remedy = f"pip install {PACKAGES.get(module, module)}"
     if missing:
         return f"{module} is not installed; install it ({remedy}), or see what is missing with uniid doctor"

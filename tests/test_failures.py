@@ -100,9 +100,9 @@ def test_the_network_is_not_mistaken_for_a_file():
 
 
 def test_a_missing_package_is_named_as_it_is_installed():
-    assert "pip install opencv-python" in said(ModuleNotFoundError("No module named 'cv2'", name="cv2"))
+    assert "pip install pyyaml" in said(ModuleNotFoundError("No module named 'yaml'", name="yaml"))
     wrapped = ImportError("Unable to import dependency onnxruntime. ")
-    assert said(wrapped).startswith("onnxruntime is not installed; install it (pip install onnxruntime)")
+    assert said(wrapped).startswith("onnxruntime (it is not installed) does not work; stop this program")
     below = ModuleNotFoundError("No module named 'google.protobuf'", name="google.protobuf")
     assert said(below).startswith("google is not installed")
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lib_uniid.errors import ConfigError, MissingModelError, UnknownCheckpointError
+from lib_uniid import installation
+from lib_uniid.errors import ConfigError, MissingModelError, MissingPackageError, UnknownCheckpointError
 from lib_uniid.faces.alignment import align
 from lib_uniid.files import sha256
 from lib_uniid.typing import Float, UInt8
@@ -55,6 +56,7 @@ class FaceFinder:
 
     Raises:
         MissingModelError: no pack there, or no detector or recogniser in it.
+        MissingPackageError: insightface cannot be imported.
         UnknownCheckpointError: a file of the pack cannot be loaded.
     """
 
@@ -144,7 +146,10 @@ def _check_pack(pack: Path) -> None:
 
 
 def _load(pack: Path, tasks: list[str], providers: list[str], det_size: int) -> dict[str, Any]:
-    from insightface.app import FaceAnalysis
+    try:
+        from insightface.app import FaceAnalysis
+    except ImportError as error:
+        raise MissingPackageError(installation.advice("insightface", str(error)) or str(error)) from error
 
     try:
         with _silence():

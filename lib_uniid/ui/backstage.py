@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from lib_uniid.errors import MissingModelError, UniIDError
+from lib_uniid import installation
+from lib_uniid.errors import MissingModelError, MissingPackageError, UniIDError
 from lib_uniid.ui.background import told
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.presets import Presets
@@ -71,6 +72,8 @@ class Situation:
     checkpoint: str | None
     base: str | None
     fits: bool | None
+    packages: tuple[installation.Problem, ...]
+    """What has to be installed before anything works."""
     missing: tuple[Missing, ...]
     people: tuple[str, ...]
     presets: tuple[str, ...]
@@ -123,6 +126,10 @@ class Backstage:
         A picture with one face needs no choice. Where faces cannot be looked for, the picture is kept and
         the choice is left to the generation.
         """
+        try:
+            installation.require()
+        except MissingPackageError as error:
+            return [], [str(error)]
         from lib_uniid.faces.picture import read_picture
 
         seen: list[Upload] = []
@@ -141,6 +148,7 @@ class Backstage:
 
     def enrol(self, name: str, pictures: Sequence[Upload], *, add: bool = False) -> Iterator[Saving]:
         """Keep somebody in the library; see :meth:`lib_uniid.ui.enrolment.Enrolment.enrol`."""
+        installation.require()
         from lib_uniid.ui.enrolment import Enrolment
 
         # A studio for this once: the encoders take gigabytes, and are on the processor, beside a generation.
@@ -174,6 +182,7 @@ class Backstage:
             checkpoint=None if checkpoint is None else checkpoint.stem,
             base=base,
             fits=fits,
+            packages=installation.problems(),
             missing=_missing(folder),
             people=tuple(self.names()),
             presets=tuple(self.presets.names()),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from html import escape
 from typing import Any
 
+from lib_uniid import installation
 from lib_uniid.ui.backstage import Missing, Situation
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.uploads import Crop
@@ -17,6 +18,8 @@ MEANT, DIM = (22, 163, 74), 0.45
 
 def status(situation: Situation) -> str:
     """Method, base model and what is missing, in a line or two."""
+    if situation.packages:
+        return _box("bad", _packages(situation.packages))
     if situation.lacks:
         names = ", ".join(
             f"<b>{escape(one.file)}</b>, which {escape(one.purpose)}" for one in situation.lacks
@@ -25,6 +28,13 @@ def status(situation: Situation) -> str:
     lines = [_base(situation), *map(_limit, situation.limits)]
     kind = "bad" if situation.fits is False else "note" if situation.limits else "good"
     return _box(kind, "<br>".join(lines))
+
+
+def _packages(found: Sequence[installation.Problem]) -> str:
+    """The sentence of :func:`lib_uniid.installation.sentence`, its command set apart."""
+    command = installation.command(found)
+    words = installation.sentence(found).removesuffix(command)
+    return f"{escape(words)}<br><code>{escape(command)}</code>"
 
 
 def _limit(one: Missing) -> str:
