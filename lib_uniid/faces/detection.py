@@ -8,17 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from lib_uniid import installation
 from lib_uniid.errors import ConfigError, MissingModelError, MissingPackageError, UnknownCheckpointError
 from lib_uniid.faces.alignment import align
+from lib_uniid.faces.looks import Box, Found, better, is_doubtful, is_likely, merged, parts
 from lib_uniid.files import sha256
 from lib_uniid.typing import Float, UInt8
 
 CPU = ("CPUExecutionProvider",)
-_PADDING = 0.25  # of each side, in the second attempt: SCRFD misses faces that fill the picture
-_PADDING_GREY = 128
+_MARGIN = 0.5  # of each side, in the second look
+_MARGIN_GREY = 128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -93,37 +95,57 @@ class FaceFinder:
         if min(height, width) * self._det_size < max(height, width):
             return ()  # a strip that fitting into the detector's square would reduce to nothing
         bgr = np.ascontiguousarray(picture[..., ::-1])
-        found = self._detect(bgr, 0, 0) or self._detect(bgr, int(height * _PADDING), int(width * _PADDING))
-        found.sort(key=lambda face: ((face[0][0] + face[0][2]) / 2, face[0][1]))
+        found = [_clamped(one, width, height) for one in self._search(bgr)]
+        found = [one for one in found if one.box[0] < one.box[2] and one.box[1] < one.box[3]]
+        found.sort(key=lambda face: ((face.box[0] + face.box[2]) / 2, face.box[1]))
         return tuple(
             Face(
                 number=number,
-                box=box,
-                landmarks=landmarks,
-                score=score,
-                embedding=self._embed(bgr, landmarks),
+                box=one.box,
+                landmarks=one.landmarks,
+                score=one.score,
+                embedding=self._embed(bgr, one.landmarks),
             )
-            for number, (box, landmarks, score) in enumerate(found, start=1)
+            for number, one in enumerate(found, start=1)
         )
 
-    def _detect(
-        self, bgr: UInt8[np.ndarray, "height width 3"], rows: int, columns: int
-    ) -> list[tuple[tuple[float, float, float, float], Float[np.ndarray, "5 2"], float]]:
-        """Boxes (clamped), landmarks (not clamped) and scores after padding with grey on all sides."""
+    def _search(self, bgr: UInt8[np.ndarray, "height width 3"]) -> Sequence[Found]:
+        """One look; where it leaves a doubt, one with a margin; where no face is found, closer ones."""
         height, width = bgr.shape[:2]
-        padded = np.pad(bgr, ((rows, rows), (columns, columns), (0, 0)), constant_values=_PADDING_GREY)
+        found: Sequence[Found] = self._detect(bgr)
+        if is_doubtful(found, width, height):
+            found = better(found, self._detect_with_margin(bgr))
+        if any(map(is_likely, found)):
+            return found
+        for boxes in parts(width, height, self._det_size):
+            closer = merged([one for box in boxes for one in self._detect_part(bgr, box)])
+            if any(map(is_likely, closer)):
+                return closer
+            found = found or closer
+        return found
+
+    def _detect(self, bgr: UInt8[np.ndarray, "height width 3"]) -> list[Found]:
         with _silence():
-            boxes, landmarks = self._detector.detect(padded)
-        shift = np.array([columns, rows], dtype=np.float32)
-        low, high = np.zeros(4), np.array([width, height, width, height])
+            boxes, landmarks = self._detector.detect(bgr)
         return [
-            (
-                tuple(np.clip(box[:4] - np.tile(shift, 2), low, high).tolist()),
-                (points - shift).astype(np.float32),
-                float(box[4]),
-            )
+            Found(tuple(box[:4].tolist()), points.astype(np.float32), float(box[4]))
             for box, points in zip(boxes, landmarks, strict=True)
         ]
+
+    def _detect_with_margin(self, bgr: UInt8[np.ndarray, "height width 3"]) -> list[Found]:
+        """Around a copy as small as the detector sees it: with a large picture it would be immense."""
+        scale = min(1.0, self._det_size / max(bgr.shape[:2]))
+        small = (
+            bgr if scale == 1.0 else cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        )
+        rows, columns = (int(side * _MARGIN) for side in small.shape[:2])
+        wide = np.pad(small, ((rows, rows), (columns, columns), (0, 0)), constant_values=_MARGIN_GREY)
+        return [one.placed(scale, -columns / scale, -rows / scale) for one in self._detect(wide)]
+
+    def _detect_part(self, bgr: UInt8[np.ndarray, "height width 3"], box: Box) -> list[Found]:
+        left, top, right, bottom = map(round, box)
+        part = np.ascontiguousarray(bgr[top:bottom, left:right])
+        return [one.placed(1.0, float(left), float(top)) for one in self._detect(part)]
 
     def _embed(
         self, bgr: UInt8[np.ndarray, "height width 3"], landmarks: Float[np.ndarray, "5 2"]
@@ -134,6 +156,12 @@ class FaceFinder:
         crop = align(bgr, landmarks, self._recogniser.input_size[0])
         embedding = self._recogniser.get_feat(crop).ravel()
         return embedding / max(float(np.linalg.norm(embedding)), 1e-12)
+
+
+def _clamped(one: Found, width: int, height: int) -> Found:
+    """With its box inside the picture; landmarks stay where they are."""
+    low, high = np.zeros(4), np.array([width, height, width, height])
+    return one._replace(box=tuple(np.clip(one.box, low, high).tolist()))
 
 
 def _check_pack(pack: Path) -> None:

@@ -14,7 +14,7 @@ from lib_uniid.typing import Float, UInt8
 _DEPTH = np.array([0.0, 0.0, 18.0, 3.0, 3.0])
 _BLUR_WIDTH = 9  # of the re-blurring mean filter, as in Crete et al.
 
-SMALL, TOO_SMALL = 112, 56  # px; the recogniser looks at 112
+SMALL, TOO_SMALL, SEEN = 45, 28, 112  # px; the recogniser looks at 112, and knows faces of half as many
 BLURRED = 0.35
 TURNED, TILTED = 35.0, 25.0  # degrees
 DARK, BRIGHT = 40, 215  # mean grey
@@ -99,9 +99,9 @@ def pose(landmarks: Float[np.ndarray, "5 2"]) -> tuple[float, float, float]:
 
 def _advise_size(size: float) -> list[str]:
     if size < TOO_SMALL:
-        return [f"the face is too small ({size:.0f} px); use a picture where it is at least {SMALL} px wide"]
+        return [f"the face is too small ({size:.0f} px); use a picture where it is at least {SEEN} px wide"]
     if size < SMALL:
-        return [f"the face is small ({size:.0f} px); {SMALL} px or more keep finer features"]
+        return [f"the face is small ({size:.0f} px); {SEEN} px or more keep finer features"]
     return []
 
 

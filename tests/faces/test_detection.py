@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,11 +54,33 @@ def test_a_picture_of_another_size_is_fitted_into_the_square(finder: FaceFinder)
     np.testing.assert_allclose(face.box, (64, 128, 64 + 2 * CELL, 128 + 2 * CELL), atol=1e-3)
 
 
-def test_a_face_found_only_with_padding_is_given_in_the_picture_s_own_pixels(finder: FaceFinder):
-    # A square of 70 px spreads over four cells of the picture, but fills one cell of the padded picture.
-    (face,) = finder.find(red_cells(640, 640, (32, 32), cell=70))
-    np.testing.assert_allclose(face.box, (32, 32, 128, 128), atol=1e-3)
-    np.testing.assert_allclose(face.landmarks, 32 + 96 * LANDMARKS, atol=1e-2)
+def test_a_face_found_only_with_a_margin_is_given_in_the_picture_s_own_pixels(finder: FaceFinder):
+    # Stripes that fill no more than half of any cell of the picture, and more of one that the margin shifts.
+    picture = np.zeros((640, 400, 3), dtype=np.uint8)
+    picture[64:192, 56:95, 0] = picture[64:192, 128:159, 0] = 255
+    (face,) = finder.find(picture)
+    np.testing.assert_allclose(face.box, (56, 64, 184, 192), atol=1e-3)
+    np.testing.assert_allclose(face.landmarks, (56, 64) + 128 * LANDMARKS, atol=1e-2)
+
+
+def test_a_usual_picture_is_looked_at_once(finder: FaceFinder, monkeypatch: pytest.MonkeyPatch):
+    looks: list[tuple[int, ...]] = []
+    detect = finder._detector.detect  # pyright: ignore[reportPrivateUsage]
+
+    def counted(picture: np.ndarray) -> object:
+        looks.append(picture.shape)
+        return detect(picture)
+
+    monkeypatch.setattr(finder, "_detector", SimpleNamespace(detect=counted))
+    assert finder.find(red_cells(SIZE, SIZE, (64, 96)))
+    assert looks == [(SIZE, SIZE, 3)]
+    assert not finder.find(red_cells(SIZE, SIZE))
+    assert len(looks) == 3
+
+
+def test_a_small_face_in_a_large_photograph_is_found_in_its_part(finder: FaceFinder):
+    picture = red_cells(1500, 2000, (900, 700), cell=100)
+    assert any(face.contains((950.0, 750.0)) for face in finder.find(picture))
 
 
 def test_boxes_end_at_the_picture_and_landmarks_need_not(finder: FaceFinder):

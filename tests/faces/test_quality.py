@@ -4,9 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from lib_uniid.faces.alignment import ARCFACE_TEMPLATE
-from lib_uniid.faces.detection import Face
+from benchmarks.faces import PACK
+from lib_uniid.faces.alignment import ARCFACE_TEMPLATE, align
+from lib_uniid.faces.detection import Face, FaceFinder
+from lib_uniid.faces.picture import load_picture
 from lib_uniid.faces.quality import Quality, assess, pose, sharpness
+from lib_uniid.miniature import SAMPLES
 
 PICTURE = np.full((400, 400, 3), 128, dtype=np.uint8)
 DEPTH = np.array([0.0, 0.0, 18.0, 3.0, 3.0])  # of the mean face, towards the camera
@@ -49,7 +52,7 @@ def test_a_good_reference_needs_no_advice():
     assert quality.size == 200.0
 
 
-@pytest.mark.parametrize(("size", "says"), [(40.0, "too small"), (80.0, "is small")])
+@pytest.mark.parametrize(("size", "says"), [(20.0, "too small"), (40.0, "is small")])
 def test_a_small_face_is_told(size: float, says: str):
     (advice,) = assessed(size=size).advice
     assert says in advice
@@ -111,3 +114,11 @@ def test_yaw_and_roll_of_the_mean_face_are_recovered(yaw: float, roll: float):
 @pytest.mark.parametrize("pitch", [-40, -10, 0, 30])
 def test_pitch_of_the_mean_face_is_recovered(pitch: float):
     assert pose(turned(pitch=pitch))[1] == pytest.approx(pitch, abs=0.5)
+
+
+def test_the_sample_pictures_need_no_advice():
+    finder = FaceFinder(PACK)
+    for path in sorted(SAMPLES.glob("*.png")):
+        picture = load_picture(path)
+        (face,) = finder.find(picture)
+        assert assess(picture, face, align(picture, face.landmarks)).advice == (), path.name
