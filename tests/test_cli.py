@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,9 +14,11 @@ import pytest
 from PIL import Image
 
 from lib_uniid import __version__
+from lib_uniid.checkpoints.sources import SOURCES
 from lib_uniid.cli import main
 from lib_uniid.config import StyleSettings
 from lib_uniid.faces.picture import load_picture
+from lib_uniid.miniature import MODELS
 from tests.hub import running
 from tests.red_faces import red_face_picture
 
@@ -151,8 +154,36 @@ def test_the_doctor_says_what_is_missing_and_where_to_get_it(here: Path, capsys:
     for folder in (here, here / "nowhere"):
         assert main(["doctor", "--models", str(folder)]) == 1
         words = capsys.readouterr().out
-        assert "uniportrait-faceid_sd15.bin from Junjie96/UniPortrait" in words
+        (line,) = [line for line in words.splitlines() if "uniportrait-faceid_sd15.bin" in line]
+        assert line == (
+            "  MISSING: faceid (puts one person into a picture), 224 MB: uniportrait-faceid_sd15.bin from"
+            f" https://huggingface.co/Junjie96/UniPortrait into {folder / 'uniid'} (licence: Apache-2.0)"
+        )
+        missing = [line for line in words.splitlines() if "MISSING: " in line or "optional: " in line]
+        assert len(missing) == len(SOURCES)
+        assert all(" from https://" in line and " into " in line and " MB: " in line for line in missing[1:])
+        assert "uniid fetch gets what is missing" in words
         assert words.endswith("people cannot be put into pictures yet\n")
+
+
+def test_the_doctor_knows_every_file_that_ships_with_its_own_licence(
+    here: Path, capsys: pytest.CaptureFixture[str]
+):
+    copied = here / "models"
+    shutil.copytree(MODELS, copied)
+    for folder in (MODELS, copied):
+        assert main(["doctor", "--models", str(folder)]) == 0
+        words = capsys.readouterr().out
+        assert "not used" not in words
+        assert f"{folder}/uniid/meters.safetensors: measures pictures" in words
+        found = [line for line in words.splitlines() if " MB; licence: " in line]
+        assert len(found) == 6
+        assert all("trained by this project" in line for line in found)
+    with (copied / "uniid" / "uniportrait-faceid_sd15.safetensors").open("ab") as other:
+        other.write(b" ")  # no longer ours
+    main(["doctor", "--models", str(copied), "--json"])
+    files = {file["name"]: file for file in json.loads(capsys.readouterr().out)["files"]}
+    assert files["faceid"]["licence"] == "Apache-2.0"
 
 
 def test_words_for_people_are_printed_without_json(

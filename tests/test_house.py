@@ -198,3 +198,10 @@ def test_the_safety_check_sees_each_danger(source: str):
 )
 def test_the_safety_check_lets_limited_reading_pass(source: str):
     assert unsafe_places(source) == []
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a checkout")
+@pytest.mark.parametrize("name", ["presets.json", "cache/a.safetensors", "library/a.safetensors"])
+def test_what_a_user_keeps_beside_the_miniature_is_never_committed(name: str):
+    path = f"lib_uniid/miniature/models/uniid/{name}"
+    assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0

@@ -79,8 +79,9 @@ class ModelFolder:
         if path is None:
             row = source(name)
             raise MissingModelError(
-                f"no {name} model under {self.root} ({row.purpose}); get {row.path} from {row.repository} "
-                f"and put it into {self.root / row.placed}"
+                f"no {name} model under {self.root}; get {row.to_get(self.root)}, or use uniid fetch {name}"
+                if row.pieces
+                else f"no {name} model under {self.root}; get {row.to_get(self.root)}"
             )
         _check(name, path)
         return path

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class Source:
         path: inside the repository.
         placed: where it is usually kept under the models folder; found by content anywhere below it.
         size: bytes of the published file, None where not known.
+        about: its size in words, where only that is known.
         sha256: of the published file, None where not known.
         licence: of the weights, not of any code.
         note: what to know before using it.
@@ -48,10 +50,24 @@ class Source:
     placed: str
     licence: str
     size: int | None = None
+    about: str = ""
     sha256: str | None = None
     note: str = ""
     needed: bool = True
     pieces: tuple[Piece, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """Where it is published."""
+        elsewhere = any(piece.url for piece in self.pieces)
+        return f"https://{'github.com' if elsewhere else 'huggingface.co'}/{self.repository}"
+
+    def to_get(self, root: Path) -> str:
+        """One line for a person who gets it: name, purpose, size, file, address, and the folder for it."""
+        size = self.about if self.size is None else f"{self.size / 1e6:.0f} MB"
+        return (
+            f"{self.name} ({self.purpose}), {size}: {self.path} from {self.address} into {root / self.placed}"
+        )
 
 
 _GLINT = "trained on Glint360K, which is for non-commercial research; check before any other use"
@@ -75,7 +91,8 @@ SOURCES = (
         repository="SG161222/Realistic_Vision_V5.1_noVAE",
         path="(any Stable Diffusion 1.5 checkpoint or diffusers folder)",
         placed="Stable-diffusion",
-        licence="CreativeML OpenRAIL-M",
+        licence="its publisher's, for most of them CreativeML OpenRAIL-M",
+        about="2 to 4 GB",
         note="the authors' own examples use this one",
     ),
     Source(
@@ -83,6 +100,7 @@ SOURCES = (
         purpose="puts one person into a picture",
         repository="Junjie96/UniPortrait",
         path="uniportrait-faceid_sd15.bin",
+        about="224 MB",
         placed="uniid",
         licence="Apache-2.0",
         pieces=(_whole("uniportrait-faceid_sd15.bin"),),
@@ -92,6 +110,7 @@ SOURCES = (
         purpose="puts several people into one picture",
         repository="Junjie96/UniPortrait",
         path="uniportrait-router_sd15.bin",
+        about="226 MB",
         placed="uniid",
         licence="Apache-2.0",
         pieces=(_whole("uniportrait-router_sd15.bin"),),
@@ -102,6 +121,7 @@ SOURCES = (
         purpose="reads the identity from a reference",
         repository="Junjie96/UniPortrait",
         path="glint360k_curricular_face_r101_backbone.bin",
+        about="261 MB",
         placed="uniid",
         licence="Apache-2.0",
         sha256=_BACKBONE,
@@ -140,8 +160,9 @@ SOURCES = (
         name="insightface",
         purpose="finds faces, and checks who is in the finished picture",
         repository="deepinsight/insightface",
-        path="buffalo_l.zip in the releases: det_10g.onnx and w600k_r50.onnx are enough",
+        path="det_10g.onnx and w600k_r50.onnx out of buffalo_l.zip in the releases",
         placed="insightface/models/buffalo_l",
+        about="289 MB",
         licence="non-commercial research only",
         note="insightface sells licences for other use",
         pieces=(

@@ -6,9 +6,10 @@ Runs without any of the packages that it looks for.
 import sys
 from argparse import Namespace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from lib_uniid import __version__
+from lib_uniid import __version__, miniature
 from lib_uniid.checkpoints.folder import Entry, ModelFolder
 from lib_uniid.checkpoints.sources import SOURCES
 from lib_uniid.commands import Outcome
@@ -33,8 +34,10 @@ PACKAGES = (
 def run(options: Namespace) -> Outcome:
     packages = {name: _version(name) for name in PACKAGES}
     folder = ModelFolder(options.models) if options.models.is_dir() else None
-    files = [_file(entry) for entry in _entries(folder, options.hash)]
-    strangers = {str(one.path): one.kind for one in folder.strangers()} if folder else {}
+    files = [_file(entry, options.models) for entry in _entries(folder, options.hash)]
+    others = {one.path: one.kind for one in folder.strangers()} if folder else {}
+    shipped = {str(path): miniature.SHIPPED[path.name] for path in others if _is_known(path)}
+    strangers = {str(path): kind for path, kind in others.items() if str(path) not in shipped}
     ready = None not in packages.values() and all(file["found"] for file in files if file["needed"])
     result = {
         "version": __version__,
@@ -42,15 +45,23 @@ def run(options: Namespace) -> Outcome:
         "packages": packages,
         "models": str(options.models),
         "files": files,
+        "shipped": shipped,
         "unused": strangers,
         "ready": ready,
     }
     words = [f"uniid {__version__}, Python {result['python']}", "packages"]
     words += [f"  {name} {version or f'MISSING: pip install {name}'}" for name, version in packages.items()]
     words += [f"models in {options.models}", *(line for file in files for line in _in_words(file))]
+    words += [f"  {path}: {purpose}" for path, purpose in shipped.items()]
     words += [f"  not used: {path} is {kind}" for path, kind in strangers.items()]
+    if any(not file["found"] and file["needed"] and file["fetched"] for file in files):
+        words.append("uniid fetch gets what is missing, but for a base model")
     words.append("people can be put into pictures" if ready else "people cannot be put into pictures yet")
     return Outcome(result=result, words=words, code=0 if ready else 1)
+
+
+def _is_known(path: Path) -> bool:
+    return path.name in miniature.SHIPPED and miniature.is_shipped(path)
 
 
 def _version(package: str) -> str | None:
@@ -66,37 +77,32 @@ def _entries(folder: ModelFolder | None, sha256: bool) -> tuple[Entry, ...]:
     return tuple(Entry(source=row, path=None, size=None, sha256=None, problem=None) for row in SOURCES)
 
 
-def _file(entry: Entry) -> dict[str, Any]:
-    source = entry.source
+def _file(entry: Entry, root: Path) -> dict[str, Any]:
+    source, path = entry.source, entry.path
     return {
         "name": source.name,
         "purpose": source.purpose,
         "needed": source.needed,
         "found": entry.found,
-        "path": None if entry.path is None else str(entry.path),
+        "path": None if path is None else str(path),
         "size": entry.size,
         "sha256": entry.sha256,
         "problem": entry.problem,
-        "licence": source.licence,
-        "source": {"from": source.repository, "file": source.path, "put": source.placed, "note": source.note},
+        "licence": miniature.LICENCE if path and miniature.is_shipped(path) else source.licence,
+        "fetched": bool(source.pieces),
+        "get": source.to_get(root),
+        "source": {"from": source.address, "file": source.path, "put": source.placed, "note": source.note},
         "published": {"size": source.size, "sha256": source.sha256},
     }
 
 
 def _in_words(file: dict[str, Any]) -> list[str]:
+    """One line per file; its hash, where that was asked for, is another."""
     if file["found"]:
-        words = [f"  {file['name']} {file['path']} ({_megabytes(file['size'])}; licence: {file['licence']})"]
+        words = [f"  {file['name']} {file['path']} ({file['size'] / 1e6:.1f} MB; licence: {file['licence']})"]
         return words + ([f"    sha256 {file['sha256']}"] if file["sha256"] else [])
     if file["problem"]:
         return [f"  {file['name']} DAMAGED: {file['problem']}"]
-    source, size = file["source"], file["published"]["size"]
-    return [
-        f"  {file['name']} {'MISSING' if file['needed'] else 'not there, optional'}: {file['purpose']}",
-        f"    get {source['file']} from {source['from']} and put it into {source['put']}"
-        f" ({_megabytes(size) + '; ' if size else ''}licence: {file['licence']})",
-        *([f"    {source['note']}"] if source["note"] else []),
-    ]
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+    note = f"; {file['source']['note']}" if file["source"]["note"] else ""
+    state = "MISSING" if file["needed"] else "not there, optional"
+    return [f"  {state}: {file['get']} (licence: {file['licence']}{note})"]
