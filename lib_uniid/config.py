@@ -16,6 +16,8 @@ MAX_PICTURES = 16
 MAX_SIDE = 2048
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
+SAME_PERSON = 0.3
+"""Least cosine similarity at which two faces are of one person; ArcFace models part pairs at 0.25 to 0.35."""
 STYLE_STRENGTH = math.exp(-0.5)
 """UniPortrait's demo adds -0.5 to the logits of the style's tokens: their weights are multiplied by this."""
 

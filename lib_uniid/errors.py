@@ -27,6 +27,10 @@ class SeveralFacesError(UniIDError):
     """Several faces were found and none was chosen."""
 
 
+class DifferentPeopleError(UniIDError):
+    """References of one person that seem to show several people; a user may confirm that they do not."""
+
+
 class FileError(UniIDError):
     """A file or folder that cannot be read, or cannot be written."""
 

@@ -26,6 +26,7 @@ from lib_uniid.faces.alignment import align
 from lib_uniid.faces.choice import choose
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.faces.quality import assess
+from lib_uniid.faces.same import require_one_person
 from lib_uniid.faces.seen import SeenFace, SeenFaces
 from lib_uniid.hosts.protocol import Host, Picture, Progress, silent
 from lib_uniid.library.names import checked
@@ -92,12 +93,18 @@ class Studio:
         return self.seen.look(picture, str(finder.recogniser), lambda: _faces(finder, picture))
 
     def enrol(
-        self, name: str, references: Sequence[Reference], *, progress: Progress = silent
+        self,
+        name: str,
+        references: Sequence[Reference],
+        *,
+        progress: Progress = silent,
+        force: bool = False,
     ) -> tuple[Person, tuple[SeenFace, ...]]:
         """A person from pictures of them, and the face that was taken from each.
 
         Raises ``NoFaceError`` or ``SeveralFacesError`` naming the picture, ``ConfigError`` for a name that
-        :func:`lib_uniid.library.names.checked` refuses.
+        :func:`lib_uniid.library.names.checked` refuses, and ``DifferentPeopleError`` for pictures that seem
+        to show several people, unless they are joined by ``force``.
         """
         name = checked(name)
         if not references:
@@ -106,6 +113,8 @@ class Studio:
         for number, reference in enumerate(references, start=1):
             chosen.append(self._choose(reference))
             progress(number, len(references) + 1)
+        if not force:
+            require_one_person([reference.label for reference in references], chosen)
         features = self.models.encode(np.stack([seen.crop for seen in chosen]))
         progress(len(references) + 1, len(references) + 1)
         person = Person(

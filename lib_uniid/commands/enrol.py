@@ -24,21 +24,23 @@ def run(options: Namespace) -> Outcome:
         saying_how_to_choose,
         studio,
     )
+    from lib_uniid.faces.same import duplicates
+    from lib_uniid.library.store import also_enrolled
 
     people = library(options)
     if name in people.names() and not options.replace:
         raise ConfigError(f"{name!r} is enrolled already; choose another name, or add --replace")
-    references = [
-        reference(one, number=options.face, point=point, largest=options.largest) for one in given
-    ]
+    references = [reference(one, number=options.face, point=point, largest=options.largest) for one in given]
     how = ", or choose for all pictures by --face, --point or --largest"
     with bar(f"enrolling {name}") as progress, saying_how_to_choose(how):
-        person, seen = studio(options).enrol(name, references, progress=progress)
+        person, seen = studio(options).enrol(name, references, progress=progress, force=options.force)
     people.save(person, replace=options.replace)
     faces = [{"picture": ref.label, **face_result(one)} for ref, one in zip(references, seen, strict=True)]
     words = [f"{name} is enrolled from {len(faces)} picture{'s' * (len(faces) > 1)}"]
     words += [f"  {face['picture']}: {advice}" for face in faces for advice in face["advice"]]
-    return Outcome(result={"name": name, "references": faces}, words=words)
+    notes = [*duplicates([ref.label for ref in references], seen), *also_enrolled(people, person)]
+    words += [f"  {note}" for note in notes]
+    return Outcome(result={"name": name, "references": faces, "notes": notes}, words=words)
 
 
 def _point(text: str | None) -> tuple[float, float] | None:

@@ -99,6 +99,7 @@ def _add_enrol(add_parser: AddParser) -> argparse.ArgumentParser:
     choice.add_argument("--point", metavar="X,Y", help="the face at this place, in pixels")
     choice.add_argument("--largest", action="store_true", help="the largest face in every picture")
     add.add_argument("--replace", action="store_true", help="enrol anew where the name is taken")
+    add.add_argument("--force", action="store_true", help="join pictures that seem to show different people")
     _add_library(add.add_argument)
     _add_device(add.add_argument)
     return add

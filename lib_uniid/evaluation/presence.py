@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib_uniid.config import SAME_PERSON
 from lib_uniid.evaluation.metrics import cosine, greedy_matching
 from lib_uniid.faces.detection import Face
 from lib_uniid.typing import Float
-
-SAME_PERSON = 0.3
-"""Least cosine similarity at which two faces are of one person; ArcFace models part pairs at 0.25 to 0.35."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

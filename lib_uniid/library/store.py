@@ -18,14 +18,22 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from lib_uniid.config import SAME_PERSON
 from lib_uniid.encoders.identity import IDFeatures
-from lib_uniid.errors import ConfigError, EncoderMismatchError, UnknownCheckpointError
+from lib_uniid.errors import (
+    ConfigError,
+    DifferentPeopleError,
+    EncoderMismatchError,
+    UnknownCheckpointError,
+)
 from lib_uniid.files import exclusive, move, private_folder, remove_stale, replacing
 from lib_uniid.library.names import checked, normal
 from lib_uniid.typing import Float32
 from lib_uniid.weights import read_small
 
 FORMAT = "uniid-person-1"
+ALIKE = 0.5
+"""Cosine similarity from which a person who is enrolled under another name is mentioned."""
 BIN = "bin"
 BIN_DAYS = 30
 """Days after which a person who was deleted is erased, by the next write to the library."""
@@ -110,14 +118,32 @@ class PeopleFolder:
                 raise ConfigError(f"{person.name!r} is enrolled already; choose another name or replace them")
             return _write(path or self.folder / f"{uuid4()}.safetensors", person)
 
-    def extend(self, more: Person) -> Path:
+    def extend(self, more: Person, *, force: bool = False) -> Path:
         """Add the references of ``more`` to the person of the same name.
 
-        ``ConfigError`` where there is none, ``EncoderMismatchError`` where other encoders made them.
+        ``ConfigError`` where there is none, ``EncoderMismatchError`` where other encoders made them,
+        ``DifferentPeopleError`` where they seem to show another person, unless it is to be done by ``force``.
         """
         with self._writing():
             path = self._require(more.name)
-            return _write(path, _joined(_read(path), more))
+            person = _read(path)
+            joined = _joined(person, more)
+            if not force:
+                _require_alike(person, more)
+            return _write(path, joined)
+
+    def alike(self, person: Person, least: float = ALIKE) -> list[tuple[str, float]]:
+        """Others with at least so similar an ID embedding: name and similarity, the most similar first.
+
+        Compared are people of another name, enrolled with the same recogniser.
+        """
+        found: list[tuple[str, float]] = []
+        for path, name in self._files():
+            embedding = _embedding(path, person.recogniser)
+            if embedding is None or embedding.shape != person.embedding.shape or name == normal(person.name):
+                continue
+            found.append((name, _similarity(embedding, person.embedding)))
+        return sorted((one for one in found if one[1] >= least), key=lambda one: -one[1])
 
     def rename(self, name: str, new: str) -> None:
         """Give a person another name; ``ConfigError`` where it cannot be given or is taken."""
@@ -203,6 +229,14 @@ class PeopleFolder:
         return _people_files(self.folder)
 
 
+def also_enrolled(library: PeopleFolder, person: Person) -> list[str]:
+    """A sentence for each person of another name who looks like this one."""
+    return [
+        f"{name}, who is enrolled, looks like {person.name} (similarity {similarity:.2f})"
+        for name, similarity in library.alike(person)
+    ]
+
+
 def _people_files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Our files and the names in them; other files in the folder are none of our business."""
     for path in sorted(folder.glob("*.safetensors")):
@@ -227,6 +261,21 @@ def _write(path: Path, person: Person) -> Path:
     with replacing(path) as temporary:
         temporary.write_bytes(_serialise(person))
     return path
+
+
+def _require_alike(person: Person, more: Person) -> None:
+    similarity = _similarity(person.embedding, more.embedding)
+    if similarity < SAME_PERSON:
+        raise DifferentPeopleError(
+            f"these pictures seem to show another person than {person.name} (similarity {similarity:.2f}; "
+            f"{SAME_PERSON:g} or more is one person). Save them under another name, or confirm that they "
+            "show one person (--force)"
+        )
+
+
+def _similarity(one: Float32[np.ndarray, " d"], other: Float32[np.ndarray, " d"]) -> float:
+    """The cosine, of embeddings of one recogniser."""
+    return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-12)
 
 
 def _joined(person: Person, more: Person) -> Person:
@@ -294,6 +343,16 @@ def _read(path: Path) -> Person:
         raise UnknownCheckpointError(
             f"{path.name} cannot be read as a person ({error}); enrol them again"
         ) from error
+
+
+def _embedding(path: Path, recogniser: str | None) -> Float32[np.ndarray, " d"] | None:
+    """Of a file, without its features; None where another recogniser made it, or it is damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            same = (file.metadata() or {}).get("recogniser") == recogniser
+            return file.get_tensor("embedding").astype(np.float32) if same else None
+    except (OSError, SafetensorError):
+        return None
 
 
 def _metadata(path: Path) -> dict[str, str]:

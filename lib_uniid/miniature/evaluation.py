@@ -17,9 +17,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from lib_uniid.config import GenerationSettings, PersonSettings, Routing
+from lib_uniid.config import SAME_PERSON, GenerationSettings, PersonSettings, Routing
 from lib_uniid.evaluation.metrics import cosine, rank1, verification_accuracy
-from lib_uniid.evaluation.presence import SAME_PERSON
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.detection import Face
 from lib_uniid.hosts.diffusers import open_studio

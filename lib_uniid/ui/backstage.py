@@ -146,14 +146,16 @@ class Backstage:
                 notes.append(str(error))
         return seen, list(dict.fromkeys(notes))
 
-    def enrol(self, name: str, pictures: Sequence[Upload], *, add: bool = False) -> Iterator[Saving]:
+    def enrol(
+        self, name: str, pictures: Sequence[Upload], *, add: bool = False, force: bool = False
+    ) -> Iterator[Saving]:
         """Keep somebody in the library; see :meth:`lib_uniid.ui.enrolment.Enrolment.enrol`."""
         installation.require()
         from lib_uniid.ui.enrolment import Enrolment
 
         # A studio for this once: the encoders take gigabytes, and are on the processor, beside a generation.
         enrolment = Enrolment(studio=self._open(), library=self.library, uploads=self.uploads)
-        return enrolment.enrol(name, pictures, add=add)
+        return enrolment.enrol(name, pictures, add=add, force=force)
 
     def delete(self, name: str) -> Deleted:
         """Delete a person: the features go into the bin; encodings, uploads and crops are gone for good.
@@ -209,7 +211,7 @@ class Backstage:
 
     def _forget_uploads(self, embedding: Any) -> None:
         """Of pictures with a face of this ID embedding; of all where it is None."""
-        from lib_uniid.evaluation.presence import SAME_PERSON
+        from lib_uniid.config import SAME_PERSON
         from lib_uniid.ui import tiles
 
         for kept in self.uploads.forget(lambda one: embedding is None or one.shows(embedding, SAME_PERSON)):

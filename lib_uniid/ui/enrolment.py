@@ -6,8 +6,9 @@ from functools import partial
 
 from lib_uniid.errors import ConfigError
 from lib_uniid.faces.picture import load_picture
+from lib_uniid.faces.same import duplicates
 from lib_uniid.library.names import checked
-from lib_uniid.library.store import PeopleFolder
+from lib_uniid.library.store import PeopleFolder, also_enrolled
 from lib_uniid.pipeline import Reference, Studio
 from lib_uniid.ui import drawing
 from lib_uniid.ui.background import Tell, told
@@ -32,10 +33,13 @@ class Enrolment:
     library: PeopleFolder
     uploads: Uploads
 
-    def enrol(self, name: str, pictures: Sequence[Upload], *, add: bool) -> Iterator[Saving]:
+    def enrol(
+        self, name: str, pictures: Sequence[Upload], *, add: bool, force: bool = False
+    ) -> Iterator[Saving]:
         """Enrol somebody under a name, or add the pictures to somebody who has it already.
 
-        Raises the error of :mod:`lib_uniid.errors` that fits; nothing is written then.
+        Raises the error of :mod:`lib_uniid.errors` that fits; nothing is written then. ``force`` joins
+        pictures that seem to show different people.
         """
         references = self._references(pictures)
         name = checked(name)
@@ -48,17 +52,22 @@ class Enrolment:
 
         def work(tell: Tell) -> None:
             person, seen = self.studio.enrol(
-                name, references, progress=lambda step, steps: tell(Saving(step=step, steps=steps))
+                name,
+                references,
+                progress=lambda step, steps: tell(Saving(step=step, steps=steps)),
+                force=force,
             )
             if add:
-                self.library.extend(person)
+                self.library.extend(person, force=force)
             else:
                 self.library.save(person)
+            labels = [reference.label for reference in references]
             advice = [
-                f"{reference.label}: {sentence}"
-                for reference, one in zip(references, seen, strict=True)
+                f"{label}: {sentence}"
+                for label, one in zip(labels, seen, strict=True)
                 for sentence in one.quality.advice
             ]
+            advice += [*duplicates(labels, seen), *also_enrolled(self.library, person)]
             tell(Saving(step=len(seen), steps=len(seen), advice=tuple(advice)))
 
         yield Saving(step=0, steps=len(references))

@@ -55,7 +55,7 @@ def make_page(models: Path, out: Path, *, base: Path | None = None, device: str 
         # Who is enrolled has changed on one tab, so the lists of the other have.
         for event in (page.load, *people.changed):
             event(panel.refresh, outputs=panel.refreshed, show_progress="hidden")
-        for event in panel.saved:
+        for event in (page.load, *panel.saved):
             event(people.refresh, outputs=people.refreshed, show_progress="hidden")
     return page
 

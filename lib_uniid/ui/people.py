@@ -1,21 +1,32 @@
-"""The page's library: enrol people from pictures, rename them, delete them, and take that back."""
+"""The page's library: enrol people from pictures, rename them, delete them, and restore them from the bin."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from lib_uniid.errors import ConfigError, UniIDError
-from lib_uniid.library.store import Deleted
+from lib_uniid.errors import ConfigError
+from lib_uniid.failures import explain
+from lib_uniid.library.names import checked
+from lib_uniid.library.store import BIN_DAYS, Deleted
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.remembering import Remembering
+from lib_uniid.ui.versions import SCRIPT
+
+ASK = f"(id) => [id && confirm({'Erase this person for good? This cannot be undone.'!r}) ? id : null]"
+"""Run by the browser before a person is erased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class People:
-    """What was built: the events after which other people are enrolled, and what must know of others'."""
+    """What was built: the events after which other people are enrolled, and what must know of others'.
+
+    ``refresh`` lists who is in the library and in the bin now; it belongs on the page's load as well, because
+    the lists of a page are made when the program starts.
+    """
 
     changed: list[Any]
     refresh: Callable[[], Any]
@@ -34,9 +45,9 @@ class _Library:
     def build(self) -> People:
         with gr.Row():
             with gr.Column():
-                gr.Markdown("### Somebody new")
-                somebody = Remembering(self.backstage, "uniid_new")
-                somebody.build()
+                gr.Markdown("### New person")
+                new_person = Remembering(self.backstage, "uniid_new")
+                new_person.build()
             with gr.Column():
                 gr.Markdown("### In the library")
                 who = gr.Dropdown(
@@ -44,56 +55,105 @@ class _Library:
                 )
                 new = gr.Textbox(label="New name", elem_id="uniid_rename_to")
                 with gr.Row():
-                    rename = gr.Button("Rename", elem_id="uniid_rename")
-                    delete = gr.Button("Delete", variant="stop", elem_id="uniid_delete")
-                    undo = gr.Button("Take it back", visible=False, elem_id="uniid_undo")
-        words = gr.HTML("", elem_id="uniid_library_words")
-        gone = gr.State(None)
-        shown = [words, who]
+                    rename = gr.Button("Rename", size="sm", interactive=False, elem_id="uniid_rename")
+                    delete = gr.Button("Delete", size="sm", interactive=False, elem_id="uniid_delete")
+                words = gr.HTML("", elem_id="uniid_library_words")
+                bin_, restore, erase = self._bin()
+        shown = [words, who, bin_, restore, erase]
         changed = [
-            *somebody.connect(who),
+            *new_person.connect(who),
             rename.click(self._rename, inputs=[who, new], outputs=shown).then,
-            delete.click(self._delete, inputs=[who], outputs=[*shown, gone, undo]).then,
-            undo.click(self._undo, inputs=[gone], outputs=[*shown, gone, undo]).then,
+            delete.click(self._delete, inputs=[who], outputs=shown).then,
+            restore.click(self._restore, inputs=[bin_], outputs=shown).then,
         ]
-        return People(changed=changed, refresh=self._names, refreshed=[who])
+        erase.click(self._erase, inputs=[bin_], outputs=shown, **{SCRIPT: ASK})
+        who.change(_can_be_pressed, inputs=[who], outputs=[rename, delete], show_progress="hidden")
+        return People(changed=changed, refresh=self._now, refreshed=shown[1:])
 
-    def _names(self) -> Any:
-        return gr.update(choices=self.library.names())
+    def _bin(self) -> tuple[Any, Any, Any]:
+        with gr.Accordion("Bin", open=True, elem_id="uniid_bin_part"):
+            bin_ = gr.Dropdown(
+                choices=self._deleted(),
+                value=None,
+                label="Deleted people",
+                info=f"Erased for good after {BIN_DAYS} days. Only face features are kept until then.",
+                elem_id="uniid_bin",
+            )
+            with gr.Row():
+                restore = gr.Button("Restore", size="sm", elem_id="uniid_restore")
+                erase = gr.Button("Erase for good", size="sm", elem_id="uniid_erase")
+        return bin_, restore, erase
+
+    # --- events ---
+
+    def _now(self) -> list[Any]:
+        """Who is there and who is in the bin, whatever other pages and programs did."""
+        return self._lists(gr.update(choices=self.library.names()))
 
     def _rename(self, who: str | None, new: str) -> list[Any]:
         try:
-            self.library.rename(self._chosen(who), new)
-        except UniIDError as error:
-            return [drawing.problem(str(error)), gr.update()]
-        return [drawing.result([f"{who} is called {new.strip()} now"]), self._choices(new.strip())]
+            self.library.rename(_chosen(who), new)
+        except Exception as error:  # whatever it is, the page says it
+            return self._refused(error)
+        name = checked(new)
+        return self._done(f"{who} is called {name} now", name)
 
     def _delete(self, who: str | None) -> list[Any]:
         try:
-            removed = self.backstage.delete(self._chosen(who))
-        except UniIDError as error:
-            return [drawing.problem(str(error)), gr.update(), gr.update(), gr.update()]
-        said = drawing.result([f"{who} is deleted; it can be taken back until the page is closed"])
-        return [said, self._choices(None), removed, gr.update(visible=True)]
+            deleted = self.backstage.delete(_chosen(who))
+        except Exception as error:  # whatever it is, the page says it
+            return self._refused(error)
+        return self._done(f"{deleted.name} is deleted and can be restored from the bin", None, deleted)
 
-    def _undo(self, gone: Deleted | None) -> list[Any]:
+    def _restore(self, wanted: str | None) -> list[Any]:
         try:
-            if gone is None:
-                raise ConfigError("nobody was deleted on this page; there is nothing to take back")
-            self.library.restore(gone.id)
-        except UniIDError as error:
-            return [drawing.problem(str(error)), gr.update(), gr.update(), gr.update()]
-        return [
-            drawing.result([f"{gone.name} is back"]),
-            self._choices(gone.name),
-            None,
-            gr.update(visible=False),
-        ]
+            restored = self.library.restore(_in_bin(wanted))
+        except Exception as error:  # whatever it is, the page says it
+            return self._refused(error)
+        return self._done(f"{restored.name} is restored", restored.name)
 
-    def _choices(self, chosen: str | None) -> Any:
-        return gr.update(choices=self.library.names(), value=chosen)
+    def _erase(self, wanted: str | None) -> list[Any]:
+        if wanted is None:  # the browser asked, and the answer was no
+            return self._lists(gr.update(), gr.update())
+        try:
+            (erased,) = self.library.erase(wanted)
+        except Exception as error:  # whatever it is, the page says it
+            return self._refused(error)
+        return [drawing.result([f"{erased.name} is erased"]), *self._now()]
 
-    def _chosen(self, who: str | None) -> str:
-        if not who:
-            raise ConfigError("nobody is chosen; choose somebody in the list first")
-        return who
+    def _done(self, sentence: str, chosen: str | None, deleted: Deleted | None = None) -> list[Any]:
+        who = gr.update(choices=self.library.names(), value=chosen)
+        return [drawing.result([sentence]), *self._lists(who, chosen=None if deleted is None else deleted.id)]
+
+    def _refused(self, error: Exception) -> list[Any]:
+        return [drawing.problem(explain(error, "changing the library")), *self._now()]
+
+    def _lists(self, *shown: Any, chosen: str | None = None) -> list[Any]:
+        """These, and the bin with its buttons."""
+        deleted = self._deleted()
+        able = gr.update(interactive=bool(deleted))
+        return [*shown, gr.update(choices=deleted, value=chosen), able, able]
+
+    def _deleted(self) -> list[tuple[str, str]]:
+        """What is shown, and the id."""
+        return [(_in_words(one), one.id) for one in self.library.deleted()]
+
+
+def _can_be_pressed(who: str | None) -> list[Any]:
+    return [gr.update(interactive=bool(who))] * 2
+
+
+def _in_words(deleted: Deleted) -> str:
+    return f"{deleted.name} (deleted {time.strftime('%Y-%m-%d %H:%M', time.localtime(deleted.when))})"
+
+
+def _chosen(who: str | None) -> str:
+    if not who:
+        raise ConfigError("no person is chosen; choose a person in the list first")
+    return who
+
+
+def _in_bin(wanted: str | None) -> str:
+    if not wanted:
+        raise ConfigError("no deleted person is chosen; choose a person in the bin first")
+    return wanted

@@ -6,11 +6,16 @@ from typing import Any
 
 import gradio as gr
 
-from lib_uniid.errors import UniIDError
+from lib_uniid.errors import DifferentPeopleError
+from lib_uniid.failures import explain
+from lib_uniid.library.names import normal
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import uploads_of
 from lib_uniid.ui.references import References
+
+SURE = "All of these pictures show one person"
+CACHED = "Features of pictures that are only used once are cached for 30 days."
 
 
 class Remembering:
@@ -26,7 +31,7 @@ class Remembering:
         with gr.Column(visible=False) as part:
             self.name: Any = gr.Textbox(
                 label="Name in the library",
-                info="Keeps what is needed of the face on this computer, and not the pictures",
+                info=f"Stores face features on this computer; pictures are not kept. {CACHED}",
                 elem_id=f"{self.prefix}_name",
             )
             self.name.do_not_save_to_config = True  # a WebUI must not keep values by labels that repeat
@@ -35,11 +40,15 @@ class Remembering:
                 self.add = gr.Button(
                     "Add to that person", size="sm", visible=False, elem_id=f"{self.prefix}_add"
                 )
+            self.sure: Any = gr.Checkbox(
+                value=False, visible=False, label=SURE, elem_id=f"{self.prefix}_sure"
+            )
+            self.sure.do_not_save_to_config = True
         self.said = gr.HTML("", elem_id=f"{self.prefix}_said")
         self.references.seen(
             self._seen,
             inputs=[self.references.uploads],
-            outputs=[part, self.add],
+            outputs=[part, self.add, self.sure],
             show_progress="hidden",
         )
         return uploads
@@ -50,11 +59,12 @@ class Remembering:
         A name that stands in it is taken where none is in the field. Returned are the events after which
         there may be other people than before.
         """
-        shown = [self.said, self.add, self.name, who, self.references.files, *self.references.shown]
+        rest = [self.name, who, self.references.files, *self.references.shown]
+        shown = [self.said, self.add, self.sure, *rest]
         return [
             button.click(
                 partial(self._save, add),
-                inputs=[self.name, who, self.references.uploads],
+                inputs=[self.name, who, self.references.uploads, self.sure],
                 outputs=shown,
                 show_progress="hidden",
             ).then
@@ -62,25 +72,35 @@ class Remembering:
         ]
 
     def _seen(self, uploads: str) -> list[Any]:
-        return [gr.update(visible=bool(uploads)), gr.update(visible=False)]
+        return [gr.update(visible=bool(uploads)), gr.update(visible=False), _ask(False)]
 
-    def _save(self, add: bool, name: str | None, who: str | None, uploads: str) -> Iterator[list[Any]]:
-        name, saved = (name or who or "").strip(), None
+    def _save(
+        self, add: bool, name: str | None, who: str | None, uploads: str, sure: bool
+    ) -> Iterator[list[Any]]:
+        name, saved = normal(name or who or ""), None
         rest = [gr.update() for _ in (self.name, who, self.references.files, *self.references.shown)]
         try:
             if not add and name in self.backstage.names():
-                yield [drawing.notes([_taken(name)]), gr.update(visible=True), *rest]
+                yield [drawing.notes([_taken(name)]), gr.update(visible=True), gr.update(), *rest]
                 return
-            for saved in self.backstage.enrol(name, uploads_of(uploads), add=add):
-                yield [drawing.progress([f"looking at {name}"], saved.step, saved.steps), gr.update(), *rest]
-        except UniIDError as error:
-            yield [drawing.problem(str(error)), gr.update(visible=False), *rest]
+            for saved in self.backstage.enrol(name, uploads_of(uploads), add=add, force=sure):
+                words = drawing.progress([f"looking at {name}"], saved.step, saved.steps)
+                yield [words, gr.update(), gr.update(), *rest]
+        except Exception as error:  # whatever it is, the panel says it
+            ask = isinstance(error, DifferentPeopleError)
+            problem = drawing.problem(explain(error, "enrolling"))
+            yield [problem, gr.update(visible=add and ask), _ask(ask), *rest]
             return
         words = [f"{name} has these pictures too now" if add else f"{name} is in the library"]
         words += [] if saved is None else saved.advice
         chosen = gr.update(choices=self.backstage.names(), value=name)
         gone = [None, *self.references.nothing()]
-        yield [drawing.result(words), gr.update(visible=False), "", chosen, *gone]
+        yield [drawing.result(words), gr.update(visible=False), _ask(False), "", chosen, *gone]
+
+
+def _ask(visible: bool) -> Any:
+    """The box that confirms that all pictures show one person: asked for, or not."""
+    return gr.update(visible=visible, value=False)
 
 
 def _taken(name: str) -> str:

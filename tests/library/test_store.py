@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lib_uniid.encoders.identity import IDFeatures
-from lib_uniid.errors import ConfigError, EncoderMismatchError
-from lib_uniid.library.store import BIN_DAYS, PeopleFolder, Person
+from lib_uniid.errors import ConfigError, DifferentPeopleError, EncoderMismatchError
+from lib_uniid.library.store import BIN_DAYS, PeopleFolder, Person, also_enrolled
 
 
 def person(name: str, *, structure: bool = True) -> Person:
@@ -96,7 +96,7 @@ def test_added_references_follow_the_ones_there_are(tmp_path: Path):
     store.save(anna)
     more = replace(more, embedding=-np.arange(8, dtype=np.float32))
     ids = store.ids()
-    store.extend(more)
+    store.extend(more, force=True)
     joined = store.load("Anna")
     assert store.ids() == ids
     assert joined.features.references == 4
@@ -272,3 +272,36 @@ def test_embeddings_of_two_recognisers_are_not_joined(tmp_path: Path):
     assert store.load("Anna").recogniser == "0123456789ab"
     store.extend(person("Anna"))  # made before recognisers were written down
     assert store.load("Anna").recogniser is None
+
+
+def facing(name: str, angle: float, **more: str) -> Person:
+    """Somebody whose ID embedding lies on a circle, in degrees."""
+    turned = np.radians(angle)
+    embedding = np.array([np.cos(turned), np.sin(turned)], dtype=np.float32)
+    return replace(person(name), embedding=embedding, **more)  # pyright: ignore[reportArgumentType]
+
+
+def test_references_of_another_person_are_added_only_when_it_is_confirmed(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    store.save(facing("Anna", 0.0))
+    with pytest.raises(DifferentPeopleError, match=r"than Anna \(similarity 0\.00"):
+        store.extend(facing("Anna", 90.0))
+    assert store.load("Anna").features.references == 2
+    store.extend(facing("Anna", 90.0), force=True)
+    store.extend(facing("Anna", 60.0))
+    assert store.load("Anna").features.references == 6
+
+
+def test_whoever_is_enrolled_under_another_name_is_said(tmp_path: Path):
+    store = PeopleFolder(folder=tmp_path)
+    for name, angle in (("Anna", 0.0), ("Ben", 90.0), ("Clara", 40.0)):
+        store.save(facing(name, angle))
+    store.save(facing("Dora", 0.0, recogniser="0123456789ab"))  # whose embedding cannot be compared
+    assert also_enrolled(store, facing("Zoe", 10.0)) == [
+        "Anna, who is enrolled, looks like Zoe (similarity 0.98)",
+        "Clara, who is enrolled, looks like Zoe (similarity 0.87)",
+    ]
+    assert also_enrolled(store, facing("Anna", 80.0)) == [
+        "Ben, who is enrolled, looks like Anna (similarity 0.98)",
+        "Clara, who is enrolled, looks like Anna (similarity 0.77)",
+    ]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.standalone import needs_standalone_page
 from tests.ui.browser import needs_chromium, opened, served
-from tests.ui.test_panel import Driver, png
+from tests.ui.test_panel import OPTIONS, Driver, png
 
 pytestmark = [needs_chromium, needs_standalone_page, pytest.mark.slow]
 
@@ -154,7 +154,11 @@ def test_people_are_enrolled_renamed_deleted_and_taken_back(
     visitor.words("library_words", "Clara is deleted")
     files = [*(page_of.models / "uniid" / "library").glob("*.safetensors")]
     assert len(files) == 2
-    visitor.press("undo")
-    visitor.words("library_words", "Clara is back")
+    visitor.page.reload()
+    visitor.go_to("People")
+    visitor.page.locator("#uniid_bin input").click()
+    visitor.page.locator(OPTIONS, has_text="Clara (deleted 2").click()
+    visitor.press("restore")
+    visitor.words("library_words", "Clara is restored")
     visitor.go_to("Pictures")
     visitor.words("status", "3 in the library")

@@ -11,6 +11,7 @@ import numpy as np
 from lib_uniid.config import PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError, UniIDError
 from lib_uniid.faces.picture import check_picture, from_base64, load_mask, load_picture
+from lib_uniid.faces.same import different
 from lib_uniid.hosts.protocol import Picture
 from lib_uniid.hosts.webui.infotext import DIGEST
 from lib_uniid.hosts.webui.regions import REGIONS
@@ -138,7 +139,9 @@ class _Found:
         references = [
             _reference(f"{path}.references[{place}]", one) for place, one in enumerate(asked.references)
         ]
-        person, _ = self.studio.enrol(name, references)
+        person, seen = self.studio.enrol(name, references, force=True)
+        if sentence := different([one.label for one in references], seen):
+            self.notes.append(sentence)
         return self._add(SHOWN + fingerprint(person), person.name, person)
 
     def _enrolled(self, key: str | None, name: str | None) -> tuple[str, str]:
