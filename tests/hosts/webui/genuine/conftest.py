@@ -24,7 +24,7 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Genuine:
     if not any(given.glob("Stable-diffusion/*.safetensors")):
         pytest.skip("no checkpoint for the WebUI: name an assembled model folder in UNIID_WEBUI_MODELS")
     made = tmp_path_factory.mktemp("models")
-    if kind_of(Path(folder)) == "forge":
+    if kind_of(Path(folder)) != "a1111":
         given = write_flat_models(given, made / "flat")
     models = with_people(given, made / "models")
     write_beside(models)

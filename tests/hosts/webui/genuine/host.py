@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.hosts.webui.genuine.api import Api
 
@@ -25,18 +27,29 @@ COMMON = [
     "127.0.0.1",  # without the page it would listen to everybody
     "--skip-version-check",
     "--no-hashing",
-    "--no-download-sd-model",
     "--disable-console-progressbars",
 ]
-FLAGS = {
-    "a1111": [*COMMON, "--do-not-download-clip", "--use-cpu", "all", "--no-half", "--precision", "full"],
-    "forge": [*COMMON, "--always-cpu", "--all-in-fp32"],
+OWN_FLAGS = {
+    "a1111": ["--do-not-download-clip", "--use-cpu", "all", "--no-half", "--precision", "full"],
+    "forge": ["--always-cpu", "--all-in-fp32"],
+    "neo": ["--cpu", "--force-fp32"],  # it ends at flags that it does not know
 }
 SETTINGS = {
     "live_previews_enable": False,  # one kind of preview fetches its decoder
     "samples_save": False,
     "grid_save": False,
-    "forge_preset": "all",  # any other puts Forge's own sizes into the page, whatever PAGE_VALUES say
+}
+OWN_SETTINGS: dict[str, dict[str, object]] = {
+    "a1111": {},
+    "forge": {"forge_preset": "all"},  # any other replaces PAGE_VALUES when the page is opened
+    "neo": {
+        "forge_preset": "sd",
+        "sd_t2i_width": 128,
+        "sd_t2i_height": 128,
+        "sd_t2i_step": 15,
+        "sd_t2i_cfg": 4.0,
+        "sd_t2i_sampler": "Euler",
+    },
 }
 PAGE_VALUES = {
     "txt2img/Width/value": 128,
@@ -55,9 +68,20 @@ OFFLINE = {
 }
 
 
+_REQUIRED = re.compile(r'^VERSION_UID\b.*=\s*"(\w+)"', re.MULTILINE)
+
+
+def required_settings(folder: Path) -> dict[str, object]:
+    """What a settings file must hold: without it Forge Neo waits for a key before it starts."""
+    found = _REQUIRED.search((folder / "modules" / "launch_utils.py").read_text(encoding="utf-8"))
+    return {"VERSION_UID": found[1]} if found else {}
+
+
 def kind_of(folder: Path) -> str:
-    """Which of the two hosts, or what is near to it, lies in a folder."""
-    return "forge" if (folder / "modules_forge").is_dir() else "a1111"
+    """Which of the three hosts, or what is near to it, lies in a folder."""
+    if not (folder / "modules_forge").is_dir():
+        return "a1111"
+    return "neo" if required_settings(folder) else "forge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +110,30 @@ class Running:
     def kind(self) -> str:
         return self.genuine.kind
 
+    @property
+    def patches(self) -> bool:
+        """Whether it is Forge or grew from it: the UNet is patched through clones."""
+        return self.kind != "a1111"
+
+    def hires(self, scale: float) -> dict[str, Any]:
+        """Of a request with a second pass; Forge Neo has no latent upscalers."""
+        modules = {"hr_additional_modules": ["Use same choices"]} if self.patches else {}
+        upscaler = "None" if self.kind == "neo" else "Latent"
+        return {
+            "enable_hr": True,
+            "hr_scale": scale,
+            "hr_upscaler": upscaler,
+            "denoising_strength": 0.6,
+            **modules,
+        }
+
 
 @contextmanager
 def booted(genuine: Genuine, data: Path, *, extension: bool = True, page: bool = False) -> Generator[Running]:
     """The host with ``data`` for its models, settings and extensions; its own folder stays as it is."""
     lay_out(genuine, data, extension=extension)
     port = _free_port()
-    command = [str(genuine.python), str(genuine.folder / "launch.py"), *FLAGS[genuine.kind]]
+    command = [str(genuine.python), str(genuine.folder / "launch.py"), *_flags(genuine)]
     command += ["--port", str(port), "--data-dir", str(data), *([] if page else ["--nowebui"])]
     for served in (genuine.folder, ROOT):  # what the page is made of; else only below the working folder
         command += ["--gradio-allowed-path", str(served)]
@@ -113,6 +154,13 @@ def booted(genuine: Genuine, data: Path, *, extension: bool = True, page: bool =
             _stop(process)
 
 
+def _flags(genuine: Genuine) -> list[str]:
+    """Common ones, the kind's own, and one that only some hosts know and that the others end at."""
+    known = (genuine.folder / "modules" / "cmd_args.py").read_text(encoding="utf-8")
+    optional = [flag for flag in ("--no-download-sd-model",) if f'"{flag}"' in known]
+    return [*COMMON, *OWN_FLAGS[genuine.kind], *optional]
+
+
 def _working_folder(genuine: Genuine, data: Path) -> Path:
     """Forge Classic looks below it for its own packages, the miniature's ``.yaml`` for a text model."""
     return genuine.folder if (genuine.folder / "ldm_patched").is_dir() else data
@@ -127,7 +175,8 @@ def lay_out(genuine: Genuine, data: Path, *, extension: bool) -> None:
     if extension:
         (extensions / "uniid").symlink_to(ROOT)
     (data / "ui-config.json").write_text(json.dumps(PAGE_VALUES), encoding="utf-8")
-    (data / "config.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
+    settings = {**SETTINGS, **OWN_SETTINGS[genuine.kind], **required_settings(genuine.folder)}
+    (data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
 def reload_page(running: Running) -> None:

@@ -23,7 +23,7 @@ from tests.near import assert_near
 
 WEIGHTS = {"Anna": 2.0, "Ben": 1.0}
 SCALE = 2.0
-ROLES = {"a1111": [(Role.COND, Role.UNCOND)], "forge": [(Role.UNCOND, Role.COND)]}
+COND_FIRST, UNCOND_FIRST = [(Role.COND, Role.UNCOND)], [(Role.UNCOND, Role.COND)]
 SPLIT = [(Role.COND,), (Role.UNCOND,)]
 """Of a host that does not call with both at once: the call is one of the two."""
 
@@ -51,7 +51,7 @@ def test_one_call_of_the_unet(webui: Running, tell: Callable[[str], None], names
     given = call["x"], call["timesteps"], call["context"]
     with torch.no_grad():
         plain = unet(*given, return_dict=False)[0]
-        expected = [_with(unet, plan, roles, given) for roles in _roles(webui.kind, len(call["x"]))]
+        expected = [_with(unet, plan, roles, given) for roles in _roles(webui, len(call["x"]))]
     nearest = min(expected, key=lambda out: _apart(out, call["out"]))
     furthest, moved = (_apart(one, call["out"]) for one in (nearest, plain))
     tell(f"{len(names)} people: {furthest:.1e} from the stand-alone host, {moved:.1e} from nobody")
@@ -59,8 +59,10 @@ def test_one_call_of_the_unet(webui: Running, tell: Callable[[str], None], names
     assert_near(call["out"], nearest, within=1e-4)
 
 
-def _roles(kind: str, rows: int) -> list[tuple[Role, ...]]:
-    return SPLIT if rows == 1 else ROLES[kind]
+def _roles(webui: Running, rows: int) -> list[tuple[Role, ...]]:
+    if rows == 1:
+        return SPLIT
+    return UNCOND_FIRST if webui.patches else COND_FIRST
 
 
 def _with(unet: Any, plan: Plan, roles: tuple[Role, ...], given: tuple[torch.Tensor, ...]) -> torch.Tensor:

@@ -70,14 +70,7 @@ def test_it_works_with(webui: Running, name: str):
 
 
 def test_hires(webui: Running):
-    values: dict[str, Any] = {
-        "enable_hr": True,
-        "hr_scale": 1.5,
-        "hr_upscaler": "Latent",
-        "denoising_strength": 0.6,
-    }
-    if webui.kind == "forge":
-        values["hr_additional_modules"] = ["Use same choices"]
+    values = webui.hires(1.5)
     plain = webui.api.txt2img(**values)
     answer = webui.api.txt2img(**values, alwayson_scripts=ask(person("Anna"), person("Ben")))
     assert names(answer) == [["Anna", "Ben"]]

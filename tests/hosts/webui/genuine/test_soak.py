@@ -15,8 +15,6 @@ from tests.hosts.webui.soak import Traces, kinds_of_request, soak
 pytestmark = [pytest.mark.slow]
 
 SHORT: dict[str, Any] = {"steps": 2, "width": 64, "height": 64}
-HIRES = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.6}
-KINDS = kinds_of_request(ask, person, HIRES, picture("David"))
 
 
 class GenuinePlace:
@@ -24,10 +22,10 @@ class GenuinePlace:
 
     def __init__(self, webui: Running) -> None:
         self.webui = webui
-        self.more = {"hr_additional_modules": ["Use same choices"]} if webui.kind == "forge" else {}
+        self.kinds = kinds_of_request(ask, person, webui.hires(2), picture("David"))
 
     def make(self, kind: str, *, interrupted: bool) -> str:
-        values: dict[str, Any] = {**SHORT, **KINDS[kind], **self.more}
+        values: dict[str, Any] = {**SHORT, **self.kinds[kind]}
         if interrupted:
             values["alwayson_scripts"] = beside(values.get("alwayson_scripts"), interrupt=2)
         answer = self.webui.api.txt2img(**values)
@@ -42,7 +40,8 @@ class GenuinePlace:
 def test_many_generations(webui: Running, tell: Callable[[str], None]):
     generations = int(os.environ.get("UNIID_WEBUI_SOAK", "50"))
     assert webui.api.txt2img(**SHORT).images  # Forge loads its model for the first picture
-    soaked = soak(GenuinePlace(webui), KINDS, generations)
+    place = GenuinePlace(webui)
+    soaked = soak(place, place.kinds, generations)
     found = list(figures(f"soak/genuine/{webui.kind}", soaked))
     tell(table(found))
     assert soaked.other == []

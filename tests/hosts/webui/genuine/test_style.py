@@ -8,9 +8,7 @@ from tests.hosts.webui.genuine.host import Running
 from tests.hosts.webui.genuine.people import ask, person, picture
 from tests.hosts.webui.genuine.pictures import apart, same
 
-HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.6}
-
-MOVED = {"a1111": 12, "forge": 0}
+MOVED = {"a1111": 12, "forge": 0, "neo": 0}
 """Grey levels by which a style changes a picture at least; equal requests make equal pixels.
 
 The miniature takes a style. Forge's random weights make little of one: 3 to 11 were seen.
@@ -24,9 +22,7 @@ def styled(number: int = 2, **values: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("hires", [False, True], ids=["one pass", "hires"])
 def test_the_style_of_a_picture(webui: Running, hires: bool):
-    values: dict[str, Any] = {**HIRES} if hires else {}
-    if hires and webui.kind == "forge":
-        values["hr_additional_modules"] = ["Use same choices"]
+    values = webui.hires(1.5) if hires else {}
     plain, before = webui.api.txt2img(**values), webui.api.get("/uniid-probe/model").body
     people = webui.api.txt2img(**values, alwayson_scripts=ask(person("Anna")))
     first = webui.api.txt2img(**values, alwayson_scripts=styled())

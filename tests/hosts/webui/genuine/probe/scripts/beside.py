@@ -146,7 +146,8 @@ def with_ip_adapter(patcher, weight):
     asked = {"ipadapter": {"image_proj": proj, "ip_adapter": state}, "model": patcher, "embeds": embeds}
     named = "model_filename" in inspect.signature(adapter.apply_ipadapter).parameters  # in reForge
     asked |= {"model_filename": "random.safetensors"} if named else {}
-    return adapter.apply_ipadapter(weight=weight, **asked)[0]
+    patched = adapter.apply_ipadapter(weight=weight, **asked)
+    return patched[0] if isinstance(patched, tuple) else patched  # Forge Neo's is no tuple
 
 
 def without_layers(patcher):
@@ -185,6 +186,9 @@ def on_cfg_denoised(params):
 def list_unets(found):
     """An engine in the place of the UNet, as TensorRT's extension offers them."""
     from modules import sd_unet
+
+    if not hasattr(sd_unet, "SdUnet"):  # Forge Neo takes no engines
+        return
 
     class Engine(sd_unet.SdUnet):
         def forward(self, x, timesteps, context, *args, **kwargs):
