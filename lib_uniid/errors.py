@@ -76,6 +76,10 @@ class HostTooOldError(UniIDError):
     """A host without something that the extension needs."""
 
 
+class HooksIgnoredError(UniIDError):
+    """A UNet that was computed without the hooks that were set on its layers."""
+
+
 class PluginError(UniIDError):
     """A plugin that raised; names the plugin and the hook."""
 

@@ -270,12 +270,15 @@ class Studio:
         rows, record = Rows(()), RoutingRecord() if len(order.people) > 1 else None
         sharing, style = (order.style.sharing, order.style.latents) if order.style else (None, None)
         with (
-            injected(self._sites if order.plan else (), order.plan, rows, record=record),
+            injected(self._sites if order.plan else (), order.plan, rows, record=record) as calls,
             shared(self._sites if sharing else (), sharing, rows),
         ):
             latents = self.host.sample(
                 order.settings, seeds, start=order.start, style=style, rows=rows, progress=order.progress
             )
+        calls.require()
+        if calls.compiled:
+            self.models.notify("the UNet is compiled: this picture was computed without torch.compile")
         maps = None if record is None else routing_maps(record, *_latent_size(order.settings))
         return [
             Made(

@@ -18,6 +18,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from lib_uniid.attention import compiled
 from lib_uniid.attention.math import attend
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site
@@ -95,7 +96,9 @@ def shared(
     """
     with ExitStack() as stack:
         if sharing is not None:
+            stack.enter_context(compiled.suspended())
             for site in sites:
+                site.require_unfused()
                 if not site.cross:
                     _Attachment(site, sharing, rows, keep).put_on(stack)
         yield

@@ -5,12 +5,13 @@ transformer block first ``attn1`` (self, even index), then ``attn2`` (cross, odd
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from lib_uniid.errors import HostTooOldError
+from lib_uniid.attention.compiled import WRAPPED, original
+from lib_uniid.errors import ConfigError, HostTooOldError
 
 STAGES = {
     "down_blocks": 0,
@@ -42,6 +43,7 @@ class Site:
     to_k: nn.Linear
     to_v: nn.Linear
     to_out: nn.Linear
+    attention: Any = field(repr=False, compare=False)
 
     @property
     def cross(self) -> bool:
@@ -58,6 +60,18 @@ class Site:
         """Channels of what its keys and values are made from."""
         return self.to_k.in_features
 
+    def require_unfused(self) -> None:
+        """``ConfigError`` where diffusers has fused the projections: it then reads copies of their weights.
+
+        The LoRA, which is merged into the projections, would not be used.
+        """
+        processor = getattr(self.attention, "processor", None)  # the flag of the layer stays after unfusing
+        if type(processor).__name__.startswith("Fused"):
+            raise ConfigError(
+                f"the projections of the UNet are fused (at {self.name}), and a LoRA cannot be added; "
+                "call unfuse_qkv_projections() of the UNet first"
+            )
+
     @property
     def projections(self) -> dict[str, nn.Linear]:
         """Its four linear layers under their official names."""
@@ -67,11 +81,13 @@ class Site:
 def find_sites(unet: nn.Module) -> tuple[Site, ...]:
     """Find every attention layer of a diffusers UNet2DConditionModel or an ldm UNetModel.
 
-    Raises HostTooOldError when there is none under the names of either.
+    Compiled ones are looked through. Raises HostTooOldError when there is none under the names of either.
     """
+    unet = original(unet)
     found: list[tuple[tuple[int, ...], str, nn.Module]] = []
     for name, module in unet.named_modules():
-        if match := DIFFUSERS.fullmatch(name) or LDM.fullmatch(name):
+        known = name.replace(f"{WRAPPED}.", "")
+        if match := DIFFUSERS.fullmatch(known) or LDM.fullmatch(known):
             found.append((_place(match), name, module))
     if not found:
         raise HostTooOldError(
@@ -96,4 +112,5 @@ def _site(index: int, name: str, attention: Any) -> Site:
         to_k=attention.to_k,
         to_v=attention.to_v,
         to_out=attention.to_out[0],
+        attention=attention,
     )

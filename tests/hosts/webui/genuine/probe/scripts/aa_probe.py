@@ -67,7 +67,9 @@ def versions():
     from importlib import metadata
 
     names = ("torch", "gradio", "fastapi", "pydantic", "transformers", "numpy", "Pillow", "open-clip-torch")
-    return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in names}
+    there = {one.metadata["Name"].lower().replace("_", "-") for one in metadata.distributions()}
+    known = {name: metadata.version(name) for name in names if name.lower() in there}
+    return {"python": sys.version.split()[0]} | known
 
 
 def add_routes(_, app):
