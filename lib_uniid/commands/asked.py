@@ -116,4 +116,3 @@ def _mix(text: str) -> tuple[str, str, float]:
     if parts is None:
         raise ConfigError(f"--mix takes NAME=OTHER:SHARE, such as Anna=Ben:0.3, got {text!r}")
     return normal(parts[1]), normal(parts[2]), number(parts[3], "mix")
-

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
+from torch._dynamo.utils import counters  # pyright: ignore[reportPrivateUsage]
 
 from lib_uniid.attention.compiled import called_by_compiled, original, suspended
 from lib_uniid.attention.injection import Calls, injected
@@ -44,9 +45,9 @@ def one_block(unet: nn.Module) -> nn.Module:
 
 @pytest.fixture(autouse=True)
 def fresh() -> Generator[None]:
-    torch._dynamo.reset()
+    torch.compiler.reset()
     yield
-    torch._dynamo.reset()
+    torch.compiler.reset()
 
 
 @pytest.fixture
@@ -76,7 +77,9 @@ def with_people(unet: nn.Module, plan: Plan) -> tuple[Tensor, Calls]:
 
 
 @pytest.mark.parametrize("compile_it", [whole, in_place, one_block])
-def test_people_are_in_what_a_compiled_unet_computes_and_gone_afterwards(unet: SmallUNet, compile_it: Compile):
+def test_people_are_in_what_a_compiled_unet_computes_and_gone_afterwards(
+    unet: SmallUNet, compile_it: Compile
+):
     plan = plan_for(unet)
     plain, (expected, _) = out(unet), with_people(unet, plan)
     compiled = compile_it(unet)
@@ -91,10 +94,10 @@ def test_people_are_in_what_a_compiled_unet_computes_and_gone_afterwards(unet: S
 def test_what_was_compiled_is_used_again_afterwards(unet: SmallUNet):
     compiled, plan = whole(unet), plan_for(unet)
     out(compiled)
-    before = torch._dynamo.utils.counters["frames"]["total"]
+    before = counters["frames"]["total"]
     with_people(compiled, plan)
     out(compiled)
-    assert torch._dynamo.utils.counters["frames"]["total"] == before
+    assert counters["frames"]["total"] == before
 
 
 def test_a_style_is_taken_from_a_compiled_unet(unet: SmallUNet):
@@ -141,7 +144,7 @@ def test_a_layer_that_is_computed_past_one_of_its_hooks_is_an_error(unet: SmallU
     if layer == "to_q":
         attention.to_q = Engine()
     else:
-        attention.to_out[0] = Engine()  # pyright: ignore[reportIndexIssue]
+        attention.to_out[0] = Engine()  # pyright: ignore[reportIndexIssue, reportArgumentType]
     with injected(sites, plan, Rows(GUIDED)) as calls:
         out(unet)
     with pytest.raises(HooksIgnoredError, match=r"1 of 1 cross-attention layers .*attn2"):

@@ -65,9 +65,9 @@ class A1111People:
                 for site in sites
                 for name, lora in plan.lora.get(site.index, {}).items()
             ]
-            stack.enter_context(injected(sites, replace(plan, lora={}), self.rows, record=record))
+            calls = stack.enter_context(injected(sites, replace(plan, lora={}), self.rows, record=record))
             stack.callback(self.unet.register_forward_pre_hook(self._call, with_kwargs=True).remove)
-            self.counter = Counter(sites, stack)
+            self.counter = Counter(calls)
             self._stack = stack.pop_all()
 
     def holds(self, p: Any) -> bool:
@@ -79,6 +79,9 @@ class A1111People:
         self.counter.evaluations += 1
         self.rows.progress = progress_of(params)
         self.cursor.reset(cond=int(params.text_cond.shape[0]), total=int(params.x.shape[0]))
+
+    def require(self, *, seen: bool) -> bool:
+        return self.counter.require(seen=seen)
 
     def notes(self) -> list[str]:
         notes = self.counter.notes()

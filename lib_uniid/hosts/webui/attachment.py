@@ -6,10 +6,13 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
+from lib_uniid.attention import compiled
+from lib_uniid.attention.injection import Calls
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role
-from lib_uniid.attention.sites import Site
 from lib_uniid.errors import UniIDError
+
+COMPILED = "torch.compile was suspended for this picture: compiled code ignores the hooks for identities"
 
 
 @runtime_checkable
@@ -22,6 +25,14 @@ class Attachment(Protocol):
 
     def step(self, params: Any) -> None:
         """Note what the host says in ``on_cfg_denoiser``, before each evaluation of the model."""
+        ...
+
+    def require(self, *, seen: bool) -> bool:
+        """Whether our hooks were called so far; ``seen`` says that they were, earlier in the job.
+
+        Raises HooksIgnoredError when the UNet was computed without them. A host may go without the UNet in
+        single steps, and so in all that were left when it was last put on, but not in a whole job.
+        """
         ...
 
     def notes(self) -> list[str]:
@@ -38,26 +49,20 @@ class Attachment(Protocol):
 
 
 class Counter:
-    """Counts the calls of the first cross-attention site, and the evaluations that should have called it.
+    """The evaluations of the model in a sampling, and the calls of our hooks that belong to them."""
 
-    A host may put a compiled engine in the place of the UNet's own layers; then no site is ever called.
-    """
+    def __init__(self, calls: Calls) -> None:
+        self.calls, self.evaluations = calls, 0
 
-    def __init__(self, sites: tuple[Site, ...], stack: ExitStack) -> None:
-        self.calls, self.evaluations = 0, 0
-        first = next(site for site in sites if site.cross)
-        stack.callback(first.to_q.register_forward_pre_hook(self._count).remove)
-
-    def _count(self, _module: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        self.calls += 1
+    def require(self, *, seen: bool) -> bool:
+        """See :meth:`Attachment.require`."""
+        called = any(self.calls.taken.values()) or any(self.calls.added.values())
+        if self.evaluations and (called or not seen):
+            self.calls.require()
+        return called
 
     def notes(self) -> list[str]:
-        if self.calls or not self.evaluations:
-            return []
-        return [
-            "nobody was put in: the UNet's own attention layers were never used; switch off the engine "
-            "that replaces them (SD Unet in the settings)"
-        ]
+        return [COMPILED] if self.calls.compiled else []
 
 
 class Refusal:
@@ -67,9 +72,13 @@ class Refusal:
         self.unet, self.failure = unet, failure
         self._hook = unet.register_forward_pre_hook(self._raise)
         self._on = True
+        with ExitStack() as stack:
+            stack.enter_context(compiled.suspended())
+            self._stack = stack.pop_all()
 
     def _raise(self, _module: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        self.release()
+        self._on = False
+        self._hook.remove()
         raise UniIDError(self.failure)
 
     def holds(self, p: Any) -> bool:
@@ -77,6 +86,9 @@ class Refusal:
 
     def step(self, params: Any) -> None:
         pass
+
+    def require(self, *, seen: bool) -> bool:
+        return seen
 
     def notes(self) -> list[str]:
         return []
@@ -87,6 +99,7 @@ class Refusal:
     def release(self) -> None:
         self._on = False
         self._hook.remove()
+        self._stack.close()
 
 
 class Refused:
@@ -120,6 +133,9 @@ class Pause:
     def step(self, params: Any) -> None:
         pass
 
+    def require(self, *, seen: bool) -> bool:
+        return seen
+
     def notes(self) -> list[str]:
         return []
 
@@ -138,7 +154,7 @@ def is_forge(p: Any) -> bool:
 def unet_of(p: Any) -> nn.Module:
     """The network that ``p`` samples from now; a refiner or another checkpoint replaces it."""
     model = p.sd_model.forge_objects.unet.model if is_forge(p) else p.sd_model.model
-    return model.diffusion_model
+    return compiled.original(model.diffusion_model)
 
 
 def predicts_velocity(p: Any) -> bool:

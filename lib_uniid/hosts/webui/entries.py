@@ -20,6 +20,7 @@ class Entry:
 
     ``failure`` is a sentence and no exception, whose traceback would keep the processing object alive; so is
     ``spoiled``, which says that what was sampled is no picture.
+    ``called`` says that the hooks on the UNet were called, in whatever pass.
     ``job`` has what is told of all its pictures, and ``place`` is that of this one in the job. ``inner`` says
     that it began in the middle of another generation of the same comments.
     """
@@ -28,10 +29,17 @@ class Entry:
     run: Run | None = None
     failure: str | None = None
     sampled: bool = False
+    called: bool = False
     spoiled: str | None = None
     job: Job = field(default_factory=Job)
     place: Place | None = None
     inner: bool = False
+
+    @property
+    def refused(self) -> str | None:
+        """Why there may be no picture."""
+        plain = self.request is not None and self.request.fallback == "plain"
+        return self.spoiled or (None if plain else self.failure)
 
     @property
     def engaged(self) -> bool:

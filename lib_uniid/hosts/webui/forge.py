@@ -48,8 +48,8 @@ class ForgePeople:
         self._before = self._objects.unet
         self._patched = self._patch(self._before.clone(), sites, plan)
         with ExitStack() as stack:
-            stack.enter_context(injected(sites, replace(plan, lora={}), self.rows, record=record))
-            self.counter = Counter(sites, stack)
+            calls = stack.enter_context(injected(sites, replace(plan, lora={}), self.rows, record=record))
+            self.counter = Counter(calls)
             self._objects.unet = self._patched
             stack.callback(self._put_back)
             if load is not None:
@@ -62,6 +62,9 @@ class ForgePeople:
     def step(self, params: Any) -> None:
         self.counter.evaluations += 1
         self.rows.progress = progress_of(params)
+
+    def require(self, *, seen: bool) -> bool:
+        return self.counter.require(seen=seen)
 
     def notes(self) -> list[str]:
         notes = self.counter.notes()

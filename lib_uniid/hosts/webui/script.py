@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from lib_uniid.errors import (
     CheckpointMismatchError,
     ConfigError,
+    HostTooOldError,
     NoFaceError,
     PictureError,
     SeveralFacesError,
@@ -66,6 +67,10 @@ class HostServices(Protocol):
 
     def job(self) -> str:
         """What the host says that it is doing, such as ``3 out of 12`` for a cell of a plot."""
+        ...
+
+    def too_old(self) -> str | None:
+        """Name and version of a host that never calls ``process_before_every_sampling``; None for others."""
         ...
 
     def free(self) -> None:
@@ -139,9 +144,12 @@ class Extension:
         if entry is None or entry.request is None:
             return
         with self._kept(entry):
+            self._require_host()
             entry.run = self._run(entry.request)
             infotext.write(p, entry.run.cast.request, entry.run.cast.known)
             _note(p, entry, entry.run.cast.notes)
+        if entry.failure is not None and self.services.too_old() is not None:
+            self._refuse_at_once(p, entry, entry.failure)
 
     def process_before_every_sampling(self, p: Any, x: Any) -> None:
         """Put everybody on; ``x`` is the start latent, ``b 4 rows columns``.
@@ -162,19 +170,29 @@ class Extension:
             if entry is not None:
                 self._attach(p, entry, params.x, sampling=True)
         if entry is not None and self._attached is not None:
+            self._spoil(p, entry, lambda: self._require_calls(entry))
+        if entry is not None and self._attached is not None:
             with self._kept(entry):
                 self._attached[1].step(params)
+        if entry is not None:
             self._refuse_after_failure(p, entry)
 
     def post_sample(self, p: Any, ps: Any) -> None:
-        """Latents of a batch, or after a second pass its decoded pictures, go on only as numbers."""
-        entry = self._engaged(p)
-        if entry is not None and entry.spoiled is None:
-            self._spoil(p, entry, lambda: _require_latents(ps.samples))
-            if entry.spoiled is not None:
-                from lib_uniid.hosts.webui.attachment import Refused
+        """Latents of a batch, or after a second pass its decoded pictures, go on only as numbers with people.
 
-                ps.samples = Refused(entry.spoiled)
+        What replaces the UNet as a whole never calls what would have raised.
+        """
+        entry = self._engaged(p)
+        if entry is None:
+            return
+        if entry.refused is None:
+            self._spoil(p, entry, lambda: self._require_calls(entry))
+        if entry.refused is None:
+            self._spoil(p, entry, lambda: _require_latents(ps.samples))
+        if entry.refused is not None:
+            from lib_uniid.hosts.webui.attachment import Refused
+
+            ps.samples = Refused(entry.refused)
 
     def postprocess_batch(self, p: Any, images: Any) -> None:
         """Take everybody off; ``images`` are the decoded pictures, ``b 3 height width`` in [0, 1]."""
@@ -191,10 +209,10 @@ class Extension:
     def postprocess_batch_list(self, p: Any, pp: Any) -> None:
         """Where a picture is none, the host cannot go on; what a hook raises would be swallowed."""
         entry = self._engaged(p)
-        if entry is not None and entry.spoiled is not None:
+        if entry is not None and entry.refused is not None:
             from lib_uniid.hosts.webui.attachment import Refused
 
-            pp.images = Refused(entry.spoiled)
+            pp.images = Refused(entry.refused)
 
     def postprocess_image(self, p: Any, pp: Any) -> None:
         """Look who is in the picture. It is made by now, so a failure here is said under it."""
@@ -240,6 +258,30 @@ class Extension:
     def _engaged(self, p: Any) -> Entry | None:
         entry = self.entries.get(p)
         return entry if entry is not None and entry.engaged else None
+
+    def _require_calls(self, entry: Entry) -> None:
+        """``HooksIgnoredError`` where the evaluations until now did not pass through what is on the UNet."""
+        if self._attached is not None:
+            entry.called |= self._attached[1].require(seen=entry.called)
+
+    def _require_host(self) -> None:
+        name = self.services.too_old()
+        if name is not None:
+            raise HostTooOldError(
+                f"{name} does not call process_before_every_sampling, which adding identities needs; "
+                "update to AUTOMATIC1111 1.10, or use Forge or Forge Neo"
+            )
+
+    def _refuse_at_once(self, p: Any, entry: Entry, failure: str) -> None:
+        """Where no later hook is called, what the host does next with ``p`` raises."""
+        if entry.refused is None:
+            _note(p, entry, [f"nobody was put in: {failure}"])
+            return
+
+        def init(*_: Any, **__: Any) -> None:
+            raise UniIDError(failure)
+
+        p.init = init
 
     def _run(self, request: Request) -> Run:
         from lib_uniid.hosts.webui.run import Run, Workshop
@@ -291,15 +333,15 @@ class Extension:
     def _refuse_after_failure(self, p: Any, entry: Entry) -> None:
         from lib_uniid.hosts.webui.attachment import Pause, Refusal, unet_of
 
-        if entry.failure is None or self._attached is not None:
+        if (entry.failure is None and entry.spoiled is None) or self._attached is not None:
             return
-        if entry.request is not None and entry.request.fallback == "plain":
+        if entry.refused is None:
             infotext.remove(p)
             _note(p, entry, [f"nobody was put in: {entry.failure}"])
             self._attached = entry, Pause(unet_of(p))
         else:
-            self._attached = entry, Refusal(unet_of(p), entry.failure)
-            self._tell_refusal(p, entry, entry.failure)
+            self._attached = entry, Refusal(unet_of(p), entry.refused)
+            self._tell_refusal(p, entry, entry.refused)
 
     def _tell_refusal(self, p: Any, entry: Entry, failure: str) -> None:
         """A plot makes an empty cell of a generation that fails; why is told with the other cells."""

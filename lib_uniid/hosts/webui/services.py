@@ -1,7 +1,7 @@
 """What is needed of the WebUI that runs us; its modules are looked up when they are used."""
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,6 +61,10 @@ class WebUI:
     def job(self) -> str:
         return str(getattr(import_module("modules.shared").state, "job", ""))
 
+    def too_old(self) -> str | None:
+        base = import_module("modules.scripts").Script  # ours has the hook, whether it is called or not
+        return None if hasattr(base, "process_before_every_sampling") else _name_and_version()
+
     def free(self) -> None:
         import_module("modules.devices").torch_gc()
 
@@ -68,6 +72,18 @@ class WebUI:
         events = import_module("modules.script_callbacks")
         for name, function in callbacks.items():
             getattr(events, f"on_{name}")(function)
+
+
+def _name_and_version() -> str:
+    """As the host says it; SD.Next in another place than the others."""
+    with suppress(ImportError, AttributeError):
+        return f"AUTOMATIC1111's WebUI {import_module('modules.launch_utils').git_tag()}"
+    with suppress(ImportError, AttributeError):
+        version = import_module("installer").get_version()
+        return (
+            f"{version.get('app', 'SD.Next')} {version.get('updated', '')} {version.get('hash', '')}".strip()
+        )
+    return "this WebUI (of unknown version)"
 
 
 def _a1111_frees() -> None:

@@ -89,6 +89,9 @@ class Styled:
         self._behind = True
         self.people.step(params)
 
+    def require(self, *, seen: bool) -> bool:
+        return self.people.require(seen=seen)
+
     def notes(self) -> list[str]:
         return self.people.notes()
 

@@ -1,7 +1,6 @@
 """Whole generations through the real script: people are in, and afterwards nothing of them is left."""
 
 import copy
-import json
 from typing import Any
 
 import pytest
@@ -237,14 +236,3 @@ def test_a_copied_processing_object_does_not_inherit_people(webui: WebUI):
     assert torch.equal(cell.latents[0], plain)
     assert "UniID" not in processed.infotexts[0]
     assert "UniID result" not in cell.extra_generation_params
-
-
-def test_a_unet_whose_own_layers_are_never_used_is_told(webui: WebUI):
-    unet = any_host(webui).unet
-    unet.forward = lambda x, timesteps, context: torch.zeros_like(x)
-    answer = webui.txt2img(alwayson_scripts=ANNA)
-    assert any("nobody was put in" in comment for comment in answer.comments)
-    (note,) = json.loads(answer.result["UniID notes"])
-    assert f"UniID: {note}" in answer.comments
-    assert "UniID notes" not in answer.infotexts[0]
-    assert "UniID notes" not in webui.txt2img().result

@@ -169,6 +169,7 @@ def _working_folder(genuine: Genuine, data: Path) -> Path:
 def lay_out(genuine: Genuine, data: Path, *, extension: bool) -> None:
     """Models are copied, as the extension writes beside them."""
     shutil.copytree(genuine.models, data / "models", symlinks=True)
+    (data / "tmp").mkdir()  # Forge Neo keeps the page's pictures there, and makes only its own folder's
     extensions = data / "extensions"
     extensions.mkdir()
     (extensions / "aa-probe").symlink_to(PROBE)  # loaded before everybody else

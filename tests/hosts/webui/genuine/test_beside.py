@@ -116,15 +116,24 @@ def test_forges_own_ip_adapter(webui: Running):
 # --- engines in the place of the UNet ---
 
 
-def test_an_engine_that_never_uses_the_unets_layers_is_told(webui: Running):
+def test_an_engine_that_never_uses_the_unets_layers_fails(webui: Running):
     if webui.kind == "a1111":
         with webui.api.options(sd_unet="Probe engine"):
             answer = webui.api.txt2img(alwayson_scripts=BOTH)
     else:
         answer = webui.api.txt2img(alwayson_scripts=beside(BOTH, wrapper=True))
-    assert answer.status == 200
-    said = webui.api.get("/uniid-probe/said").body
-    assert any("nobody was put in: the UNet's own attention layers were never used" in one for one in said)
+    assert answer.status == 500
+    assert "cross-attention layers were computed without their hooks" in str(answer.body)
+
+
+def test_people_are_in_a_compiled_unet(webui: Running):
+    torch = webui.api.get("/uniid-probe/versions").body["torch"]
+    if tuple(int(part) for part in torch.split(".")[:2]) < (2, 6):
+        pytest.skip(f"torch {torch} cannot suspend compiled code, and compiling the UNet takes minutes")
+    expected = webui.api.txt2img(alwayson_scripts=BOTH)
+    compiled = webui.api.txt2img(alwayson_scripts=beside(BOTH, compile=True))
+    assert same(compiled, expected)
+    assert "torch.compile was suspended" in compiled.info["extra_generation_params"]["UniID notes"]
 
 
 # --- refiner ---

@@ -92,6 +92,9 @@ class Processing:
     def sd_model(self) -> Any:
         return self.host.sd_model
 
+    def init(self) -> None:
+        """Start pictures would be encoded here."""
+
     def comment(self, text: str) -> None:
         self.comments[text] = 1
 
@@ -146,6 +149,7 @@ def process_images(p: Processing) -> Processed:
     p.run("before_process")
     host.load_model()
     p.run("process")
+    p.init()
     images: list[Image.Image] = []
     infotexts: list[str] = []
     for number in range(p.n_iter):

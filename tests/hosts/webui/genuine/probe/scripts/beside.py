@@ -51,6 +51,8 @@ class Probe(scripts.Script):
         if "ip_adapter" in asked:
             objects = p.sd_model.forge_objects
             objects.unet = with_ip_adapter(objects.unet, asked["ip_adapter"])
+        if asked.get("compile"):
+            unet().compile(backend="eager")
         if asked.get("wrapper"):
             objects = p.sd_model.forge_objects
             objects.unet = without_layers(objects.unet)
@@ -61,6 +63,7 @@ class Probe(scripts.Script):
             pp.image = detailed(p, nested)
 
     def postprocess(self, p, processed, asked):
+        unet()._compiled_call_impl = None
         seen["said"] = [line for line in processed.comments.splitlines() if line]
 
 
