@@ -49,6 +49,7 @@ OWN_SETTINGS: dict[str, dict[str, object]] = {
         "sd_t2i_step": 15,
         "sd_t2i_cfg": 4.0,
         "sd_t2i_sampler": "Euler",
+        "refiner_use_steps": True,  # else it begins at a sigma
     },
 }
 PAGE_VALUES = {
@@ -176,7 +177,9 @@ def lay_out(genuine: Genuine, data: Path, *, extension: bool) -> None:
     if extension:
         (extensions / "uniid").symlink_to(ROOT)
     (data / "ui-config.json").write_text(json.dumps(PAGE_VALUES), encoding="utf-8")
-    settings = {**SETTINGS, **OWN_SETTINGS[genuine.kind], **required_settings(genuine.folder)}
+    # Some hosts begin with the first checkpoint by name, others with any.
+    first = {"sd_model_checkpoint": min(genuine.models.glob("Stable-diffusion/*.safetensors")).name}
+    settings = {**SETTINGS, **first, **OWN_SETTINGS[genuine.kind], **required_settings(genuine.folder)}
     (data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
