@@ -27,7 +27,7 @@ import psutil
 
 from benchmarks.corpus import Case
 from benchmarks.report import Figure, report
-from lib_uniid.errors import UniIDError
+from lib_uniid.failures import sentence
 
 ROOT = Path(__file__).resolve().parents[1]
 MEGABYTES, SECONDS = 1000, 5
@@ -114,13 +114,14 @@ def _run_corpus(name: str, *, quick: bool) -> None:
 
 def measured(case: Case) -> Outcome:
     """Write one case and open its door in processes of its own."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, TemporaryDirectory() as cache:
         path = _written(case, Path(folder))
         readable, writable = os.pipe()
         begin = time.monotonic()
         child = os.fork()
         if not child:
             os.close(readable)
+            os.environ["UNIID_CACHE"] = cache
             _child(case, path, writable)
         os.close(writable)
         status, usage = _waited(child, begin + PATIENCE)
@@ -209,8 +210,9 @@ def _opened(case: Case, path: Path) -> tuple[str, str]:
     """What the door answers, and the traceback of what nobody foresaw."""
     try:
         return repr(case.door(path)), ""
-    except UniIDError as error:
-        return str(error), ""
+    except Exception as error:
+        words = sentence(error)
+        return (words, "") if words else ("", traceback.format_exc())
     except BaseException:
         return "", traceback.format_exc()
 

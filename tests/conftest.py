@@ -2,15 +2,19 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
+
+_CACHE = tempfile.TemporaryDirectory(prefix="uniid-tests-")
 
 # Read by the libraries when they are first imported, so this has to come before any test module.
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     UNIID_ALSO="",  # other programs' folders on this machine are none of a test's business
+    UNIID_CACHE=_CACHE.name,
     OMP_NUM_THREADS="1",
     MKL_NUM_THREADS="1",
 )

@@ -1,24 +1,30 @@
 """A folder of models: which of the needed files are there, found by content, whatever they are called."""
 
 import json
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from lib_uniid.checkpoints.families import BASE_SD15, identify
 from lib_uniid.checkpoints.formats import FORMATS, detect
-from lib_uniid.checkpoints.header import Header, read_header
-from lib_uniid.checkpoints.onnx_header import read_onnx_header
+from lib_uniid.checkpoints.header import read_header
+from lib_uniid.checkpoints.onnx_header import OnnxHeader, read_onnx_header
 from lib_uniid.checkpoints.places import usual_places
+from lib_uniid.checkpoints.seen import Finding, Notebook
 from lib_uniid.checkpoints.sources import SOURCES, Source, source
+from lib_uniid.checkpoints.walking import DIFFUSERS_INDEX, candidates
 from lib_uniid.errors import MissingModelError, UniIDError
 from lib_uniid.files import sha256 as digest
 
-_WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt"})
-_MAX_DEPTH = 6
+SECONDS = 3.0
+"""Of this thread's processor time, for files that were not looked into before; the rest comes next time."""
+
 _NO_MODELS = frozenset({"library", "cache"})
 """Folders of ours with people and encodings in them."""
-_DIFFUSERS_INDEX = "model_index.json"
+
+_MAX_INDEX, _MAX_ONNX_FILES, _MAX_PARTS = 2**20, 32, 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +55,14 @@ class Stranger:
 
 
 class ModelFolder:
-    """Looks through folders once, reading only tables of contents.
+    """Looks through folders once, reading only tables of contents, each file once until it changes.
 
     Args:
         root: usually a WebUI's ``models``; what is found in it comes first.
         also: further folders; None takes those of other programs, see ``usual_places``.
+
+    Attributes:
+        unread: files that were left for the next time, because looking into others took too long.
 
     Raises:
         MissingModelError: no such folder.
@@ -63,10 +72,13 @@ class ModelFolder:
         if not root.is_dir():
             raise MissingModelError(f"there is no models folder {root}; make it, or name another one")
         self.root = root
+        self.unread: list[Path] = []
+        self._notebook = Notebook()
         self._found: dict[str, list[Path]] = {}
+        self._until = time.thread_time() + SECONDS
         for place in (root, *(usual_places(root) if also is None else also)):
-            for name, paths in _search(place).items():
-                self._found.setdefault(name, []).extend(paths)
+            self._search(place)
+        self._notebook.save()
 
     def find(self, name: str) -> Path:
         """The file or folder for a row of ``SOURCES``.
@@ -88,21 +100,45 @@ class ModelFolder:
 
     def look_up(self, name: str) -> Path | None:
         """The same without complaint: None where it is not there, a path where it may be damaged."""
-        return min(self._found.get(name, ()), key=lambda path: _preference(name, path), default=None)
+        return min(self._found.get(name, ()), key=lambda path: self._preference(name, path), default=None)
 
     def report(self, *, sha256: bool = False) -> tuple[Entry, ...]:
         """All rows of ``SOURCES``; ``sha256`` reads every file that is found from end to end."""
         return tuple(self._entry(row, sha256) for row in SOURCES)
 
     def strangers(self) -> tuple[Stranger, ...]:
-        """Weights in the folder that is only ours, ``uniid``, that nobody knows what to do with."""
-        known = {path for paths in self._found.values() for path in paths}
+        """Weights in the folder that is only ours, ``uniid``, that are used for nothing."""
+        known = {path for paths in self._found.values() for path in paths} | set(self.unread)
         own = self.root / "uniid"
         return tuple(
-            Stranger(path=path, kind=_kind(path))
-            for path in _walk(own, _MAX_DEPTH)
+            Stranger(path=path, kind=self._notebook.look(path, _look_into).kind)
+            for path in candidates(own)
             if path.is_file() and path not in known and path.relative_to(own).parts[0] not in _NO_MODELS
         )
+
+    def _search(self, place: Path) -> None:
+        found: dict[str, list[Path]] = {}
+        for path in candidates(place):
+            name = _name_folder(path) if path.is_dir() else self._name_file(path)
+            if name:
+                found.setdefault(name, []).append(path)
+        for name, paths in found.items():
+            self._found.setdefault(name, []).extend(sorted(paths))
+
+    def _name_file(self, path: Path) -> str | None:
+        finding = self._notebook.known(path)
+        if finding is None and time.thread_time() > self._until:
+            self.unread.append(path)
+            return None
+        return (finding or self._notebook.look(path, _look_into)).name
+
+    def _problem(self, name: str, path: Path) -> str | None:
+        return self._notebook.look(path, _look_into).problem if path.is_file() else None
+
+    def _preference(self, name: str, path: Path) -> tuple[bool, ...]:
+        """The lesser the better: whole before damaged, packs that recognise, safetensors before pickles."""
+        lacks_recogniser = name == "insightface" and not any(one.recognises for one in _onnx(path))
+        return self._problem(name, path) is not None, lacks_recogniser, path.suffix != ".safetensors"
 
     def _entry(self, row: Source, sha256: bool) -> Entry:
         path = self.look_up(row.name)
@@ -113,81 +149,42 @@ class ModelFolder:
             path=path,
             size=_size(path),
             sha256=digest(path) if sha256 and path.is_file() else None,
-            problem=_problem(row.name, path),
+            problem=self._problem(row.name, path),
         )
 
 
-def _search(root: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path in _walk(root, _MAX_DEPTH):
-        name = _name_folder(path) if path.is_dir() else _name_file(path)
-        if name:
-            found.setdefault(name, []).append(path)
-    return found
-
-
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    """Candidates in a stable order; a diffusers folder is one candidate, not its parts."""
-    yield folder
-    if depth == 0 or (folder / _DIFFUSERS_INDEX).is_file():
-        return
+def _look_into(path: Path) -> Finding:
     try:
-        children = sorted(folder.iterdir())
-    except OSError:
-        return
-    for child in children:
-        if child.is_dir():
-            if not child.name.startswith("."):
-                yield from _walk(child, depth - 1)
-        elif child.suffix.lower() in _WEIGHTS:
-            yield child
+        header = read_header(path)
+    except (UniIDError, OSError) as error:
+        return Finding(name=None, kind=f"a file that cannot be read ({error})")
+    kind, found = identify(header), detect(header)
+    if found is None:
+        return Finding(name="base" if kind == BASE_SD15 else None, kind=kind)
+    try:
+        found.check(header)
+    except UniIDError as error:
+        return Finding(name=found.name, kind=kind, problem=str(error))
+    return Finding(name=found.name, kind=kind)
 
 
 def _name_folder(folder: Path) -> str | None:
-    if (folder / _DIFFUSERS_INDEX).is_file():
-        return "base" if _is_sd15_pipeline(folder / _DIFFUSERS_INDEX) else None
-    headers = [read_onnx_header(path) for path in folder.glob("*.onnx")]
-    return "insightface" if any(header and header.detects for header in headers) else None
+    if (folder / DIFFUSERS_INDEX).is_file():
+        return "base" if _is_sd15_pipeline(folder / DIFFUSERS_INDEX) else None
+    return "insightface" if any(one.detects for one in _onnx(folder)) else None
+
+
+def _onnx(pack: Path) -> list[OnnxHeader]:
+    headers = (read_onnx_header(path) for path in islice(pack.glob("*.onnx"), _MAX_ONNX_FILES))
+    return [header for header in headers if header]
 
 
 def _is_sd15_pipeline(index: Path) -> bool:
     try:
-        return json.loads(index.read_text(encoding="utf-8"))["_class_name"] == "StableDiffusionPipeline"
-    except (OSError, ValueError, KeyError, TypeError):
+        with index.open(encoding="utf-8") as file:
+            return json.loads(file.read(_MAX_INDEX))["_class_name"] == "StableDiffusionPipeline"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
-
-
-def _name_file(path: Path) -> str | None:
-    try:
-        header = read_header(path)
-    except (UniIDError, OSError):
-        return None
-    return _name_header(header)
-
-
-def _kind(path: Path) -> str:
-    try:
-        return identify(read_header(path))
-    except (UniIDError, OSError) as error:
-        return f"a file that cannot be read ({error})"
-
-
-def _name_header(header: Header) -> str | None:
-    found = detect(header)
-    if found is not None:
-        return found.name
-    return "base" if identify(header) == BASE_SD15 else None
-
-
-def _preference(name: str, path: Path) -> tuple[bool, ...]:
-    """The lesser the better: whole before damaged, packs that recognise, safetensors before pickles."""
-    lacks_recogniser = name == "insightface" and not _recognises(path)
-    return _problem(name, path) is not None, lacks_recogniser, path.suffix != ".safetensors"
-
-
-def _recognises(pack: Path) -> bool:
-    headers = [read_onnx_header(path) for path in pack.glob("*.onnx")]
-    return any(header and header.recognises for header in headers)
 
 
 def _check(name: str, path: Path) -> None:
@@ -196,14 +193,8 @@ def _check(name: str, path: Path) -> None:
             candidate.check(read_header(path))
 
 
-def _problem(name: str, path: Path) -> str | None:
-    try:
-        _check(name, path)
-    except UniIDError as error:
-        return str(error)
-    return None
-
-
 def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    files = (
+        [path] if path.is_file() else islice((one for one in path.rglob("*") if one.is_file()), _MAX_PARTS)
+    )
     return sum(file.stat().st_size for file in files)

@@ -18,6 +18,12 @@ Layout = Mapping[str, str]
 
 Shape = tuple[int, ...]
 
+FRACTIONS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+"""Types of numbers, as safetensors calls them, that weights may have."""
+
+_COUNTER = ".num_batches_tracked"
+"""A whole number beside a batch norm's statistics, which is not used."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
@@ -50,7 +56,8 @@ class Format:
         """The sizes that the words stand for in this file.
 
         Raises:
-            CheckpointMismatchError: names differ from the layout, or shapes disagree with one another.
+            CheckpointMismatchError: names differ from the layout, shapes disagree with one another, or a
+                tensor holds whole numbers.
         """
         layout = self.layout(header.shapes)
         present = {name for name in header.shapes if name in layout or not self.ignored.fullmatch(name)}
@@ -70,7 +77,22 @@ class Format:
                 f"{list(header.shapes[first])}, expected {list(misshapen[first])}; {self.remedy}",
                 misshapen=misshapen,
             )
+        self._require_fractions(header, layout)
         return sizes
+
+    def _require_fractions(self, header: Header, layout: Layout) -> None:
+        wrong = [
+            name
+            for name in layout
+            if header.types.get(name, "F32") not in FRACTIONS and not name.endswith(_COUNTER)
+        ]
+        if wrong:
+            raise CheckpointMismatchError(
+                f"{header.path.name} cannot be used as a {self.title}: {wrong[0]} holds numbers of type "
+                f"{header.types[wrong[0]]} where floating point is needed ({len(wrong)} such tensors); "
+                f"{self.remedy}",
+                misshapen=wrong,
+            )
 
     def used(self, names: Collection[str]) -> list[str]:
         """The names that are read, without those that are ignored."""

@@ -1,7 +1,7 @@
 """What a weights file holds, without loading it: names, shapes and types of its tensors.
 
 safetensors keep these in a header. PyTorch files keep them in a pickle; ``pickled`` reads that one without
-running anything it asks for, so even a hostile file can be looked at.
+unpickling it and within a budget, so even a hostile file can be looked at.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lib_uniid.checkpoints.pickled import PickleError, Shape, read_legacy, read_zip
+from lib_uniid.checkpoints.opcodes import PickleError
+from lib_uniid.checkpoints.pickled import Shape, Tensor, read_legacy, read_zip
+from lib_uniid.checkpoints.safetensors_header import read_table
 from lib_uniid.errors import MissingModelError, UnknownCheckpointError
 
 # What people have instead of weights, by its first bytes.
@@ -40,12 +42,14 @@ class Header:
         container: how its tensors are kept.
         shapes: of every tensor, by name; names of nested dictionaries are joined with dots.
         metadata: words that a safetensors file carries beside them.
+        types: of every tensor, as safetensors calls them: ``F16``, ``I64``.
     """
 
     path: Path
     container: Container
     shapes: Mapping[str, Shape]
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    types: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def read_header(path: Path) -> Header:
@@ -84,21 +88,29 @@ def _describe(head: bytes) -> str:
 
 
 def _safetensors_header(path: Path) -> Header:
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="numpy") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        tensors, metadata = read_table(path)
+    except (OSError, ValueError) as error:
         raise UnknownCheckpointError(
             f"{path.name} is a damaged or truncated safetensors file ({error}); {_AGAIN}"
         ) from error
-    return Header(path=path, container="safetensors", shapes=shapes, metadata=metadata)
+    return _header(path, "safetensors", tensors, metadata)
 
 
-def _torch_header(path: Path, read: Callable[[Path], dict[str, Shape]]) -> Header:
+def _torch_header(path: Path, read: Callable[[Path], dict[str, Tensor]]) -> Header:
     try:
-        return Header(path=path, container="torch", shapes=read(path))
+        return _header(path, "torch", read(path), {})
     except PickleError as error:
         raise UnknownCheckpointError(f"{path.name} {error}") from error
+
+
+def _header(
+    path: Path, container: Container, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> Header:
+    return Header(
+        path=path,
+        container=container,
+        shapes={name: tensor.shape for name, tensor in tensors.items()},
+        metadata=metadata,
+        types={name: tensor.type for name, tensor in tensors.items()},
+    )

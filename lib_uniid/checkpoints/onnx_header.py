@@ -9,11 +9,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-Buffer = mmap.mmap | bytes
+MAX_FIELDS = 200_000
+"""Of all messages of a file together; insightface's largest have a few thousand."""
+
+MAX_NAME = 1000
 _GRAPH = 7  # of ModelProto
 _INITIALIZER, _INPUT, _OUTPUT = 5, 11, 12  # of GraphProto
 _NAME, _TYPE = 1, 2  # of ValueInfoProto
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+
+
+class Buffer(mmap.mmap):
+    """A file's bytes, and how many fields were read of them."""
+
+    fields = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +45,9 @@ class OnnxHeader:
 
 
 def read_onnx_header(path: Path) -> OnnxHeader | None:
-    """What insightface decides by; None where the file is no ONNX model or is damaged."""
+    """What insightface decides by; None where a file is no ONNX model, damaged, or has too many fields."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with path.open("rb") as file, Buffer(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _read(data)
     except (OSError, ValueError, IndexError):
         return None
@@ -66,7 +75,7 @@ def _value_info(data: Buffer, start: int, end: int) -> tuple[bytes, tuple[int, .
     name, shape = b"", ()
     for number, (first, last) in _fields(data, start, end):
         if number == _NAME:
-            name = data[first:last]
+            name = data[first : min(last, first + MAX_NAME)]
         elif number == _TYPE:
             shape = _shape(data, first, last)
     return name, shape
@@ -84,7 +93,9 @@ def _shape(data: Buffer, start: int, end: int) -> tuple[int, ...]:
 
 
 def _tensor_name(data: Buffer, start: int, end: int) -> bytes:
-    return next((data[first:last] for first, last in _nested(data, start, end, 8)), b"")
+    return next(
+        (data[first : min(last, first + MAX_NAME)] for first, last in _nested(data, start, end, 8)), b""
+    )
 
 
 def _nested(data: Buffer, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
@@ -95,6 +106,9 @@ def _fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, tuple[int
     """Number and extent of every field; of an integer, its value twice."""
     position = start
     while position < end:
+        data.fields += 1
+        if data.fields > MAX_FIELDS:
+            raise ValueError(f"more than {MAX_FIELDS} fields")
         key, position = _varint(data, position)
         wire = key & 7
         if wire == _VARINT:

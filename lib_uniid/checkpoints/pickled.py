@@ -1,157 +1,166 @@
-"""The table of contents of a PyTorch file, read without running anything.
+"""The table of contents of a PyTorch file, read without unpickling; see ``opcodes``."""
 
-A pickle is a program. This unpickler knows only the few names that ``torch.save`` needs for tensors in
-dictionaries, and gives each a stand-in that keeps shapes; any other name ends the reading and is reported.
-"""
-
-import pickle
+import math
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any
 
+from lib_uniid.checkpoints.opcodes import MAX_NAME, Frugal, PickleError, checked, follow
+
 Shape = tuple[int, ...]
 
-MAX_PICKLE = 64 * 2**20
+MAX_PICKLE = 16 * 2**20
 """Bytes of the pickle alone, without the tensors; the published files need less than one MB."""
 
-MAX_ENTRIES, MAX_NAME = 100_000, 1000
+MAX_DIRECTORY = 4 * 2**20
+"""Bytes of a zip archive's directory; the published files need less than 200 kB."""
+
+MAX_ENTRIES, MAX_DIMENSIONS = 100_000, 16
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _AGAIN = "download it again"
 
-
-class PickleError(Exception):
-    """What is wrong with the file and what to do, to be put behind its name."""
-
-
-class _Tensor:
-    """Stands in for a tensor."""
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-
-
-class _Ignored:
-    """Stands in for a storage, a type, or anything else that says nothing about shapes."""
-
-    def __init__(self, *_: object) -> None: ...
-
-    def __setstate__(self, _: object) -> None: ...
+_STORAGES: Mapping[str, tuple[str, int]] = {
+    "Double": ("F64", 8),
+    "Float": ("F32", 4),
+    "Half": ("F16", 2),
+    "BFloat16": ("BF16", 2),
+    "Long": ("I64", 8),
+    "Int": ("I32", 4),
+    "Short": ("I16", 2),
+    "Char": ("I8", 1),
+    "Byte": ("U8", 1),
+    "Bool": ("BOOL", 1),
+    "Untyped": ("U8", 1),
+    "ComplexFloat": ("C64", 8),
+    "ComplexDouble": ("C128", 16),
+}
+"""Type as safetensors calls it, and bytes, of a number in each of torch's storages."""
 
 
-def _tensor(_storage: object, _offset: int, size: Any, *_: object) -> _Tensor:
-    return _Tensor(tuple(int(side) for side in size))
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What is known of a tensor without its numbers; ``type`` as safetensors calls it."""
+
+    shape: Shape
+    type: str
 
 
-def _parameter(data: object, *_: object) -> object:
-    return data
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    type: str
+    width: int
+    numbers: int = 0
+    key: str = ""
 
 
-_KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): OrderedDict,
+def _tensor(storage: Any, _offset: Any, size: Any, *_: object) -> Tensor:
+    sides = tuple(size)
+    if len(sides) > MAX_DIMENSIONS or not all(type(side) is int and side >= 0 for side in sides):
+        raise PickleError(f"has a tensor whose shape is none; {_AGAIN}")
+    if math.prod(sides) > storage.numbers:
+        raise PickleError(f"has a tensor of shape {list(sides)}, larger than what is stored of it; {_AGAIN}")
+    return Tensor(sides, storage.type)
+
+
+def _ordered(pairs: Iterable[Any] = ()) -> dict[Any, Any]:
+    return {checked(key): value for key, value in pairs}
+
+
+def _nothing(*_: object) -> None:
+    return None
+
+
+_KNOWN: Mapping[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): _ordered,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_tensor"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
     ("torch", "Size"): tuple,
-    ("torch", "device"): _Ignored,
-    ("torch.serialization", "_get_layout"): _Ignored,
+    ("torch", "device"): _nothing,
+    ("torch.serialization", "_get_layout"): _nothing,
+} | {
+    (module, f"{kind}Storage"): _Storage(*known)
+    for kind, known in _STORAGES.items()
+    for module in ("torch", "torch.storage")
 }
-_STORAGES = frozenset(
-    f"{kind}Storage"
-    for kind in (
-        "Float",
-        "Double",
-        "Half",
-        "BFloat16",
-        "Long",
-        "Int",
-        "Short",
-        "Char",
-        "Byte",
-        "Bool",
-        "Untyped",
-    )
-)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows what ``torch.save`` writes for tensors, and refuses everything else."""
+class _Reading:
+    """The pickles of one file; ``size`` is that of the file, in bytes."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _KNOWN:
-            return _KNOWN[module, name]
-        if module in {"torch", "torch.storage"} and name in _STORAGES:
-            return _Ignored
-        raise PickleError(
-            f"would run {module}.{name} when loaded, which weights never need, so it is refused; "
-            "get the file from its official source, or a safetensors version of it"
-        )
+    def __init__(self, size: int) -> None:
+        self.size, self.storages = size, dict[str, int]()
 
-    def persistent_load(self, pid: Any) -> _Ignored:
-        return _Ignored()
+    def stored(self, pid: Any) -> _Storage:
+        """Of ``("storage", type, key, location, numbers, ...)``."""
+        if type(pid) is not tuple or not isinstance(pid[1], _Storage) or type(pid[4]) is not int:
+            raise PickleError(f"is a truncated or damaged PyTorch file (a storage is none); {_AGAIN}")
+        kind, key, numbers = pid[1], str(checked(pid[2])), pid[4]
+        self.storages[key] = max(self.storages.get(key, 0), numbers * kind.width)
+        return _Storage(kind.type, kind.width, numbers, key)
+
+    def next(self, stream: BufferedIOBase) -> Any:
+        return follow(stream, _KNOWN, self.stored)
+
+    def tensors(self, stream: BufferedIOBase) -> dict[str, Tensor]:
+        value = self.next(stream)
+        if type(value) is not dict:
+            raise PickleError(
+                "holds no dictionary of tensors; choose the weights file, not a whole model or a picture"
+            )
+        if sum(self.storages.values()) > self.size:
+            raise PickleError(f"has tensors that are larger than the file; {_AGAIN}")
+        return {name: leaf for name, leaf in flatten(value).items() if isinstance(leaf, Tensor)}
 
 
-def read_zip(path: Path) -> dict[str, Shape]:
-    """Shapes in a file that ``torch.save`` has written since PyTorch 1.6.
+def read_zip(path: Path) -> dict[str, Tensor]:
+    """What a file holds that ``torch.save`` has written since PyTorch 1.6.
 
     Raises:
         PickleError: truncated, hostile, or another kind of archive.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entry = _pickle_entry(archive)
-            return _shapes(_load(BytesIO(archive.read(entry))))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-        raise PickleError(f"is a truncated or damaged PyTorch file ({error}); {_AGAIN}") from error
+    with Frugal(path, MAX_DIRECTORY) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                entry = _pickle_entry(archive)
+                file.left = entry.file_size + MAX_NAME
+                data = archive.read(entry)
+        except PickleError:
+            raise
+        except Exception as error:  # a damaged archive can raise nearly anything
+            raise PickleError(f"is a truncated or damaged PyTorch file ({error}); {_AGAIN}") from error
+    return _Reading(path.stat().st_size).tensors(BytesIO(data))
 
 
-def read_legacy(path: Path) -> dict[str, Shape]:
-    """Shapes in a file of PyTorch before 1.6: a magic number, a version, the system, then the pickle itself.
+def read_legacy(path: Path) -> dict[str, Tensor]:
+    """What a file of PyTorch before 1.6 holds: a magic number, a version, the system, then the pickle itself.
 
     Raises:
         PickleError: truncated, hostile, or a pickle of another kind.
     """
-    with path.open("rb") as file:
-        if _load(file) != _LEGACY_MAGIC:
+    with Frugal(path, MAX_PICKLE) as file:
+        reading = _Reading(path.stat().st_size)
+        magic = reading.next(file)
+        if type(magic) is not int or magic != _LEGACY_MAGIC:
             raise PickleError("is a pickle, but not of PyTorch weights; choose a safetensors or .bin file")
         for _ in ("protocol version", "system"):
-            _load(file)
-        return _shapes(_load(file))
+            reading.next(file)
+        return reading.tensors(file)
 
 
 def _pickle_entry(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    names = [entry.filename for entry in archive.infolist()]
     entries = [entry for entry in archive.infolist() if entry.filename.split("/")[1:] == ["data.pkl"]]
-    if len(entries) != 1:
+    if len(entries) != 1 or len(set(names)) != len(names):
         raise PickleError("is a zip archive, not weights; unpack it and choose the weights file in it")
     if entries[0].file_size > MAX_PICKLE or any(entry.compress_type for entry in archive.infolist()):
         raise PickleError(
             "is not as torch.save writes it (compressed, or too long), so it is refused; " + _AGAIN
         )
     return entries[0]
-
-
-def _load(file: BufferedIOBase) -> Any:
-    """One pickle of the stream; a damaged one can raise nearly anything."""
-    try:
-        return _Unpickler(file).load()
-    except PickleError:
-        raise
-    except Exception as error:
-        raise PickleError(f"is a truncated or damaged PyTorch file ({error}); {_AGAIN}") from error
-
-
-def _shapes(value: object) -> dict[str, Shape]:
-    if not isinstance(value, dict):
-        raise PickleError(
-            "holds no dictionary of tensors; choose the weights file, not a whole model or a picture"
-        )
-    shapes: dict[str, Shape] = {}
-    for name, leaf in flatten(value).items():
-        if isinstance(leaf, _Tensor):
-            shapes[name] = leaf.shape
-    return shapes
 
 
 def flatten(nested: Mapping[Any, Any]) -> dict[str, Any]:

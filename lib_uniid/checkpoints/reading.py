@@ -1,5 +1,7 @@
 """Tensors out of weights files, safely, and PyTorch files kept as safetensors."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -20,22 +22,53 @@ def read(path: Path) -> dict[str, Tensor]:
 
     Raises:
         MissingModelError: there is no such file.
-        UnknownCheckpointError: damaged, hostile, or no weights.
+        UnknownCheckpointError: damaged, hostile, or no weights; values that are NaN or infinite.
     """
-    header = read_header(path)
-    if header.container == "safetensors":
+    state = _tensors(path)
+    broken = not_finite(state)
+    if broken:
+        raise UnknownCheckpointError(
+            f"{path.name} is damaged: {broken[0]} holds values that are NaN or infinite "
+            f"({len(broken)} such tensors); download it again"
+        )
+    return state
+
+
+def not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """The names of tensors with NaN or infinite values."""
+    return [name for name, tensor in state.items() if not _is_finite(tensor)]
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    if tensor.element_size() == 1:  # float8 has no comparisons
+        tensor = tensor.float()
+    low, high = tensor.aminmax()  # NaN goes through both; nothing is copied
+    return math.isfinite(low.item()) and math.isfinite(high.item())
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if read_header(path).container == "safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise UnknownCheckpointError(
+                f"{path.name} is a damaged or truncated safetensors file ({error}); download it again"
+            ) from error
     import torch
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        flat = flatten(content)
     except Exception as error:  # torch raises nearly anything for a damaged file
         raise UnknownCheckpointError(
             f"{path.name} is a truncated or damaged PyTorch file ({error}); download it again"
         ) from error
-    return {name: value for name, value in flatten(content).items() if isinstance(value, Tensor)}
+    return {name: value for name, value in flat.items() if isinstance(value, Tensor)}
 
 
 def convert(path: Path, destination: Path) -> Path:

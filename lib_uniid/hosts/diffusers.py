@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.caches import beside
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.config import GenerationSettings
@@ -228,7 +229,7 @@ def open_studio(
         Models(
             folder=folder,
             device=place,
-            cache=EncodingCache(folder=cache or models / "uniid" / "cache"),
+            cache=EncodingCache(folder=cache or beside(models / "uniid" / "cache")),
             notify=notify,
         ),
         lambda: DiffusersHost.load(base or folder.find("base"), place, dtype),

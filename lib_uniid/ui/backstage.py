@@ -267,9 +267,10 @@ class Backstage:
         return Studio(models, _no_host, self._seen)
 
     def _cache(self) -> EncodingCache:
+        from lib_uniid.caches import beside
         from lib_uniid.encoders.cache import EncodingCache
 
-        return EncodingCache(folder=self.place.models_folder() / "uniid" / "cache")
+        return EncodingCache(folder=beside(self.place.models_folder() / "uniid" / "cache"))
 
 
 def _missing(folder: ModelFolder) -> tuple[Missing, ...]:

@@ -13,6 +13,7 @@ from PIL import Image
 from lib_uniid.attention.injection import RoutingRecord
 from lib_uniid.attention.plan import Plan, PlanSettings
 from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.caches import beside
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
@@ -42,7 +43,7 @@ class Workshop:
             Models(
                 folder=ModelFolder(models),
                 device=torch.device(device),
-                cache=EncodingCache(folder=models / "uniid" / "cache"),
+                cache=EncodingCache(folder=beside(models / "uniid" / "cache")),
                 notify=log.info,
                 room=room,
             ),

@@ -1,0 +1,174 @@
+"""The instructions of a pickle that ``torch.save`` writes for weights, followed without unpickling.
+
+A pickle is a program. Here each instruction is read with the standard library's ``pickletools`` and acts on
+plain values: nothing is imported, called or hashed that a file names, and what a file may cost is bounded by
+the number of its instructions and by the bytes that ``Frugal`` gives out.
+"""
+
+import io
+from collections.abc import Callable, Mapping
+from io import BufferedIOBase
+from pathlib import Path
+from pickletools import code2op
+from typing import Any
+
+MAX_STEPS = 600_000
+"""Instructions of one pickle; a checkpoint of 2 500 tensors has some 80 000."""
+
+MAX_NAME = 1000
+"""Characters of a tensor's name, and of a line."""
+
+Known = Mapping[tuple[str, str], Any]
+"""What a pickle may name, and the value that stands in for it; a function is called with plain values."""
+
+_AGAIN = "download it again"
+
+
+class PickleError(Exception):
+    """What is wrong with the file and what to do, to be put behind its name."""
+
+
+class Frugal(io.BufferedReader):
+    """A file that gives out ``left`` bytes and then raises ``PickleError``."""
+
+    def __init__(self, path: Path, left: int) -> None:
+        super().__init__(io.FileIO(path))
+        self.left = left
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > self.left:
+            raise PickleError(f"holds more beside its tensors than weights do, so it is refused; {_AGAIN}")
+        data = super().read(size)
+        self.left -= len(data)
+        return data
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        return super().readline(MAX_NAME if size is None or size < 0 else min(size, MAX_NAME))
+
+
+def follow(stream: BufferedIOBase, known: Known, stored: Callable[[Any], Any]) -> Any:
+    """The value of the next pickle of a stream; ``stored`` gives the stand-in for a tensor's storage.
+
+    Raises:
+        PickleError: an instruction or a name that weights never need, or a damaged pickle.
+    """
+    try:
+        return _Machine(known, stored).run(stream)
+    except PickleError:
+        raise
+    except Exception as error:  # a damaged one can raise nearly anything
+        raise PickleError(f"is a truncated or damaged PyTorch file ({error}); {_AGAIN}") from error
+
+
+class _Machine:
+    def __init__(self, known: Known, stored: Callable[[Any], Any]) -> None:
+        self.known, self.stored = known, stored
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, stream: BufferedIOBase) -> Any:
+        read = stream.read
+        for _ in range(MAX_STEPS):
+            code = read(1)
+            if code == b".":
+                return self.stack.pop()
+            if code not in _STEPS:
+                raise PickleError(_unknown(code))
+            argument, step = _STEPS[code]
+            step(self, argument(stream) if argument else None)
+        raise PickleError(f"has more than {MAX_STEPS} instructions, so it is refused; {_AGAIN}")
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def popped(self) -> list[Any]:
+        """Everything above the last mark."""
+        begin = self.marks.pop()
+        values = self.stack[begin:]
+        del self.stack[begin:]
+        return values
+
+    def last(self, count: int) -> tuple[Any, ...]:
+        if len(self.stack) < count:
+            raise IndexError("nothing is on the stack")
+        values = tuple(self.stack[-count:])
+        del self.stack[-count:]
+        return values
+
+    def name(self, words: str) -> None:
+        module, _, name = words.partition(" ")
+        if (module, name) not in self.known:
+            raise PickleError(
+                f"would run {module}.{name} when loaded, which weights never need, so it is refused; "
+                "get the file from its official source, or a safetensors version of it"
+            )
+        self.push(self.known[module, name])
+
+    def call(self) -> None:
+        function, arguments = self.last(2)
+        self.push(function(*arguments))
+
+    def put(self, pairs: tuple[Any, ...] | list[Any]) -> None:
+        target = self.stack[-1]
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            target[checked(key)] = value
+
+    def extend(self, values: tuple[Any, ...] | list[Any]) -> None:
+        self.stack[-1].extend(values)
+
+    def drop_state(self) -> None:
+        """An object's state says nothing about shapes."""
+        self.last(1)
+
+
+def checked(key: Any) -> str | int:
+    """A key of a dictionary of tensors; hashing anything else may take for ever. Raises ``PickleError``."""
+    if type(key) not in (str, int) or (type(key) is str and len(key) > MAX_NAME):
+        raise PickleError(f"has a key that is no tensor's name, so it is refused; {_AGAIN}")
+    return key
+
+
+def _unknown(code: bytes) -> str:
+    if not code:
+        return f"is a truncated or damaged PyTorch file (it ends too early); {_AGAIN}"
+    name = code2op[chr(code[0])].name if chr(code[0]) in code2op else repr(code)
+    return (
+        "is a truncated or damaged PyTorch file, or a pickle of another kind "
+        f"(it has the instruction {name}, which weights never need); {_AGAIN}"
+    )
+
+
+def _steps() -> dict[bytes, tuple[Callable[[BufferedIOBase], Any] | None, Callable[[_Machine, Any], None]]]:
+    """By an instruction's byte: what reads its argument, and what it does."""
+    m, constants = _Machine, {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+    does: dict[str, Callable[[_Machine, Any], None]] = {
+        name: (lambda machine, _, value=value: machine.push(value)) for name, value in constants.items()
+    }
+    does |= dict.fromkeys(("BININT", "BININT1", "BININT2", "BINFLOAT", "LONG1", "BINUNICODE"), m.push)
+    does |= dict.fromkeys(("BINSTRING", "SHORT_BINSTRING"), m.push)
+    does |= dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda one, n: one.memo.update({n: one.stack[-1]}))
+    does |= dict.fromkeys(("BINGET", "LONG_BINGET"), lambda one, n: one.push(one.memo[n]))
+    does |= {
+        "PROTO": lambda one, _: None,
+        "MARK": lambda one, _: one.marks.append(len(one.stack)),
+        "EMPTY_DICT": lambda one, _: one.push({}),
+        "EMPTY_LIST": lambda one, _: one.push([]),
+        "TUPLE": lambda one, _: one.push(tuple(one.popped())),
+        "TUPLE1": lambda one, _: one.push(one.last(1)),
+        "TUPLE2": lambda one, _: one.push(one.last(2)),
+        "TUPLE3": lambda one, _: one.push(one.last(3)),
+        "APPEND": lambda one, _: one.extend(one.last(1)),
+        "APPENDS": lambda one, _: one.extend(one.popped()),
+        "SETITEM": lambda one, _: one.put(one.last(2)),
+        "SETITEMS": lambda one, _: one.put(one.popped()),
+        "GLOBAL": m.name,
+        "REDUCE": lambda one, _: one.call(),
+        "BUILD": lambda one, _: one.drop_state(),
+        "BINPERSID": lambda one, _: one.push(one.stored(one.last(1)[0])),
+    }
+    known = [op for op in code2op.values() if op.name in does]
+    return {op.code.encode("latin-1"): (op.arg and op.arg.reader, does[op.name]) for op in known}
+
+
+_STEPS = _steps()

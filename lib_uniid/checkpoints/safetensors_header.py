@@ -1,0 +1,61 @@
+"""The table of contents of a safetensors file: a length, then JSON with type, shape and place of each tensor.
+
+Read here and not by the library, which leaves memory behind per tensor and takes any length of header; the
+library checks the file once more when tensors are read.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lib_uniid.checkpoints.pickled import MAX_DIMENSIONS, Tensor
+
+MAX_HEADER = 16 * 2**20
+"""Bytes; 2 500 tensors take some 300 kB, and a trainer's notes beside them a few MB."""
+
+_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+def read_table(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors by name, and the metadata; ``ValueError`` says what is damaged."""
+    whole = path.stat().st_size
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > whole - 8:
+            raise ValueError(f"its header should have {size} bytes, the file has {whole}")
+        if size > MAX_HEADER:
+            raise ValueError(f"its header of {size} bytes is longer than {MAX_HEADER}")
+        data = file.read(size)
+    try:
+        table = json.loads(data)
+        if type(table) is not dict:
+            raise ValueError("its header is no table")
+        return _parts(table, whole - 8 - size)
+    except (RecursionError, TypeError, KeyError) as error:
+        raise ValueError(f"its header is none ({error})") from error
+
+
+def _parts(table: dict[str, Any], whole: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    metadata: Any = table.pop("__metadata__", None) or {}
+    tensors, end = dict[str, Tensor](), 0
+    for name, row in table.items():
+        shape, kind, (first, last) = row["shape"], row["dtype"], row["data_offsets"]
+        if not _fits(shape, kind, first, last, whole):
+            raise ValueError(f"its tensor {name[:200]} does not fit the file")
+        tensors[name], end = Tensor(tuple(shape), kind), max(end, last)
+    if end != whole:
+        raise ValueError(f"its tensors take {end} bytes, the file has {whole} for them")
+    return tensors, _words(metadata)
+
+
+def _fits(shape: list[int], kind: Any, first: int, last: int, whole: int) -> bool:
+    sides = len(shape) <= MAX_DIMENSIONS and all(type(side) is int and side >= 0 for side in shape)
+    if not sides or type(kind) is not str or not 0 <= first <= last <= whole:
+        return False
+    return kind not in _WIDTHS or math.prod(shape) * _WIDTHS[kind] == last - first
+
+
+def _words(metadata: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in metadata.items()} if type(metadata) is dict else {}

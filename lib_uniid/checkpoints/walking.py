@@ -1,0 +1,59 @@
+"""Which files of a models folder are candidates, however its folders and links are laid out."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt"})
+DIFFUSERS_INDEX = "model_index.json"
+MAX_DEPTH, MAX_FOLDERS, MAX_ENTRIES = 6, 20_000, 200_000
+_FIRST = ("uniid", "insightface")
+"""Folders that are looked through before others, so that what is needed is found within the budget."""
+
+
+def candidates(root: Path) -> Iterator[Path]:
+    """Folders and weights files below ``root``, each folder once, whatever links lead to it.
+
+    A diffusers folder is one candidate, not its parts. Folders that cannot be read are passed over.
+    """
+    seen, entries = set[tuple[int, int]](), 0
+    pending = [(root, 0)]
+    while pending and len(seen) < MAX_FOLDERS and entries < MAX_ENTRIES:
+        folder, depth = pending.pop()
+        if not _is_new(folder, seen):
+            continue
+        yield folder
+        if (folder / DIFFUSERS_INDEX).is_file():
+            continue
+        files, folders = _children(folder, MAX_ENTRIES - entries)
+        entries += len(files) + len(folders)
+        yield from files
+        if depth < MAX_DEPTH:
+            pending += [(child, depth + 1) for child in reversed(folders)]
+
+
+def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    try:
+        status = folder.stat()
+    except OSError:
+        return False
+    key = (status.st_dev, status.st_ino)
+    if key in seen and status.st_ino:  # 0 where the system has no numbers
+        return False
+    seen.add(key)
+    return True
+
+
+def _children(folder: Path, most: int) -> tuple[list[Path], list[Path]]:
+    """Weights files and folders in a stable order."""
+    files, folders = list[Path](), list[Path]()
+    try:
+        with os.scandir(folder) as entries:
+            for entry, _ in zip(entries, range(most), strict=False):
+                if entry.is_dir() and not entry.name.startswith("."):
+                    folders.append(folder / entry.name)
+                elif os.path.splitext(entry.name)[1].lower() in WEIGHTS and entry.is_file():
+                    files.append(folder / entry.name)
+    except OSError:
+        return sorted(files), sorted(folders)
+    return sorted(files), sorted(folders, key=lambda path: (path.name not in _FIRST, path))
