@@ -17,7 +17,7 @@ from lib_uniid.config import STYLE_STRENGTH
 from lib_uniid.errors import ConfigError, PictureError
 from lib_uniid.hosts.webui.infotext import DIGEST, Entry
 from lib_uniid.hosts.webui.regions import ANYWHERE
-from lib_uniid.hosts.webui.request import VERSION, PersonRequest, Request, parse_json, to_dict
+from lib_uniid.hosts.webui.request import VERSION, PersonRequest, Request, StyleRequest, parse_json, to_dict
 from lib_uniid.hosts.webui.script import asked
 from lib_uniid.library.names import is_id
 
@@ -332,19 +332,23 @@ def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
         check=request.check,
         plain=request.fallback == "plain",
     )
-    if request.style is not None:
-        named = request.style.picture.startswith(DIGEST)
-        form = replace(
-            form,
-            style_enabled=True,
-            style=None if named else _picture(request.style.picture),
-            style_strength=request.style.strength,
-            style_pasted=request.style.picture if named else "",
-        )
     if len(request.people) > TABS or not all(_fits(person) for person in request.people):
         return replace(form, request=json.dumps(to_dict(request)))
     people = [_person_form(person, name_of) for person in request.people]
-    return replace(form, people=(*people, *form.people[len(people) :]))
+    form = replace(form, people=(*people, *form.people[len(people) :]))
+    return form if request.style is None else _styled(form, request.style)
+
+
+def _styled(form: Form, style: StyleRequest) -> Form:
+    """With a style's controls; one that an infotext names has no picture to show."""
+    named = style.picture.startswith(DIGEST)
+    return replace(
+        form,
+        style_enabled=True,
+        style=None if named else _picture(style.picture),
+        style_strength=style.strength,
+        style_pasted=style.picture if named else "",
+    )
 
 
 def _fits(person: PersonRequest) -> bool:

@@ -1,6 +1,7 @@
 """Laws of safe decoding."""
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -207,6 +208,13 @@ def test_what_pillow_reads_has_no_comments_and_no_exif():
         assert container is not None
         assert b"taken" not in container.data
         assert b"who took it" not in container.data
+
+
+def test_files_of_pictures_are_opened_in_one_place():
+    root = Path(decoding.__file__).parents[1]
+    openers = re.compile(r"Image\.open|\bimread|\bimdecode|imageio|decode_base64_to_image")
+    opening = [path for path in root.rglob("*.py") if openers.search(path.read_text(encoding="utf-8"))]
+    assert opening == [Path(decoding.__file__)]
 
 
 # --- colour profiles ---
