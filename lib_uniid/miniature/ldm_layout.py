@@ -26,16 +26,28 @@ def ldm_state(unet: nn.Module, vae: nn.Module, text_model: nn.Module) -> dict[st
     return {key: tensor.half().contiguous() for key, tensor in state.items()}
 
 
+def names_of_unet(unet: nn.Module) -> dict[str, str]:
+    """The names of a UNet's tensors in a checkpoint, by those that they have in diffusers."""
+    return _names(unet, "model.diffusion_model.", _unet_names(), convert_ldm_unet_checkpoint)
+
+
 def _renamed(
     module: Any, prefix: str, names: list[str], convert: Callable[..., dict[str, Tensor]]
 ) -> dict[str, Tensor]:
+    theirs = _names(module, prefix, names, convert)
+    return {theirs[key]: tensor for key, tensor in module.state_dict().items()}
+
+
+def _names(
+    module: Any, prefix: str, names: list[str], convert: Callable[..., dict[str, Tensor]]
+) -> dict[str, str]:
     ours = module.state_dict()
     numbered = {prefix + name: torch.tensor(number) for number, name in enumerate(names)}
     theirs = convert(numbered, dict(module.config))
     lost = ours.keys() - theirs.keys()
     if lost:
         raise KeyError(f"no ldm name for {sorted(lost)[:5]}")
-    return {prefix + names[int(theirs[key])]: tensor for key, tensor in ours.items()}
+    return {key: prefix + names[int(theirs[key])] for key in ours}
 
 
 def _both(*stems: str) -> list[str]:

@@ -148,3 +148,9 @@ def test_a_damaged_pack_is_named(tmp_path: Path):
 def test_a_size_that_the_strides_do_not_divide_is_refused(tmp_path: Path, det_size: int):
     with pytest.raises(ConfigError, match="multiple of 32"):
         FaceFinder(tmp_path, det_size)
+
+
+@pytest.mark.parametrize("name", ["[models]", "mo*dels", "models?"])
+def test_a_pack_is_loaded_from_a_folder_of_any_name(tmp_path: Path, name: str):
+    finder = FaceFinder(write_pack(tmp_path / name / "pack"), recognise=True)
+    assert finder.find(np.zeros((64, 64, 3), np.uint8)) == ()

@@ -12,7 +12,6 @@ from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.library.store import Person
-from lib_uniid.miniature import TRAINED
 from lib_uniid.miniature.assemble import assemble, record, write_pack
 from lib_uniid.miniature.recipes import (
     base,
@@ -28,6 +27,7 @@ from lib_uniid.miniature.recipes import (
 )
 from lib_uniid.miniature.recipes.__main__ import take
 from lib_uniid.miniature.recipes.course import Course
+from lib_uniid.miniature.recipes.kept import kept_results
 from lib_uniid.miniature.recipes.team import Team
 
 pytestmark = pytest.mark.slow
@@ -102,8 +102,8 @@ def test_stage_two_leaves_the_id_embedding_alone(models: Path) -> None:
 
 
 def test_kept_results_go_on_in_full_precision_through_the_encoder_and_the_export(tmp_path: Path) -> None:
-    for kept in TRAINED.glob("*.safetensors"):
-        take(kept, tmp_path / f"{kept.stem}.pt")
+    for name in kept_results():
+        assert take(name, tmp_path / f"{name}.pt")
     crop = np.full((1, 224, 224, 3), 128, np.uint8)
     intrinsic, structure = features.new_encoder(tmp_path).per_reference(crop)
     assert structure is not None

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
-from lib_uniid.miniature import TRAINED
+from lib_uniid.miniature.recipes.kept import kept_result
 
 PACKAGE = "lib_uniid.miniature.recipes"
 
@@ -43,9 +42,12 @@ STAGES = (
 )
 
 
-def take(kept: Path, result: Path) -> None:
-    """Use a result that came with the repository; kept in half precision, it goes on in full."""
-    torch.save({k: v.float() if v.is_floating_point() else v for k, v in load_file(kept).items()}, result)
+def take(name: str, result: Path) -> bool:
+    """Use a result that came with the repository, if it did; kept in half precision, it goes on in full."""
+    state = kept_result(name)
+    if state is not None:
+        torch.save({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, result)
+    return state is not None
 
 
 def main() -> int:
@@ -60,8 +62,7 @@ def main() -> int:
         result = options.out / stage.result
         if result.exists() or (options.only and result.stem not in options.only):
             continue
-        if (kept := TRAINED / f"{result.stem}.safetensors").exists():
-            take(kept, result)
+        if take(result.stem, result):
             continue
         sys.stderr.write(f"{stage.name} {' '.join(stage.arguments)}\n")
         launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={options.processes}", "-m"]
