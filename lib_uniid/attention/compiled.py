@@ -28,7 +28,8 @@ def suspended() -> Generator[None]:
     self-attention would compile the cross-attention's code anew, without hooks. Before torch 2.6 there is no
     such switch; the hooks' own count then shows whether they were called.
     """
-    stance: Any = getattr(torch.compiler, "set_stance", None) if "torch._dynamo" in sys.modules else None
+    compiler = getattr(torch, "compiler", None) if "torch._dynamo" in sys.modules else None
+    stance: Any = getattr(compiler, "set_stance", None)
     if stance is None:
         yield
         return
