@@ -28,7 +28,7 @@ from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.faces.quality import assess
 from lib_uniid.faces.same import require_one_person
 from lib_uniid.faces.seen import SeenFace, SeenFaces
-from lib_uniid.hosts.protocol import Host, Picture, Progress, silent
+from lib_uniid.hosts.protocol import Host, Picture, Preview, Progress, silent, unseen
 from lib_uniid.library.names import checked
 from lib_uniid.library.store import Person
 from lib_uniid.models import Models
@@ -133,6 +133,7 @@ class Studio:
         start: Picture | None = None,
         progress: Progress = silent,
         tell: Tell = _untold,
+        preview: Preview = unseen,
     ) -> list[Made]:
         """Pictures of the people whom the settings name, checked; with retries, the best of all tries.
 
@@ -149,6 +150,7 @@ class Studio:
             start=None if start is None else fitted(start, _latent_size(settings)),
             style=self._style(settings, progress),
             progress=progress,
+            preview=preview,
         )
         made: dict[int, Made] = {}
         for number in range(settings.retries + 1):
@@ -274,7 +276,13 @@ class Studio:
             shared(self._sites if sharing else (), sharing, rows),
         ):
             latents = self.host.sample(
-                order.settings, seeds, start=order.start, style=style, rows=rows, progress=order.progress
+                order.settings,
+                seeds,
+                start=order.start,
+                style=style,
+                rows=rows,
+                progress=order.progress,
+                preview=order.preview,
             )
         calls.require()
         if calls.compiled:
@@ -309,6 +317,7 @@ class _Order:
     start: Picture | None
     style: _Style | None
     progress: Progress
+    preview: Preview
 
 
 def _faces(finder: FaceFinder, picture: Picture) -> list[SeenFace]:

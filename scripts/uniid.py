@@ -5,8 +5,8 @@ from modules import scripts
 from lib_uniid.hosts.webui import axes, infotext
 from lib_uniid.hosts.webui.script import Extension
 from lib_uniid.hosts.webui.services import WebUI
+from lib_uniid.ui.asking import request_of
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.form import request_of
 from lib_uniid.ui.panel import build
 
 # The host executes this file anew at "Reload UI"; the old one's is then unloaded.

@@ -15,7 +15,8 @@ from benchmarks.corpus import Case
 from lib_uniid.faces.picture import from_base64, load_mask, load_picture
 from lib_uniid.hosts.webui.people import check_pictures
 from lib_uniid.hosts.webui.request import parse_json
-from lib_uniid.ui.form import form_of, mask_text
+from lib_uniid.ui.asking import mask_text
+from lib_uniid.ui.pasting import form_of
 
 SIDE = 7000
 """Of the largest square pictures: 49 megapixels."""

@@ -8,6 +8,7 @@ same picture alone, in a batch and on another device (up to rounding).
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,16 +28,32 @@ from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
 from lib_uniid.hosts.finite import STANDALONE, require_finite
 from lib_uniid.hosts.ldm import Networks, hints_beside, networks
-from lib_uniid.hosts.protocol import Picture, Progress, silent
+from lib_uniid.hosts.protocol import Picture, Preview, Progress, silent, unseen
 from lib_uniid.hosts.schedulers import inverse_scheduler, scheduler, takes_generator
 from lib_uniid.hosts.tokenizer import clip_tokenizer
 from lib_uniid.models import Models
 from lib_uniid.pipeline import Studio
-from lib_uniid.typing import Float
+from lib_uniid.typing import Float, UInt8
 
 Network = TypeVar("Network", bound=nn.Module)
 
 PIXELS = 8  # per latent, on each side
+
+STANDARD_WIDTH = 128
+"""Channels of the first block of Stable Diffusion's VAE."""
+
+ROUGH = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473))
+"""Red, green and blue of each latent channel, in [-1, 1]; AUTOMATIC1111's ``cheap_approximation``, after
+https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204/2"""
+
+
+def rough_colours(
+    latents: Float[Tensor, "pictures 4 rows columns"],
+) -> UInt8[Tensor, "pictures rows columns 3"]:
+    """What Stable Diffusion 1.5's latents look like, nearly: a linear map to RGB, one pixel per latent."""
+    factors = torch.tensor(ROUGH, dtype=latents.dtype, device=latents.device)
+    colours = rearrange(latents, "n c h w -> n h w c") @ factors
+    return ((colours / 2 + 0.5).clamp(0, 1) * 255).round().byte()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +124,7 @@ class DiffusersHost:
         style: Float[Tensor, "steps 4 rows columns"] | None = None,
         rows: Rows | None = None,
         progress: Progress = silent,
+        preview: Preview = unseen,
     ) -> Float[Tensor, "pictures 4 rows columns"]:
         rows = rows or Rows(())
         lead = 0 if style is None else 1
@@ -124,7 +142,9 @@ class DiffusersHost:
             if along is not None:
                 scaled = torch.cat([along[number : number + 1], scaled])
             prediction = self._predict(scaled, timestep, text, settings.cfg_scale)[lead:]
-            latents = schedule.step(prediction, timestep, latents, **options).prev_sample
+            stepped = schedule.step(prediction, timestep, latents, **options)
+            latents, clean = stepped.prev_sample, getattr(stepped, "pred_original_sample", None)
+            preview(partial(self._rough, latents if clean is None else clean))
             progress(number + 1, len(timesteps))
         require_finite(latents, "latents", STANDALONE)
         return latents
@@ -132,6 +152,13 @@ class DiffusersHost:
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:
         return [self._decode_one(rearrange(one, "c h w -> 1 c h w")) for one in latents]
+
+    @torch.no_grad()
+    def _rough(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:
+        """Small pictures: a pixel per latent, or decoded where the VAE is so narrow that it takes no time."""
+        if self.vae.config["block_out_channels"][0] < STANDARD_WIDTH:
+            return self.decode(latents)
+        return list(rough_colours(latents.float()).cpu().numpy())
 
     def _decode_one(self, latents: Float[Tensor, "1 4 rows columns"]) -> Picture:
         pixels = self.vae.decode(latents.float() / self.vae.config["scaling_factor"], return_dict=False)[0]

@@ -20,6 +20,15 @@ Progress = Callable[[int, int], None]
 def silent(step: int, steps: int) -> None:
     """Progress that nobody watches."""
 
+Look = Callable[[], list[Picture]]
+"""Makes small rough pictures of how far each picture is; only calling it costs something."""
+Preview = Callable[[Look], None]
+"""Called after every step with a look that is good until the next."""
+
+
+def unseen(look: Look) -> None:
+    """A preview that nobody looks at."""
+
 
 @runtime_checkable
 class Host(Protocol):
@@ -62,6 +71,7 @@ class Host(Protocol):
         style: Float[Tensor, "steps 4 rows columns"] | None = None,
         rows: Rows | None = None,
         progress: Progress = silent,
+        preview: Preview = unseen,
     ) -> Float[Tensor, "pictures 4 rows columns"]:
         """Latents of one picture per seed; from noise, or from ``start`` by ``settings.strength``.
 

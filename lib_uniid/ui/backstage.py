@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lib_uniid import installation
 from lib_uniid.errors import MissingModelError, MissingPackageError, UniIDError
+from lib_uniid.failures import explain
 from lib_uniid.ui.background import told
-from lib_uniid.ui.form import Upload
+from lib_uniid.ui.form import Upload, uploads_of
 from lib_uniid.ui.presets import Presets
-from lib_uniid.ui.uploads import Kept, Uploads
+from lib_uniid.ui.uploads import Crop, Kept, Uploads
 
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
@@ -99,6 +100,7 @@ class Backstage:
         self._lock = threading.Lock()
         self._studio: Studio | None = None
         self._seen: SeenFaces | None = None
+        self._faces: dict[str, Crop] = {}
 
     @cached_property
     def presets(self) -> Presets:
@@ -142,8 +144,8 @@ class Backstage:
             except MissingModelError as error:
                 seen.append(self._keep(read_picture(file), file, ()))
                 notes.append(f"faces cannot be shown yet: {error}")
-            except (UniIDError, OSError) as error:
-                notes.append(str(error))
+            except Exception as error:
+                notes.append(explain(error, "looking at an uploaded picture"))
         return seen, list(dict.fromkeys(notes))
 
     def enrol(
@@ -155,7 +157,21 @@ class Backstage:
 
         # A studio for this once: the encoders take gigabytes, and are on the processor, beside a generation.
         enrolment = Enrolment(studio=self._open(), library=self.library, uploads=self.uploads)
+        if pictures and (face := self._meant(pictures)) is not None:
+            self._faces[name] = face  # in memory alone
         return enrolment.enrol(name, pictures, add=add, force=force)
+
+    def face_of(self, name: str, uploads: str) -> Crop | None:
+        """The face to know somebody by: out of the uploads, or of those that were enrolled here; or None."""
+        with suppress(UniIDError):
+            if uploads:
+                return self._meant(uploads_of(uploads))
+        return self._faces.get(name)
+
+    def _meant(self, uploads: Sequence[Upload]) -> Crop | None:
+        """The first face that is meant in these pictures."""
+        chosen = [one for one in uploads if one.face is not None]
+        return self.uploads.get(chosen[0].key).faces[(chosen[0].face or 1) - 1] if chosen else None
 
     def delete(self, name: str) -> Deleted:
         """Delete a person: the features go into the bin; encodings, uploads and crops are gone for good.
@@ -165,6 +181,7 @@ class Backstage:
         """
         from lib_uniid.library.forgetting import delete
 
+        self._faces.pop(name, None)
         embedding = None
         with suppress(UniIDError):
             embedding = self.library.load(name).embedding

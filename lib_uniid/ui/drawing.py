@@ -1,15 +1,26 @@
 """What the panel says and shows, as HTML and small pictures. Names and sentences are always escaped."""
 
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_uniid import installation
+from lib_uniid.failures import explain
+from lib_uniid.printing import shortened
 from lib_uniid.ui.backstage import Missing, Situation
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.uploads import Crop
 
+if TYPE_CHECKING:
+    from lib_uniid.ui.likeness import Verdict
+else:
+    Verdict = Any
+
+ICON = 28
+"""Side of a face on a tab, in pixels."""
 SIDE = 160
 FRAME = 8
 MEANT, DIM = (22, 163, 74), 0.45
@@ -24,7 +35,7 @@ def status(situation: Situation) -> str:
         names = ", ".join(
             f"<b>{escape(one.file)}</b>, which {escape(one.purpose)}" for one in situation.lacks
         )
-        return _box("bad", f"Nobody can be put in yet. Not there: {names}.")
+        return _box("bad", f"Missing model files: {names}.")
     lines = [_base(situation), *map(_limit, situation.limits)]
     kind = "bad" if situation.fits is False else "note" if situation.limits else "good"
     return _box(kind, "<br>".join(lines))
@@ -41,21 +52,21 @@ def _limit(one: Missing) -> str:
     """What does not work while a file is not there that can be done without."""
     if one.problem:
         return f"{escape(one.file)} cannot be used: {escape(one.problem)}"
-    return f"Not there: {escape(one.file)}, which {escape(one.purpose)}."
+    return f"Missing model file: {escape(one.file)}, which {escape(one.purpose)}."
 
 
 def _base(situation: Situation) -> str:
     method = f"<b>{escape(situation.method)}</b>"
     people = len(situation.people)
-    enrolled = f"{people or 'nobody'} in the library" if people != 1 else "1 person in the library"
+    enrolled = f"{people or 'no one'} in the library" if people != 1 else "1 person in the library"
     if situation.checkpoint is None:
         return f"{method} is ready; no checkpoint is chosen yet &middot; {enrolled}."
     name = f"<b>{escape(situation.checkpoint)}</b>"
     if situation.fits is None:
-        return f"{method} is ready; what {name} is could not be read &middot; {enrolled}."
+        return f"{method} is ready; checkpoint type of {name} is unknown &middot; {enrolled}."
     if not situation.fits:
         return (
-            f"{name} is {escape(situation.base or '')}: people can be put in with Stable Diffusion 1.5 "
+            f"{name} is {escape(situation.base or '')}: UniID works with Stable Diffusion 1.5 "
             "checkpoints only; choose another one."
         )
     return f"{method} with {name}, {escape(situation.base or '')} &middot; {enrolled}."
@@ -75,7 +86,7 @@ def files(situation: Situation) -> str:
     return (
         f'<table class="uniid-files">{head}{rows}</table>'
         "<p>A file may also lie elsewhere below the models folder, under any name: it is known by its "
-        "content. Press <i>Look again</i> when it is there.</p>" + beside
+        "content. Press <i>Refresh</i> when it is there.</p>" + beside
     )
 
 
@@ -102,6 +113,11 @@ def problem(sentence: str) -> str:
     return _box("bad", escape(sentence))
 
 
+def failure(error: BaseException) -> str:
+    """Something that went wrong, foreseen or not."""
+    return problem(explain(error, "the panel"))
+
+
 def notes(sentences: Sequence[str]) -> str:
     """Something that should be known; nothing where there is nothing to say."""
     return _box("note", "<br>".join(map(escape, sentences))) if sentences else ""
@@ -122,6 +138,43 @@ def progress(words: Sequence[str], step: int, steps: int) -> str:
 def result(sentences: Sequence[str]) -> str:
     """What came of a generation."""
     return _box("good", "<br>".join(map(escape, sentences or ["done"])))
+
+
+def checked(verdicts: Sequence[Verdict]) -> str:
+    """What the check found, each in the colour of how like it is."""
+    return "".join(_box(one.kind, escape(one.sentence)) for one in verdicts)
+
+
+def rough(pictures: Sequence[Any]) -> str:
+    """Previews side by side."""
+    images = "".join(f'<img alt="preview" src="{_embedded(one)}">' for one in pictures)
+    return f'<div class="uniid-rough">{images}</div>' if pictures else ""
+
+
+def _embedded(pixels: Any, side: int | None = None) -> str:
+    """A picture as an address that holds it."""
+    from PIL import Image
+
+    picture, buffer = Image.fromarray(pixels), io.BytesIO()
+    if side is not None:
+        picture = picture.resize((side, side), Image.Resampling.LANCZOS)
+    picture.save(buffer, format="JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def tab_look(button: str, name: str, face: Crop | None, *, on: bool) -> str:
+    """A style that shows who is in a tab on its button: the same under all versions of gradio.
+
+    Only hexadecimal escapes of the name stand in it.
+    """
+    rules = ["display: inline-flex; align-items: center;", *([] if on else ["opacity: 0.5;"])]
+    if face is not None:
+        rules.append(f"background: url({_embedded(face, 2 * ICON)}) 6px center / {ICON}px no-repeat;")
+        rules.append(f"padding-left: {ICON + 12}px;")
+    content = "".join(f"\\{ord(letter):x} " for letter in shortened(name, 24))
+    named = f'#{button}::before {{ content: ": {content}"; white-space: pre; order: 1; }}' if name else ""
+    known = bool(name) or face is not None
+    return f"<style>#{button} {{ {' '.join(rules)} }} {named}</style>" if known else ""
 
 
 # --- faces ---

@@ -1,82 +1,112 @@
 """Pictures for the page: the panel's values and the page's own, through the same request and studio."""
 
-import secrets
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lib_uniid.config import MAX_SEED, GenerationSettings
-from lib_uniid.errors import UniIDError
+from lib_uniid.config import GenerationSettings, drawn_seed
+from lib_uniid.errors import ConfigError, NoFaceError, PictureError, SeveralFacesError, UniIDError
 from lib_uniid.evaluation.overlay import draw_routing, legend
+from lib_uniid.failures import explain
+from lib_uniid.files import require_writable
 from lib_uniid.hosts.diffusers import open_studio
+from lib_uniid.hosts.protocol import Look, Picture
 from lib_uniid.hosts.saving import save, write_png
 from lib_uniid.hosts.webui import infotext
 from lib_uniid.hosts.webui.people import Cast, gather
 from lib_uniid.hosts.webui.request import Request
 from lib_uniid.library.store import PeopleFolder
 from lib_uniid.pipeline import Made, Studio
-from lib_uniid.ui.background import told
-from lib_uniid.ui.form import Pictures, request_of
+from lib_uniid.ui.asking import request_of
+from lib_uniid.ui.form import Pictures
+from lib_uniid.ui.likeness import Verdict, verdicts
+from lib_uniid.ui.runs import Cancelled, Run
+
+LOOK_EVERY = 5
+"""Steps between two previews: each waits for the device once."""
+
+_INPUTS = (ConfigError, PictureError, NoFaceError, SeveralFacesError)
+"""What is wrong with an input says nothing against the networks, which are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the page asks for beside people. A size of 0 is the model's own, a seed of -1 a random one."""
+    """What the page asks for beside people. A size of 0 is the model's own, a seed of -1 a random one.
+
+    Numbers are None where a field was emptied.
+    """
 
     prompt: str
     negative_prompt: str
-    width: float
-    height: float
-    steps: float
-    cfg_scale: float
-    seed: float
-    pictures: float
+    width: int | float | None
+    height: int | float | None
+    steps: int | float | None
+    cfg_scale: int | float | None
+    seed: int | float | None
+    pictures: int | float | None
     sampler: str
+    preview: bool
 
     def settings(self, request: Request | None, cast: Cast | None) -> GenerationSettings:
         """Checked; ``ConfigError`` says what is wrong. gradio's numbers may be whole or not."""
         routing: Any = "auto" if request is None else request.routing
         return GenerationSettings(
-            prompt=self.prompt,
-            negative_prompt=self.negative_prompt,
+            prompt=self.prompt or "",
+            negative_prompt=self.negative_prompt or "",
             people=() if cast is None else cast.settings,
-            width=int(self.width) or None,
-            height=int(self.height) or None,
-            steps=int(self.steps),
-            cfg_scale=float(self.cfg_scale),
-            seed=secrets.randbelow(MAX_SEED + 1) if self.seed < 0 else int(self.seed),
-            pictures=int(self.pictures),
+            width=self._whole("width") or None,
+            height=self._whole("height") or None,
+            steps=self._whole("steps"),
+            cfg_scale=self._number("cfg_scale", "CFG scale"),
+            seed=drawn_seed(self._whole("seed")),
+            pictures=self._whole("pictures"),
             sampler=self.sampler,
             style=None if cast is None else cast.style,
             routing=routing,
             identity_scale=0.7 if request is None else request.identity_scale,
         )
 
+    def _number(self, name: str, label: str = "") -> float:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{label or name} must be a number, got {value!r}; type one")
+        return float(value)
+
+    def _whole(self, name: str) -> int:
+        value = self._number(name)
+        if not value.is_integer():
+            raise ConfigError(f"{name} must be a whole number, got {value:g}")
+        return int(value)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the page shows at a moment: words, steps done and in all, and pictures with their captions."""
+    """What the page shows at a moment: words, steps done and in all, and pictures with their captions.
+
+    ``rough`` are previews. ``checked`` holds a verdict per person and picture, ``seed`` that of the first.
+    """
 
     words: tuple[str, ...] = ()
     wrong: bool = False
     step: int = 0
     steps: int = 0
+    rough: tuple[Picture, ...] = ()
     pictures: tuple[tuple[Path, str], ...] = ()
+    checked: tuple[Verdict, ...] = ()
+    seed: int | None = None
     finished: bool = False
-    complete: bool = True
-    """Whether everybody who was asked for is in every picture, as far as that was looked for."""
 
 
-class Cancelled(Exception):  # noqa: N818, nothing went wrong
-    """Raised inside the sampling when somebody pressed Cancel."""
+WAITING = Shown(words=("another page's picture is being made; this one is next",))
+CANCELLED = Shown(words=("cancelled",), finished=True)
 
 
 class Maker:
-    """Makes one generation at a time; ``cancel`` may be called from another thread."""
+    """Makes one generation at a time, as :class:`lib_uniid.ui.runs.Runs` calls it. Keeps the networks."""
 
     def __init__(
         self, models: Path, out: Path, pictures: Pictures, *, base: Path | None, device: str | None
@@ -84,12 +114,7 @@ class Maker:
         self.models, self.out, self.uploads = models, out, pictures
         self.library = PeopleFolder(folder=models / "uniid" / "library")
         self._options: dict[str, Any] = {"base": base, "device": device}
-        self._busy, self._cancel = threading.Lock(), threading.Event()
         self._studio: Studio | None = None
-
-    def cancel(self) -> None:
-        """Stop at the next step; what was injected comes out."""
-        self._cancel.set()
 
     def studio(self) -> Studio:
         """The networks of the models folder, opened when they are first needed."""
@@ -97,42 +122,41 @@ class Maker:
             self._studio = open_studio(self.models, **self._options)
         return self._studio
 
-    def forget(self) -> None:
-        """Look at the disk again: files may have come."""
-        self._studio = None
-
-    def make(self, wish: Wish, panel: Sequence[Any]) -> Iterator[Shown]:
-        """Run one generation in a thread of its own, and tell how far it is."""
-        if not self._busy.acquire(blocking=False):
-            yield Shown(words=("a picture is being made; wait for it, or cancel it",), wrong=True)
-            return
+    def make(self, run: Run[Shown], wish: Wish, panel: Sequence[Any]) -> Shown:
+        """What the page shows in the end; raises ``Cancelled`` and nothing else."""
         try:
-            self._cancel.clear()
-            for (shown,) in told(lambda tell: tell(self._run(wish, panel, tell))):
-                yield shown
-        finally:
-            self._busy.release()
-
-    def _run(self, wish: Wish, panel: Sequence[Any], tell: Callable[[Shown], None]) -> Shown:
-        def progress(step: int, steps: int) -> None:
-            tell(Shown(words=("making the picture",), step=step, steps=steps))
-            if self._cancel.is_set():
-                raise Cancelled
-
-        try:
-            request = request_of(panel, self.uploads)
-            if request is not None:
-                tell(Shown(words=("finding everybody",)))
-            cast, notes = self._cast(request)
-            settings = wish.settings(request, cast)
-            tell(Shown(words=("loading the models",)))
-            made = self.studio().generate(settings, {} if cast is None else cast.people, progress=progress)
-            return self._finished(made, settings, request, cast, notes)
+            return self._made(run, wish, panel)
         except Cancelled:
-            return Shown(words=("cancelled",), finished=True)
-        except UniIDError as error:
-            self.forget()
-            return Shown(words=(str(error),), wrong=True, finished=True)
+            raise
+        except Exception as error:
+            words, keep = explain(error, "making a picture on the page"), isinstance(error, _INPUTS)
+        if not keep:
+            self._forget()
+        return Shown(words=(words,), wrong=True, finished=True)
+
+    def _forget(self) -> None:
+        """Open everything anew next time, and free the memory: files may have come, and memory gone."""
+        import torch
+
+        self._studio = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _made(self, run: Run[Shown], wish: Wish, panel: Sequence[Any]) -> Shown:
+        request = request_of(panel, self.uploads)
+        if request is None or request.style is None:
+            wish.settings(request and replace(request, routing="auto"), None)  # at once, before faces
+        require_writable(self.out)  # before the sampling, not after
+        if request is not None:
+            run.tell(Shown(words=("reading the faces",)))
+        cast, notes = self._cast(request)
+        settings = wish.settings(request, cast)
+        run.tell(Shown(words=("loading the models",)))
+        watched = _Watched(run, look=wish.preview)
+        people = {} if cast is None else cast.people
+        made = self.studio().generate(settings, people, progress=watched.progress, preview=watched.preview)
+        return self._finished(made, settings, request, cast, notes)
 
     def _cast(self, request: Request | None) -> tuple[Cast | None, tuple[str, ...]]:
         if request is None:
@@ -141,7 +165,7 @@ class Maker:
             cast = gather(request, self.studio(), self.library)
         except UniIDError as error:
             if request.fallback == "plain":
-                return None, (f"nobody was put in: {error}",)
+                return None, (f"Identities not applied: {error}",)
             raise
         return cast, cast.notes
 
@@ -157,19 +181,41 @@ class Maker:
         shown: list[tuple[Path, str]] = []
         overlays: list[tuple[Path, str]] = []
         words: list[str] = [*notes]
-        complete = True
+        checked: list[Verdict] = []
         for number, one in enumerate(made, 1):
             path = save(one, settings, self.out, more)
             shown.append((path, f"seed {one.seed}"))
             if request is not None and cast is not None and request.check:
-                words.append(f"picture {number}: {one.presence.sentence}")
-                complete = complete and one.presence.complete
+                place = f"picture {number}: " if len(made) > 1 else ""
+                checked += [replace(one, sentence=place + one.sentence) for one in verdicts(one.presence)]
             if request is not None and request.show_routing and one.routing is not None:
-                overlays.append((_drawn(path, one), f"who got which place, seed {one.seed}"))
+                overlays.append((_drawn(path, one), f"routing map, seed {one.seed}"))
         if overlays:
             words.append(legend([one.name for one in settings.people]))
-        pictures = (*shown, *overlays)
-        return Shown(words=tuple(words), pictures=pictures, finished=True, complete=complete and not notes)
+        return Shown(
+            words=tuple(words),
+            pictures=(*shown, *overlays),
+            checked=tuple(checked),
+            seed=made[0].seed,
+            finished=True,
+        )
+
+
+class _Watched:
+    """Tells a run how far the sampling is."""
+
+    def __init__(self, run: Run[Shown], *, look: bool) -> None:
+        self._run, self._look = run, look
+        self._calls, self._rough = 0, ()
+        self.preview: Callable[[Look], None] = self._preview
+
+    def progress(self, step: int, steps: int) -> None:
+        self._run.tell(Shown(words=("making the picture",), step=step, steps=steps, rough=self._rough))
+
+    def _preview(self, look: Look) -> None:
+        self._calls += 1
+        if self._look and self._calls % LOOK_EVERY == 0:
+            self._rough = tuple(look())
 
 
 def _drawn(path: Path, made: Made) -> Path:

@@ -3,28 +3,24 @@
 Needs the stand-alone environment's gradio, unlike the panel in it.
 """
 
-import shutil
-from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import MAX_PICTURES, MAX_SIDE, SAMPLERS
 from lib_uniid.faces.picture import MAX_BYTES
-from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.desk import Desk, Screen
 from lib_uniid.ui.guard import HOSTS, Guard
-from lib_uniid.ui.making import Maker, Shown, Wish
-from lib_uniid.ui.panel import Panel, build
+from lib_uniid.ui.making import Maker
+from lib_uniid.ui.panel import Builder
 from lib_uniid.ui.people import add_people
 
-STYLE = Path(__file__).parents[2] / "style.css"
-"""The WebUI's; a wheel does not hold it, and the page is then only plainer."""
-
+STYLES = (Path(__file__).parents[2] / "style.css", Path(__file__).with_name("page.css"))
+"""The WebUI's, which a wheel does not hold (the page is then only plainer), and the page's own."""
+SCRIPT = Path(__file__).with_name("page.js")
 KEPT = (600, 24 * 3600)
 """How often temporary files are looked at, and after how long one is removed, in seconds."""
 
@@ -45,119 +41,117 @@ class Place:
 def make_page(models: Path, out: Path, *, base: Path | None = None, device: str | None = None) -> gr.Blocks:
     """The page, ready to be launched; pictures are written into ``out``."""
     backstage = Backstage(Place(models, base))
-    maker = Maker(models, out, backstage.uploads, base=base, device=device)
+    desk = Desk(Maker(models, out, backstage.uploads, base=base, device=device))
     with gr.Blocks(title="UniID", analytics_enabled=False, fill_width=True, delete_cache=KEPT) as page:
-        gr.HTML("<h1>UniID</h1><p>Chosen people in one picture, while the words stay in charge.</p>")
         with gr.Tab("Pictures", elem_id="uniid_pictures"):
-            panel = _pictures(backstage, maker)
+            screen = _pictures(backstage)
         with gr.Tab("People", elem_id="uniid_people_tab"):
             people = add_people(backstage)
+        desk.connect(page, screen)
         # Who is enrolled has changed on one tab, so the lists of the other have.
         for event in (page.load, *people.changed):
-            event(panel.refresh, outputs=panel.refreshed, show_progress="hidden")
-        for event in (page.load, *panel.saved):
+            event(screen.panel.refresh, outputs=screen.panel.refreshed, show_progress="hidden")
+        for event in (page.load, *screen.panel.saved):
             event(people.refresh, outputs=people.refreshed, show_progress="hidden")
     return page
 
 
-def _pictures(backstage: Backstage, maker: Maker) -> Panel:
-    with gr.Row():
-        with gr.Column(scale=6):
-            wish = _wish()
-            panel = build(backstage, lambda name: f"uniid_{name}", page=True)
-        with gr.Column(scale=5):
-            with gr.Row():
-                go = gr.Button("Generate", variant="primary", elem_id="uniid_generate")
-                cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="uniid_cancel")
-            words = gr.HTML("", elem_id="uniid_words")
-            gallery = gr.Gallery(
-                columns=2,
-                height=560,
-                object_fit="contain",
-                format="png",
-                label="Pictures",
-                elem_id="uniid_gallery",
+def _pictures(backstage: Backstage) -> Screen:
+    """Two columns, or one below the other on a phone: what is asked, what came of it, and the settings."""
+    builder = Builder(backstage, lambda name: f"uniid_{name}", page=True)
+    with gr.Row(elem_id="uniid_desk"):
+        with gr.Column(elem_id="uniid_ask"):
+            prompt = gr.Textbox(
+                label="Prompt", lines=2, placeholder="two friends at a winter market", elem_id="uniid_prompt"
             )
-    width = len(fields(Wish))
-
-    def make(*values: Any) -> Iterator[list[Any]]:
-        asked = Wish(**dict(zip([one.name for one in fields(Wish)], values[:width], strict=True)))
-        for shown in maker.make(asked, values[width:]):
-            yield _outputs(shown)
-
-    go.click(
-        make,
-        inputs=[*wish, *panel.arguments],
-        outputs=[words, gallery, go, cancel],
-        show_progress="hidden",
-        concurrency_limit=2,  # the second is told that it has to wait
+            with gr.Row(elem_id="uniid_go"):
+                go = gr.Button("Generate", variant="primary", elem_id="uniid_generate")
+                cancel = gr.Button(
+                    "Cancel",
+                    variant="stop",
+                    scale=0,
+                    min_width=110,
+                    interactive=False,
+                    elem_id="uniid_cancel",
+                )
+            words = gr.HTML("", elem_id="uniid_words")
+            builder.people()
+        with gr.Column(elem_id="uniid_result"):
+            rough = gr.HTML("", elem_id="uniid_rough")
+            gallery = _gallery("Pictures", "uniid_gallery", "min(62vh, 640px)", preview=True)
+            checked = gr.HTML("", elem_id="uniid_checked")
+            earlier = _gallery("Earlier pictures", "uniid_earlier", 130, columns=6, visible=False)
+        with gr.Column(elem_id="uniid_settings"):
+            with gr.Accordion("Picture settings", open=False, elem_id="uniid_picture_settings"):
+                wish = _wish()
+            with gr.Accordion("Identity settings", open=False, elem_id="uniid_identity_settings"):
+                builder.settings()
+    reuse = wish.pop("reuse")
+    return Screen(
+        wish={"prompt": prompt, **wish},
+        panel=builder.connect(),
+        go=go,
+        cancel=cancel,
+        reuse=reuse,
+        words=words,
+        rough=rough,
+        gallery=gallery,
+        checked=checked,
+        earlier=earlier,
     )
-    cancel.click(maker.cancel, queue=False)
-    return panel
 
 
-def _outputs(shown: Shown) -> list[Any]:
-    """Words, gallery, and which of the two buttons can be pressed."""
-    going = not shown.finished and not shown.wrong
-    if going:
-        html = drawing.progress(shown.words, shown.step, shown.steps)
-    else:
-        html = drawing.problem(" ".join(shown.words)) if shown.wrong else _result(shown)
-    pictures = [(_copied(path), caption) for path, caption in shown.pictures]
-    return [
-        html,
-        gr.update(value=pictures) if pictures else gr.update(),
-        gr.update(interactive=not going),
-        gr.update(interactive=going),
-    ]
-
-
-def _copied(path: Path) -> str:
-    """A copy that the server may show: of the disk it shows nothing but its temporary folder."""
-    folder = Path(get_upload_folder()) / "shown"
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(shutil.copy(path, folder / path.name))
-
-
-def _result(shown: Shown) -> str:
-    return drawing.result(shown.words) if shown.complete else drawing.notes(shown.words)
-
-
-def _wish() -> list[Any]:
-    """The page's own controls, in the order of :class:`Wish`."""
-    prompt = gr.Textbox(
-        label="Prompt", lines=2, placeholder="two friends at a winter market", elem_id="uniid_prompt"
+def _gallery(label: str, elem_id: str, height: Any, **more: Any) -> Any:
+    return gr.Gallery(
+        height=height,
+        object_fit="contain",
+        format="png",
+        buttons=["download", "fullscreen"],
+        label=label,
+        elem_id=elem_id,
+        interactive=False,
+        **more,
     )
+
+
+def _wish() -> dict[str, Any]:
+    """The page's own controls, by the names in :class:`lib_uniid.ui.making.Wish`, and the seed's button.
+
+    Numbers have no limits here: gradio would refuse one without saying which.
+    """
     negative = gr.Textbox(label="Negative prompt", lines=1, elem_id="uniid_negative_prompt")
     with gr.Row():
         sampler = gr.Dropdown(list(SAMPLERS), value="ddim", label="Sampler", elem_id="uniid_sampler")
-        steps = gr.Slider(1, 150, value=25, step=1, label="Steps", elem_id="uniid_steps")
-        scale = gr.Slider(1.0, 30.0, value=7.5, step=0.5, label="CFG scale", elem_id="uniid_cfg_scale")
+        steps = gr.Number(value=25, label="Steps", info="1 to 150", elem_id="uniid_steps")
+        scale = gr.Number(value=7.5, step=0.5, label="CFG scale", info="1 to 30", elem_id="uniid_cfg_scale")
     with gr.Row():
-        sizes = [
+        width, height = (
             gr.Number(
                 value=0,
-                precision=0,
-                minimum=0,
-                maximum=MAX_SIDE,
                 step=8,
                 label=name,
-                info="0: the model's own",
+                info=f"up to {MAX_SIDE} px; 0: the model's own",
                 elem_id=f"uniid_{name.lower()}",
             )
             for name in ("Width", "Height")
-        ]
-        seed = gr.Number(value=-1, precision=0, label="Seed", info="-1: any", elem_id="uniid_seed")
-        count = gr.Number(
-            value=1,
-            precision=0,
-            minimum=1,
-            maximum=MAX_PICTURES,
-            label="Pictures",
-            info=f"at most {MAX_PICTURES}",
-            elem_id="uniid_count",
         )
-    return [prompt, negative, *sizes, steps, scale, seed, count, sampler]
+        count = gr.Number(value=1, label="Pictures", info=f"1 to {MAX_PICTURES}", elem_id="uniid_count")
+    with gr.Row():
+        seed = gr.Number(value=-1, label="Seed", info="-1: random", elem_id="uniid_seed")
+        reuse = gr.Button("Reuse last seed", size="sm", scale=0, min_width=140, elem_id="uniid_reuse_seed")
+        preview = gr.Checkbox(value=True, label="Live preview", elem_id="uniid_preview", min_width=140)
+    return {
+        "negative_prompt": negative,
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "cfg_scale": scale,
+        "seed": seed,
+        "pictures": count,
+        "sampler": sampler,
+        "preview": preview,
+        "reuse": reuse,
+    }
 
 
 def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = None) -> tuple[str, Any]:
@@ -168,8 +162,6 @@ def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = 
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    css = STYLE.read_text(encoding="utf-8") if STYLE.is_file() else None
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # nothing is fetched
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)
     _, address, _ = page.queue().launch(
         server_name="127.0.0.1",
@@ -177,8 +169,9 @@ def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = 
         prevent_thread_lock=True,
         quiet=True,
         share=False,
-        css=css,
-        theme=theme,
+        css="\n".join(one.read_text(encoding="utf-8") for one in STYLES if one.is_file()),
+        js=SCRIPT.read_text(encoding="utf-8"),
+        theme=_theme(),
         auth=auth,
         max_file_size=MAX_BYTES,
         app_kwargs={"middleware": [hosts, Middleware(Guard)]},
@@ -189,3 +182,17 @@ def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = 
         num_workers=0,
     )
     return address, page
+
+
+def _theme() -> Any:
+    """Nothing is fetched, and hints can be read: gradio's own have a contrast of 2.6:1."""
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    light, dark = "*neutral_600", "*neutral_300"
+    return theme.set(
+        block_info_text_color=light,
+        block_info_text_color_dark=dark,
+        body_text_color_subdued=light,
+        body_text_color_subdued_dark=dark,
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )

@@ -11,10 +11,11 @@ from typing import Any
 
 import gradio as gr
 
-from lib_uniid.errors import UniIDError
 from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.form import TABS, Form, PersonForm, form_of, readers, request_of
+from lib_uniid.ui.form import TABS, Form, PersonForm
+from lib_uniid.ui.pasting import readers
+from lib_uniid.ui.presetting import PresetControls
 from lib_uniid.ui.remembering import Remembering
 from lib_uniid.ui.sketch import Place
 from lib_uniid.ui.style import build_style
@@ -32,6 +33,10 @@ class Panel:
     refreshed: list[Any]
     saved: list[Any]
     """Events after which there may be other people in the library than before."""
+    remembering: list[Remembering]
+    """One per tab: the pictures in it."""
+    show_looks: Callable[[Any], object]
+    """Has all tabs show who is in them after an event."""
 
     def infotext_fields(
         self, key: str, name_of: Callable[[str], str | None]
@@ -40,58 +45,99 @@ class Panel:
         return list(zip(self.arguments, readers(key, name_of), strict=True))
 
 
-def build(backstage: Backstage, elem_id: ElemId, *, page: bool = False) -> Panel:
-    """Make the panel inside whatever gradio context is open; on a ``page`` it is open and always on."""
-    return _Builder(backstage, elem_id, page).build()
+def build(backstage: Backstage, elem_id: ElemId) -> Panel:
+    """Make the panel inside whatever gradio context is open, folded."""
+    builder = Builder(backstage, elem_id)
+    with gr.Accordion("UniID: people in the picture", open=False, elem_id=elem_id("panel")):
+        builder.people()
+        builder.settings()
+    return builder.connect()
 
 
-class _Builder:
-    """Holds what the events of one panel reach."""
+class Builder:
+    """Holds what the events of one panel reach. On the ``page`` it is on, and its parts stand apart."""
 
-    def __init__(self, backstage: Backstage, elem_id: ElemId, page: bool) -> None:
+    def __init__(self, backstage: Backstage, elem_id: ElemId, *, page: bool = False) -> None:
         self.backstage, self.elem_id, self.page = backstage, elem_id, page
         self.choices: list[Any] = []
         self.tabs: list[dict[str, Any]] = []
         self.remembering: list[Remembering] = []
+        self._looks: list[Any] = []
+        self._own: dict[str, Any] = {}
 
-    def build(self) -> Panel:
+    def people(self) -> None:
+        """The switch, what is there, and a tab for each person."""
+        with gr.Row(elem_classes=["uniid-head"]):
+            self._own["enabled"] = self._keep(gr.Checkbox, "enabled", value=self.page, label="Enable UniID")
+            self.refresh = self._button("Refresh", "refresh")
+        self.status = gr.HTML("", elem_id=self.elem_id("status"))
+        self.show_files = self._button("Show missing files", "show_files", visible=False)
+        self.files = gr.HTML("", visible=False, elem_id=self.elem_id("files"))
+        self.fetch = self._button("Download missing files", "fetch", visible=False)
+        with gr.Tabs(elem_id=self.elem_id("people")):
+            for number in range(1, TABS + 1):
+                with gr.Tab(f"Person {number}", elem_id=self.elem_id(f"tab_{number}")):
+                    self.tabs.append(self._person(number))
+
+    def settings(self) -> None:
+        """What counts for all of them."""
         rest = Form()
-        with gr.Accordion("UniID: people in the picture", open=self.page, elem_id=self.elem_id("panel")):
-            with gr.Row():
-                enabled = self._keep(
-                    gr.Checkbox,
-                    "enabled",
-                    value=rest.enabled or self.page,
-                    label="Put people into the picture",
-                )
-                refresh = self._button("Look again", "refresh")
-            status = gr.HTML("", elem_id=self.elem_id("status"))
-            show_files = self._button("Show where the files go", "show_files", visible=False)
-            files = gr.HTML("", visible=False, elem_id=self.elem_id("files"))
-            fetch = self._button("Download what is missing", "fetch", visible=False)
-            presets = self._presets()
-            shared = self._shared(rest) | build_style(self._keep, rest)
-            self._people()
-            request = self._request()
-        arguments = {"request": request, "enabled": enabled, **shared}
-        assert list(arguments) == [one.name for one in fields(Form) if one.name != "people"]
+        self._own |= self._shared(rest) | build_style(self._keep, rest)
+        self.presets = PresetControls(self.backstage, self._keep, self._button, self.elem_id)
+        self._own["request"] = self._request()
+
+    def connect(self) -> Panel:
+        """Called once all is there."""
+        shared = [self._own[one.name] for one in fields(Form) if one.name != "people"]
         panel = Panel(
-            arguments=[*arguments.values(), *(part for tab in self.tabs for part in tab.values())],
-            enabled=enabled,
+            arguments=[*shared, *(part for tab in self.tabs for part in tab.values())],
+            enabled=self._own["enabled"],
             refresh=self._refresh,
             saved=[
                 event
                 for tab, remembering in zip(self.tabs, self.remembering, strict=True)
                 for event in remembering.connect(tab["who"])
             ],
-            refreshed=[status, show_files, files, fetch, presets.chosen, *self.choices],
+            refreshed=[
+                self.status,
+                self.show_files,
+                self.files,
+                self.fetch,
+                self.presets.chosen,
+                *self.choices,
+            ],
+            remembering=self.remembering,
+            show_looks=lambda event: [self._show_look(event, number) for number in range(1, TABS + 1)],
         )
-        for event in (enabled.change, refresh.click, *panel.saved):
+        for event in (panel.enabled.change, self.refresh.click, *panel.saved):
             event(self._refresh, inputs=[], outputs=panel.refreshed, show_progress="hidden")
-        presets.connect(self.backstage, panel.arguments)
-        show_files.click(self._show_files, inputs=[], outputs=[files, fetch], show_progress="hidden")
-        fetch.click(self._fetch, inputs=[], outputs=[status], show_progress="hidden")
+        self.presets.connect(panel.arguments)
+        self.show_files.click(
+            self._show_files, inputs=[], outputs=[self.files, self.fetch], show_progress="hidden"
+        )
+        self.fetch.click(self._fetch, inputs=[], outputs=[self.status], show_progress="hidden")
+        self._connect_looks()
         return panel
+
+    def _connect_looks(self) -> None:
+        """Each tab's button shows who is in it."""
+        for number, (tab, remembering) in enumerate(zip(self.tabs, self.remembering, strict=True), 1):
+            for event in (tab["who"].change, tab["enabled"].change, *remembering.references.picked):
+                self._show_look(event, number)
+
+    def _show_look(self, event: Any, number: int) -> None:
+        tab = self.tabs[number - 1]
+        event(
+            partial(self._look, number),
+            inputs=[tab["enabled"], tab["who"], tab["uploads"]],
+            outputs=[self._looks[number - 1]],
+            show_progress="hidden",
+        )
+
+    def _look(self, number: int, enabled: bool, who: str | None, uploads: str | None) -> str:
+        face = self.backstage.face_of(who or "", uploads or "")
+        button = f"{self.elem_id(f'tab_{number}')}-button"
+        return drawing.tab_look(button, who or "", face, on=enabled)
 
     def _keep(self, kind: Callable[..., Any], name: str, **options: Any) -> Any:
         """A component with a value. Labels repeat from tab to tab: a WebUI must not keep values by them."""
@@ -103,7 +149,7 @@ class _Builder:
         return gr.Button(text, size="sm", scale=0, min_width=200, elem_id=self.elem_id(name), **options)
 
     def _shared(self, rest: Form) -> dict[str, Any]:
-        """The controls that count for everybody."""
+        """The controls that count for all people."""
         with gr.Row():
             scale = self._keep(
                 gr.Slider,
@@ -113,7 +159,7 @@ class _Builder:
                 maximum=2.0,
                 step=0.05,
                 label="Identity scale",
-                info="How strongly everybody is put in",
+                info="Strength of all identities together",
             )
             routing = self._keep(
                 gr.Radio,
@@ -121,13 +167,13 @@ class _Builder:
                 choices=["auto", "mask", "off"],
                 value=rest.routing,
                 label="Routing",
-                info="Who gets which place: the router decides, your masks do, or everybody is everywhere",
+                info="auto: the router decides; mask: your masks do; off: average all identities everywhere",
             )
-        with gr.Row():
+        with gr.Row(elem_classes=["uniid-switches"]):
             names = {
                 "show_routing": "Show routing map",
-                "check": "Look for the people in the finished picture",
-                "plain": "Make the picture without them when they cannot be put in",
+                "check": "Check identities in the result",
+                "plain": "On error, generate without identities",
             }
             switches = {
                 name: self._keep(gr.Checkbox, name, value=getattr(rest, name), label=label)
@@ -135,37 +181,14 @@ class _Builder:
             }
         return {"identity_scale": scale, "routing": routing, **switches}
 
-    def _presets(self) -> "_Presets":
-        with gr.Accordion("Presets", open=False, elem_id=self.elem_id("presets")):
-            with gr.Row():
-                chosen = self._keep(
-                    gr.Dropdown,
-                    "preset",
-                    choices=[],
-                    value=None,
-                    allow_custom_value=True,
-                    label="Preset",
-                    info="Choose one, or type a new name to save under",
-                )
-                buttons = [
-                    self._button(text, f"preset_{text.split()[0].lower()}")
-                    for text in ("Use it", "Save", "Delete")
-                ]
-            note = gr.HTML("", elem_id=self.elem_id("preset_note"))
-        return _Presets(chosen, buttons, note)
-
-    def _people(self) -> None:
-        with gr.Tabs(elem_id=self.elem_id("people")):
-            for number in range(1, TABS + 1):
-                with gr.Tab(f"Person {number}", elem_id=self.elem_id(f"tab_{number}")):
-                    self.tabs.append(self._person(number))
-
     def _person(self, number: int) -> dict[str, Any]:
         """One tab; its arguments by name, in the order of the form."""
         rest = PersonForm()
         keep = partial(self._numbered, number)
         names = self.backstage.names() if self.page else []
         parts: dict[str, Any] = {}
+        look = gr.HTML("", elem_id=self.elem_id(f"person_{number}_look"), elem_classes=["uniid-look"])
+        self._looks.append(look)
         with gr.Row():
             with gr.Column():
                 parts["enabled"] = keep(gr.Checkbox, "enabled", value=rest.enabled, label="On")
@@ -176,14 +199,14 @@ class _Builder:
                     value=rest.who,
                     allow_custom_value=True,
                     label="Who",
-                    info="Somebody from your library, or a name for the pictures on the right",
+                    info="A person of the library, or a name for the uploaded pictures",
                 )
                 parts["weight"] = self._slider(number, "weight", "Weight", 2.0, rest.weight)
                 parts["structure_automatic"] = keep(
                     gr.Checkbox,
                     "structure_automatic",
                     value=rest.structure_automatic,
-                    label="Structure scale by itself: 0.1 alone, 0.3 together",
+                    label="Automatic structure scale (0.1 for one person, 0.3 for several)",
                 )
                 parts["structure_scale"] = self._slider(
                     number, "structure_scale", "Structure scale", 2.0, rest.structure_scale
@@ -192,7 +215,7 @@ class _Builder:
                 self.remembering.append(Remembering(self.backstage, self.elem_id(f"person_{number}")))
                 parts["uploads"] = self.remembering[-1].build()
         with gr.Accordion(
-            "Place, mix with somebody, time", open=False, elem_id=self.elem_id(f"person_{number}_more")
+            "Region, mixing, timing", open=False, elem_id=self.elem_id(f"person_{number}_more")
         ):
             parts |= Place(keep, self.elem_id("panel")).build()
             with gr.Row():
@@ -204,7 +227,7 @@ class _Builder:
                     allow_custom_value=True,
                     label="Mix with",
                 )
-                parts["mix_share"] = self._slider(number, "mix_share", "Share of the other", 1.0, 0.0)
+                parts["mix_share"] = self._slider(number, "mix_share", "Share of the mixed person", 1.0, 0.0)
             with gr.Row():
                 parts["start"] = self._slider(number, "start", "Start (share of the steps)", 1.0, rest.start)
                 parts["end"] = self._slider(number, "end", "End (share of the steps)", 1.0, rest.end)
@@ -221,14 +244,14 @@ class _Builder:
         )
 
     def _request(self) -> Any:
-        with gr.Accordion("Request as text", open=False, elem_id=self.elem_id("as_text")):
+        with gr.Accordion("Request (JSON)", open=False, elem_id=self.elem_id("as_text")):
             return self._keep(
                 gr.Textbox,
                 "request",
                 value="",
                 lines=4,
                 label="Request (JSON)",
-                info="As the API takes it; where it is filled in, it counts instead of all above",
+                info="If set, it overrides all controls above",
             )
 
     # --- events ---
@@ -238,10 +261,10 @@ class _Builder:
         self.backstage.forget()
         try:
             situation = self.backstage.situation()
-        except UniIDError as error:
+        except Exception as error:
             keep = [gr.update() for _ in self.choices]
             hidden = gr.update(visible=False)
-            return [drawing.problem(str(error)), hidden, hidden, hidden, gr.update(), *keep]
+            return [drawing.failure(error), hidden, hidden, hidden, gr.update(), *keep]
         return [
             drawing.status(situation),
             gr.update(visible=bool(situation.lacks or situation.limits)),
@@ -254,58 +277,17 @@ class _Builder:
     def _show_files(self) -> list[Any]:
         try:
             situation = self.backstage.situation()
-        except UniIDError as error:
-            return [gr.update(value=drawing.problem(str(error)), visible=True), gr.update(visible=False)]
+        except Exception as error:
+            return [gr.update(value=drawing.failure(error), visible=True), gr.update(visible=False)]
         wanted = bool(situation.lacks or situation.limits)
         return [gr.update(value=drawing.files(situation), visible=True), gr.update(visible=wanted)]
 
     def _fetch(self) -> Iterator[str]:
-        """Only ever on the button: get what is missing, and then look again."""
+        """Only ever on the button: get what is missing, and then refresh."""
         try:
             for name, done, size in self.backstage.download():
                 yield drawing.download(name, done, size)
             self.backstage.forget()
             yield drawing.status(self.backstage.situation())
-        except UniIDError as error:
-            yield drawing.problem(str(error))
-
-
-class _Presets:
-    """The presets' controls, which are no arguments, and what they do with those that are."""
-
-    def __init__(self, chosen: Any, buttons: list[Any], note: Any) -> None:
-        self.chosen, self.buttons, self.note = chosen, buttons, note
-
-    def connect(self, backstage: Backstage, arguments: list[Any]) -> None:
-        """Called once all arguments are there."""
-        self.backstage, self.count = backstage, len(arguments)
-        use, save, delete = self.buttons
-        said = [self.note, self.chosen]
-        use.click(self._use, inputs=[self.chosen], outputs=[self.note, *arguments], show_progress="hidden")
-        save.click(self._save, inputs=[self.chosen, *arguments], outputs=said, show_progress="hidden")
-        delete.click(self._delete, inputs=[self.chosen], outputs=said, show_progress="hidden")
-
-    def _use(self, name: str | None) -> list[Any]:
-        try:
-            form = form_of(self.backstage.presets.get(name or ""), self.backstage.name_of)
-        except UniIDError as error:
-            return [drawing.problem(str(error)), *(gr.update() for _ in range(self.count))]
-        values = [gr.update(value=value) for value in form.values()]
-        return [drawing.result([f"{name} is set"]), *values]
-
-    def _save(self, name: str | None, *values: Any) -> list[Any]:
-        try:
-            request = request_of([values[0], True, *values[2:]], self.backstage.uploads)
-            assert request is not None, "it was said to be on"
-            self.backstage.presets.save(name or "", request)
-        except UniIDError as error:
-            return [drawing.problem(str(error)), gr.update()]
-        return [drawing.result([f"{name} is saved"]), gr.update(choices=self.backstage.presets.names())]
-
-    def _delete(self, name: str | None) -> list[Any]:
-        try:
-            self.backstage.presets.delete(name or "")
-        except UniIDError as error:
-            return [drawing.problem(str(error)), gr.update()]
-        names = self.backstage.presets.names()
-        return [drawing.result([f"{name} is deleted"]), gr.update(choices=names, value=None)]
+        except Exception as error:
+            yield drawing.failure(error)

@@ -56,7 +56,9 @@ class _Library:
                 new = gr.Textbox(label="New name", elem_id="uniid_rename_to")
                 with gr.Row():
                     rename = gr.Button("Rename", size="sm", interactive=False, elem_id="uniid_rename")
-                    delete = gr.Button("Delete", size="sm", interactive=False, elem_id="uniid_delete")
+                    delete = gr.Button(
+                        "Delete", size="sm", scale=0, min_width=100, interactive=False, elem_id="uniid_delete"
+                    )
                 words = gr.HTML("", elem_id="uniid_library_words")
                 bin_, restore, erase = self._bin()
         shown = [words, who, bin_, restore, erase]
@@ -67,6 +69,8 @@ class _Library:
             restore.click(self._restore, inputs=[bin_], outputs=shown).then,
         ]
         erase.click(self._erase, inputs=[bin_], outputs=shown, **{SCRIPT: ASK})
+        for cause in (who, new):  # a message goes away with its cause
+            cause.input(lambda: "", outputs=[words], show_progress="hidden")
         who.change(_can_be_pressed, inputs=[who], outputs=[rename, delete], show_progress="hidden")
         return People(changed=changed, refresh=self._now, refreshed=shown[1:])
 

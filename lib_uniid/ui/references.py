@@ -11,7 +11,7 @@ from lib_uniid.ui import drawing
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import LOOKING, text_of, uploads_of
 from lib_uniid.ui.tiles import tile
-from lib_uniid.ui.versions import SCRIPT
+from lib_uniid.ui.versions import BARE, SCRIPT
 
 # Run by the browser: until the server has looked, nobody may be left out of a picture silently.
 _LOOKING: dict[str, Any] = {SCRIPT: f"(files) => files && files.length ? {json.dumps(LOOKING)} : ''"}
@@ -28,7 +28,7 @@ class References:
         self.files = gr.File(
             file_count="multiple",
             file_types=["image"],
-            height=120,
+            height=150,  # the label must not cover the icon
             label="Pictures of this person",
             elem_id=f"{self.prefix}_files",
         )
@@ -41,6 +41,7 @@ class References:
             show_label=False,
             elem_id=f"{self.prefix}_faces",
             elem_classes=["uniid-faces"],
+            **BARE,
         )
         note = gr.HTML("", elem_id=f"{self.prefix}_note")
         self.uploads: Any = gr.Textbox(
@@ -53,12 +54,21 @@ class References:
         self.seen = seeing.then
         # They may also come from the other tab, by *Send to img2img*.
         self.uploads.change(self._arrived, inputs=[self.uploads], outputs=[faces], show_progress="hidden")
-        faces.select(self._pick, inputs=[self.uploads], outputs=self.shown, show_progress="hidden")
+        picking = faces.select(self._pick, inputs=[self.uploads], outputs=self.shown, show_progress="hidden")
+        self.picked = [seeing.then, picking.then]
         return self.uploads
 
     def nothing(self) -> list[Any]:
         """What ``shown`` shows without pictures."""
         return ["", gr.update(value=[], visible=False), ""]
+
+    def showing(self, text: str) -> list[Any]:
+        """What ``shown`` shows with these uploads; as without any where they are no longer kept."""
+        try:
+            note = drawing.notes(drawing.open_choices(uploads_of(text)))
+            return [text, self._gallery(text), note]
+        except UniIDError:
+            return self.nothing()
 
     def _see(self, files: Any) -> list[Any]:
         """Pictures were chosen or taken away."""

@@ -31,12 +31,14 @@ class Remembering:
         with gr.Column(visible=False) as part:
             self.name: Any = gr.Textbox(
                 label="Name in the library",
-                info=f"Stores face features on this computer; pictures are not kept. {CACHED}",
+                info=f"Stores face features locally; pictures are not kept. {CACHED}",
                 elem_id=f"{self.prefix}_name",
             )
             self.name.do_not_save_to_config = True  # a WebUI must not keep values by labels that repeat
             with gr.Row():
-                self.save = gr.Button("Save to library", size="sm", elem_id=f"{self.prefix}_save")
+                self.save = gr.Button(
+                    "Save to library", size="sm", variant="primary", elem_id=f"{self.prefix}_save"
+                )
                 self.add = gr.Button(
                     "Add to that person", size="sm", visible=False, elem_id=f"{self.prefix}_add"
                 )
@@ -61,6 +63,9 @@ class Remembering:
         """
         rest = [self.name, who, self.references.files, *self.references.shown]
         shown = [self.said, self.add, self.sure, *rest]
+        self.name.input(  # a message goes away with its cause
+            lambda: ["", gr.update(visible=False), _ask(False)], outputs=shown[:3], show_progress="hidden"
+        )
         return [
             button.click(
                 partial(self._save, add),
@@ -91,11 +96,11 @@ class Remembering:
             problem = drawing.problem(explain(error, "enrolling"))
             yield [problem, gr.update(visible=add and ask), _ask(ask), *rest]
             return
-        words = [f"{name} has these pictures too now" if add else f"{name} is in the library"]
-        words += [] if saved is None else saved.advice
+        words = drawing.result([f"{name} has these pictures too now" if add else f"{name} is in the library"])
+        words += drawing.notes(() if saved is None else saved.advice)
         chosen = gr.update(choices=self.backstage.names(), value=name)
         gone = [None, *self.references.nothing()]
-        yield [drawing.result(words), gr.update(visible=False), _ask(False), "", chosen, *gone]
+        yield [words, gr.update(visible=False), _ask(False), "", chosen, *gone]
 
 
 def _ask(visible: bool) -> Any:
@@ -105,6 +110,6 @@ def _ask(visible: bool) -> Any:
 
 def _taken(name: str) -> str:
     return (
-        f"somebody called {name} is in the library already: add these pictures to that person, "
+        f"{name} is in the library already: press Add to that person to join these pictures, "
         "or type another name"
     )

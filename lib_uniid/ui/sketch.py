@@ -9,7 +9,8 @@ import gradio as gr
 
 from lib_uniid.errors import PictureError
 from lib_uniid.hosts.webui.regions import ANYWHERE, REGIONS
-from lib_uniid.ui.form import DRAWN, mask_text
+from lib_uniid.ui.asking import mask_text
+from lib_uniid.ui.form import DRAWN
 from lib_uniid.ui.undecoded import undecoded
 from lib_uniid.ui.versions import GRADIO, LOSSLESS, SCRIPT
 
@@ -54,7 +55,7 @@ class Place:
             "where",
             choices=[ANYWHERE, *REGIONS, DRAWN],
             value=ANYWHERE,
-            label="Where in the picture",
+            label="Region",
             info="Anywhere: the router decides",
         )
         with gr.Column(visible=False) as column:

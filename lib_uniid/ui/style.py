@@ -15,9 +15,7 @@ Keep = Callable[..., Any]
 
 def build_style(keep: Keep, rest: Form) -> dict[str, Any]:
     """Make the components; all four are arguments, by their names in the form."""
-    enabled = keep(
-        gr.Checkbox, "style_enabled", value=rest.style_enabled, label="Take the style of another picture"
-    )
+    enabled = keep(gr.Checkbox, "style_enabled", value=rest.style_enabled, label="Style reference")
     with gr.Column(visible=False) as column, gr.Row():
         picture = keep(undecoded(gr.Image), "style", height=240, label="Style picture", **LOSSLESS)
         strength = keep(
@@ -28,7 +26,7 @@ def build_style(keep: Keep, rest: Form) -> dict[str, Any]:
             maximum=2.0,
             step=0.01,
             label="Style strength",
-            info="What the style picture weighs; a picture takes longer with it",
+            info="Weight of the style picture; generating takes longer with it",
         )
     pasted = keep(gr.Textbox, "style_pasted", value=rest.style_pasted, visible=False, label="Pasted style")
     enabled.change(_shown, inputs=[enabled], outputs=[column], show_progress="hidden")

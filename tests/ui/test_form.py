@@ -16,18 +16,9 @@ from benchmarks.corpus.pictures import FILES, jpeg
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.regions import REGIONS
 from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, Request, StyleRequest, parse, to_dict
-from lib_uniid.ui.form import (
-    DRAWN,
-    LOOKING,
-    TABS,
-    Form,
-    PersonForm,
-    Upload,
-    form_of,
-    readers,
-    request_of,
-    text_of,
-)
+from lib_uniid.ui.asking import request_of
+from lib_uniid.ui.form import DRAWN, LOOKING, TABS, Form, PersonForm, Upload, text_of
+from lib_uniid.ui.pasting import form_of, readers
 from lib_uniid.ui.uploads import Kept, Uploads
 
 ANNA = "0a1b2c3d-0000-4000-8000-00000000000a"
@@ -81,7 +72,7 @@ def test_tabs_that_are_empty_or_off_ask_for_nobody():
 
 
 def test_with_nobody_chosen_the_remedy_is_said():
-    with pytest.raises(ConfigError, match="nobody is chosen: choose somebody in the tab"):
+    with pytest.raises(ConfigError, match="no person is chosen: choose one in the tab"):
         request_of(filled().values(), Uploads())
 
 

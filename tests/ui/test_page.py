@@ -42,9 +42,16 @@ class Visitor(Driver):
 
     prefix = "#uniid_"
 
-    def __init__(self, page: Any) -> None:
+    def __init__(self, page: Any, *, unfold: bool = True) -> None:
         self.page = page
+        if page.url.startswith("http"):
+            self.settle(unfold=unfold)
+
+    def settle(self, *, unfold: bool = True) -> None:
+        """Once the page was loaded."""
         self.part("status").get_by_text("UniPortrait").wait_for()
+        for settings in ("Picture settings", "Identity settings") if unfold else ():
+            self.page.get_by_text(settings).click()
 
     def fill(self, name: str, value: str) -> None:
         field = self.part(name).locator("textarea, input").last
@@ -83,8 +90,8 @@ def test_a_picture_of_somebody_from_the_library_and_somebody_new(
     faces.nth(1).click()
     visitor.part("person_2_faces").get_by_text("\u2713 face 2").wait_for()
     visitor.press("generate")
-    visitor.words("words", "picture 1: Anna", "person 2")
-    assert visitor.part("gallery").locator(".thumbnail-item").count() == 2
+    visitor.words("checked", "Anna", "person 2")
+    assert visitor.part("gallery").locator(".thumbnail-small").count() == 2
     picture, overlay = sorted(page_of.out.glob("*.png"))
     if picture.name.endswith(".routing.png"):
         picture, overlay = overlay, picture
@@ -106,7 +113,7 @@ def test_a_picture_in_the_style_of_another(visitor: Visitor, page_of: Served, tm
     visitor.part("style").locator("input[type=file]").set_input_files(painting)
     visitor.part("style").locator("img").first.wait_for()
     visitor.press("generate")
-    visitor.words("words", "picture 1: Anna")
+    visitor.words("checked", "Anna")
     (made,) = set(page_of.out.glob("*.png")) - before
     with Image.open(made) as picture:
         assert '\\"style\\":{\\"picture\\":\\"sha256:' in str(picture.info["parameters"])
@@ -114,7 +121,7 @@ def test_a_picture_in_the_style_of_another(visitor: Visitor, page_of: Served, tm
 
 def test_what_is_wrong_stands_where_the_picture_would_be_announced(visitor: Visitor):
     visitor.press("generate")
-    visitor.words("words", "nobody is chosen")
+    visitor.words("words", "no person is chosen")
     visitor.choose("person_1_who", "Zoe")
     visitor.fill("prompt", "a park")
     visitor.press("generate")
@@ -135,7 +142,7 @@ def test_a_generation_is_cancelled_and_the_next_one_is_made(visitor: Visitor, pa
     visitor.number("steps", "1")
     visitor.number("count", "1")
     visitor.press("generate")
-    visitor.words("words", "picture 1: Ben")
+    visitor.words("checked", "Ben")
 
 
 def test_people_are_enrolled_renamed_deleted_and_taken_back(
@@ -162,3 +169,112 @@ def test_people_are_enrolled_renamed_deleted_and_taken_back(
     visitor.words("library_words", "Clara is restored")
     visitor.go_to("Pictures")
     visitor.words("status", "3 in the library")
+
+
+def generate_long(visitor: Visitor) -> None:
+    """Begins something that lasts until it is cancelled."""
+    visitor.fill("prompt", "a park")
+    visitor.choose("person_1_who", "Ben")
+    visitor.number("steps", "150")
+    visitor.number("count", "8")
+    visitor.press("generate")
+    visitor.words("words", "step")
+
+
+def test_a_second_tab_neither_sees_nor_ends_the_first_ones_run_and_is_freed_with_it(
+    visitor: Visitor, page_of: Served
+):
+    generate_long(visitor)
+    other = Visitor(visitor.page.context.browser.new_page())
+    other.page.set_default_timeout(60_000)
+    other.page.goto(page_of.address)
+    other.settle()
+    assert other.part("words").inner_text().strip() == ""
+    assert other.page.locator("#uniid_cancel").is_disabled()
+    other.fill("prompt", "a park")
+    other.choose("person_1_who", "Ben")
+    other.number("steps", "2")
+    other.press("generate")
+    other.words("words", "this one is next")
+    visitor.words("words", "step")
+    visitor.press("cancel")
+    visitor.words("words", "cancelled")
+    other.words("checked", "Ben")
+
+
+def test_a_reload_keeps_prompt_settings_people_and_the_run(visitor: Visitor, page_of: Served, tmp_path: Path):
+    visitor.tab(2)
+    visitor.upload(2, png(tmp_path / "zoe.png", (64, 64)))
+    visitor.part("person_2_faces").locator(".thumbnail-item").first.wait_for()
+    visitor.tab(1)
+    generate_long(visitor)
+    visitor.page.reload()
+    visitor.settle()
+    visitor.words("words", "step")
+    assert visitor.part("prompt").locator("textarea").input_value() == "a park"
+    assert visitor.part("steps").locator("input").input_value() == "150"
+    assert visitor.part("person_1_who").locator("input").input_value() == "Ben"
+    visitor.tab(2)
+    visitor.part("person_2_faces").locator(".thumbnail-item").first.wait_for()
+    visitor.press("cancel")
+    visitor.words("words", "cancelled")
+
+
+def test_control_and_enter_generate_and_a_message_goes_away_with_its_cause(visitor: Visitor):
+    visitor.part("prompt").locator("textarea").press("Control+Enter")
+    visitor.words("words", "no person is chosen")
+    visitor.choose("person_1_who", "Anna")
+    assert not visitor.part("words").locator(".uniid-bad").is_visible()
+    visitor.fill("prompt", "a park")
+    visitor.number("steps", "151")
+    visitor.part("prompt").locator("textarea").press("Control+Enter")
+    visitor.words("words", "steps must lie in [1, 150], got 151")
+    visitor.number("steps", "2")
+    visitor.number("seed", "11")
+    visitor.part("prompt").locator("textarea").press("Control+Enter")
+    visitor.words("checked", "Anna")
+    visitor.number("seed", "-1")
+    visitor.press("reuse_seed")
+    visitor.page.wait_for_function("document.querySelector('#uniid_seed input').value === '11'")
+    visitor.press("generate")
+    visitor.part("earlier").locator(".thumbnail-item").first.wait_for()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 844)])
+def test_prompt_people_and_generate_are_visible_together(page_of: Served, width: int, height: int):
+    with opened(page_of.address, (width, height)) as page:
+        visitor = Visitor(page, unfold=False)
+        visitor.choose("person_1_who", "Anna")
+        for part in ("prompt", "generate", "person_1_who"):
+            box = visitor.part(part).bounding_box()
+            assert box["y"] >= 0
+            assert box["y"] + box["height"] <= height, part
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        shown = "getComputedStyle(document.querySelector('#uniid_tab_1-button'), '::before').content"
+        page.wait_for_function(f"{shown}.includes('Anna')")
+
+
+def test_hints_can_be_read_and_nothing_is_shared(visitor: Visitor):
+    colours = """(one) => {
+      const parse = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
+      const light = (rgb) => rgb.map((v) => v / 255).map(
+        (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+      ).reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
+      let behind = one;
+      while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
+      const [a, b] = [getComputedStyle(one).color, getComputedStyle(behind).backgroundColor]
+        .map((text) => light(parse(text))).sort((x, y) => y - x);
+      return (a + 0.05) / (b + 0.05);
+    }"""
+    hints = visitor.page.get_by_text("-1: random").or_(visitor.page.get_by_text("A person of the library"))
+    for number in range(hints.count()):
+        if hints.nth(number).is_visible():
+            assert hints.nth(number).evaluate(colours) >= 4.5
+    assert visitor.page.locator("[aria-label*=hare], [title*=hare]").count() == 0
+
+
+def test_nothing_can_be_deleted_while_no_person_is_chosen(visitor: Visitor):
+    visitor.go_to("People")
+    assert visitor.part("delete").is_disabled()
+    visitor.pick("known", "Anna")
+    visitor.page.wait_for_function("!document.querySelector('#uniid_delete').disabled")

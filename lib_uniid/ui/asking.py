@@ -1,0 +1,190 @@
+"""The panel's form into a request.
+
+There is one way in. The form becomes the same versioned dict that the API takes, and what is wrong with it
+is said by :mod:`lib_uniid.hosts.webui.request`. Imported at the WebUI's start: nothing heavy is used here.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.webui.regions import ANYWHERE
+from lib_uniid.hosts.webui.request import VERSION, Request
+from lib_uniid.hosts.webui.script import asked
+from lib_uniid.library.names import is_id
+from lib_uniid.ui.form import DRAWN, Form, PersonForm, Pictures, Upload, uploads_of
+
+
+def request_of(values: Sequence[Any], pictures: Pictures, *, api: bool = False) -> Request | None:
+    """What a script's arguments ask for; None when it is switched off.
+
+    A dict, or text where it is filled in, is the request itself; through the ``api`` it needs no switch.
+    Otherwise the controls are.
+    """
+    form = Form.of(values)
+    if form.enabled is True and isinstance(form.request, str) and not form.request.strip():
+        return asked(_raw(form, pictures), form.enabled)
+    return asked(form.request, form.enabled, api=api)
+
+
+def _raw(form: Form, pictures: Pictures) -> dict[str, Any]:
+    people = [
+        (tab, person)
+        for tab, person in enumerate(form.people, 1)
+        if person.enabled is not False and (_text(tab, person, "who") or person.uploads)
+    ]
+    if not people:
+        raise ConfigError(
+            "no person is chosen: choose one in the tab of a person or upload pictures there, "
+            "or switch UniID off"
+        )
+    return {
+        "version": VERSION,
+        "people": [_raw_person(tab, person, pictures) for tab, person in people],
+        "routing": form.routing,
+        "identity_scale": form.identity_scale,
+        "show_routing": form.show_routing,
+        "check": form.check,
+        "fallback": "plain" if form.plain else "fail",
+        "style": _raw_style(form),
+    }
+
+
+def _raw_style(form: Form) -> dict[str, Any] | None:
+    if form.style_enabled is False:
+        return None
+    picture = _encoded(form.style) or form.style_pasted
+    if not picture:
+        raise ConfigError("no style picture is given: upload one, or switch off that its style is taken")
+    return {"picture": picture, "strength": form.style_strength}
+
+
+def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, Any]:
+    who, mix_with = _text(tab, person, "who"), _text(tab, person, "mix_with")
+    raw: dict[str, Any] = {
+        "enabled": person.enabled,
+        "weight": person.weight,
+        "start": person.start,
+        "end": person.end,
+        "fingerprint": _pasted_of(person).get("fingerprint"),
+    }
+    if person.uploads:
+        raw["references"] = [_reference(tab, one, pictures) for one in uploads_of(person.uploads)]
+    if person.uploads:
+        raw["name"] = who if who and not is_id(who) else f"person {tab}"
+    else:
+        raw |= _named(who)
+    if not person.structure_automatic:
+        raw["structure_scale"] = person.structure_scale
+    if mix_with and person.mix_share != 0.0:
+        raw["mix"] = [_named(mix_with) | {"share": person.mix_share}]
+    return raw | _place(tab, person)
+
+
+def _text(tab: int, person: PersonForm, name: str) -> str:
+    """A text of a tab without blanks around it; components that were never touched may have None."""
+    value = getattr(person, name)
+    if not isinstance(value, (str, NoneType)):
+        raise ConfigError(f"person {tab}: {name} must be text, got {value!r}")
+    return (value or "").strip()
+
+
+def _named(who: str) -> dict[str, Any]:
+    return {"id": who} if is_id(who) else {"name": who}
+
+
+def _reference(tab: int, upload: Upload, pictures: Pictures) -> dict[str, Any]:
+    if upload.faces > 1 and upload.face is None:
+        raise ConfigError(
+            f"person {tab}: {upload.name} shows {upload.faces} faces; click the one that is meant"
+        )
+    encoded = base64.b64encode(pictures.picture(upload.key)).decode()
+    return {"picture": encoded, "face": upload.face}
+
+
+def _pasted_of(person: PersonForm) -> dict[str, Any]:
+    """What an infotext said of somebody counts for as long as the same person is chosen."""
+    try:
+        kept = json.loads(person.pasted) if person.pasted and not person.uploads else {}
+    except (TypeError, ValueError):  # never written by a paste
+        kept = {}
+    return kept if isinstance(kept, dict) and kept.get("who") == person.who else {}
+
+
+def _place(tab: int, person: PersonForm) -> dict[str, Any]:
+    """Mask or region."""
+    if person.where == ANYWHERE:
+        return {}
+    if person.where != DRAWN:
+        return {"region": person.where}
+    mask = mask_text(person.mask) or _pasted_of(person).get("mask")
+    if mask is None:
+        raise ConfigError(
+            f"person {tab}: nothing is drawn; draw where this person may be, upload a mask, "
+            f"or choose {ANYWHERE} or a region"
+        )
+    return {"mask": mask}
+
+
+def mask_text(value: Any) -> str | None:
+    """A picture component's value as base64, None where nothing is painted; text is taken for that already.
+
+    Raises ``PictureError`` for a file that is no picture.
+    """
+    if value is None or isinstance(value, str):
+        return value or None
+    import numpy as np
+
+    parts = [mask_picture(part) for part in _drawn(value)]
+    return _encoded(grey(np.maximum.reduce(parts))) if any(part.any() for part in parts) else None
+
+
+def grey(mask: Any) -> Any:
+    """A mask as a picture of PIL's."""
+    import numpy as np
+    from PIL import Image
+
+    return Image.fromarray(np.rint(255.0 * mask).astype(np.uint8))
+
+
+def _encoded(picture: Any) -> Any:
+    """A file or a picture of PIL's as base64; anything else is left for the request to look at."""
+    if isinstance(picture, Path):
+        from lib_uniid.faces.picture import read_picture
+
+        return base64.b64encode(read_picture(picture)).decode()
+    return base64.b64encode(_png(picture)).decode() if hasattr(picture, "save") else picture
+
+
+def _png(picture: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _drawn(value: Any) -> list[Any]:
+    """The parts of what gradio's components for drawing hold, of which the lighter counts at each place.
+
+    Those of gradio 3 have ``image`` and ``mask``, later ones a ``composite`` that is clear where nothing is.
+    """
+    if not isinstance(value, Mapping):
+        return [value]
+    return [value[name] for name in ("image", "mask", "composite") if value.get(name) is not None]
+
+
+def mask_picture(part: Any) -> Any:
+    """A mask of values in [0, 1]: out of a file, its bytes, base64, or what is decoded already."""
+    from PIL import Image
+
+    from lib_uniid.faces.picture import from_base64, load_mask
+
+    if isinstance(part, str):
+        part = from_base64(part, "the mask")
+    elif not isinstance(part, (Path, bytes)):
+        part = _png(part if isinstance(part, Image.Image) else Image.fromarray(part))
+    return load_mask(part)

@@ -1,0 +1,168 @@
+"""The page's events: a generation from the button to the pictures, and what a reload brings back.
+
+Browser tabs share one process. What belongs to one is kept under the tab's secret (``page.js``).
+"""
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from lib_uniid.ui import drawing
+from lib_uniid.ui.making import CANCELLED, WAITING, Maker, Shown, Wish
+from lib_uniid.ui.panel import Panel
+from lib_uniid.ui.runs import MOST, Runs
+
+EARLIER = 12
+"""Pictures in a tab's history."""
+
+BEGUN = Shown(words=("beginning",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """The components. ``wish`` has the page's own controls by their names in :class:`Wish`."""
+
+    wish: dict[str, Any]
+    panel: Panel
+    go: Any
+    cancel: Any
+    reuse: Any
+    words: Any
+    rough: Any
+    gallery: Any
+    checked: Any
+    earlier: Any
+
+    @property
+    def shown(self) -> list[Any]:
+        """What a generation changes, in the order of :func:`_outputs`."""
+        return [
+            self.words,
+            self.rough,
+            self.gallery,
+            self.checked,
+            self.earlier,
+            self.go,
+            self.cancel,
+        ]
+
+
+@dataclass(slots=True)
+class _Tab:
+    """What a tab has asked for last, and what was made for it, newest first."""
+
+    values: list[Any] = field(default_factory=list)
+    made: list[tuple[str, str]] = field(default_factory=list)
+    earlier: list[tuple[str, str]] = field(default_factory=list)
+    seed: int | None = None
+    last: Shown | None = None
+
+
+class Desk:
+    """Holds what the events of all tabs reach."""
+
+    def __init__(self, maker: Maker) -> None:
+        self.maker, self.runs = maker, Runs[Shown]()
+        self._tabs: OrderedDict[str, _Tab] = OrderedDict()
+
+    def connect(self, page: gr.Blocks, screen: Screen) -> None:
+        """Called once all components are there, inside of the page."""
+        self.screen = screen
+        tab = gr.Textbox(visible=False, elem_id="uniid_tab")
+        asked = [*(screen.wish[one.name] for one in fields(Wish)), *screen.panel.arguments]
+        pictures = [part for one in screen.panel.remembering for part in one.references.shown[1:]]
+        options: dict[str, Any] = {"show_progress": "hidden"}
+        going: dict[str, Any] = {**options, "concurrency_limit": None}  # runs take turns by themselves
+        known = page.load(None, outputs=[tab], js="() => window.uniidTab()", **options)
+        restored = known.then(self._restore, inputs=[tab], outputs=[*asked, *pictures], **options)
+        screen.panel.show_looks(restored.then)
+        restored.then(self._watch, inputs=[tab], outputs=screen.shown, **going)
+        screen.go.click(self._make, inputs=[tab, *asked], outputs=screen.shown, **going)
+        screen.cancel.click(self.runs.cancel, inputs=[tab], queue=False)
+        screen.reuse.click(self._seed, inputs=[tab], outputs=[screen.wish["seed"]], queue=False)
+
+    def _of(self, tab: str) -> _Tab:
+        kept = self._tabs.setdefault(tab, _Tab())
+        self._tabs.move_to_end(tab)
+        while len(self._tabs) > MOST:
+            self._tabs.popitem(last=False)
+        return kept
+
+    def _make(self, tab: str, *values: Any) -> Iterator[list[Any]]:
+        names = [one.name for one in fields(Wish)]
+        wish = Wish(**dict(zip(names, values[: len(names)], strict=True)))
+        panel = values[len(names) :]
+        self._of(tab).values = list(values)
+        yield self._outputs(tab, BEGUN)
+        self.runs.start(tab, BEGUN, WAITING, lambda run: self.maker.make(run, wish, panel), CANCELLED)
+        yield from self._watch(tab)
+
+    def _watch(self, tab: str) -> Iterator[list[Any]]:
+        """The tab's run, which may have ended while the page was being loaded."""
+        run = self.runs.of(tab)
+        if run is None:
+            yield [gr.update() for _ in self.screen.shown]
+            return
+        for shown in run.watch():
+            yield self._outputs(tab, shown)
+
+    def _outputs(self, tab: str, shown: Shown) -> list[Any]:
+        kept = self._of(tab)
+        if shown.pictures and kept.last is not shown:
+            kept.last, kept.seed = shown, shown.seed
+            kept.earlier = [*kept.made, *kept.earlier][:EARLIER]
+            kept.made = [(_copied(path), caption) for path, caption in shown.pictures]
+        going = not shown.finished
+        gallery = gr.update(
+            value=kept.made or None, selected_index=0 if kept.made else None, visible=not shown.rough
+        )
+        earlier = gr.update(value=kept.earlier, visible=bool(kept.earlier))
+        still = gr.update()
+        return [
+            drawing.progress(shown.words, shown.step, shown.steps) if going else _said(shown),
+            drawing.rough(shown.rough),
+            gr.update(visible=not shown.rough) if going else gallery,
+            "" if going else drawing.checked(shown.checked),
+            still if going else earlier,
+            gr.update(interactive=not going),
+            gr.update(interactive=going),
+        ]
+
+    def _restore(self, tab: str) -> list[Any]:
+        """What the tab had asked for, after a reload."""
+        values = self._of(tab).values
+        remembering = self.screen.panel.remembering
+        arguments = self.screen.panel.arguments
+        if not values:
+            more = sum(len(one.references.shown) - 1 for one in remembering)
+            return [gr.update()] * (len(fields(Wish)) + len(arguments) + more)
+        places = [arguments.index(one.references.uploads) + len(fields(Wish)) for one in remembering]
+        showing = [
+            one.references.showing(values[place]) for one, place in zip(remembering, places, strict=True)
+        ]
+        for place, shown in zip(places, showing, strict=True):
+            values[place] = shown[0]
+        return [*(gr.update(value=one) for one in values), *(part for one in showing for part in one[1:])]
+
+    def _seed(self, tab: str) -> Any:
+        seed = self._of(tab).seed
+        return gr.update() if seed is None else seed
+
+
+def _said(shown: Shown) -> str:
+    if shown.wrong:
+        return drawing.problem(" ".join(shown.words))
+    return drawing.notes(shown.words) or ("" if shown.checked else drawing.result(["done"]))
+
+
+def _copied(path: Path) -> str:
+    """A copy that the server may show: of the disk it shows nothing but its temporary folder."""
+    folder = Path(get_upload_folder()) / "shown"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(shutil.copy(path, folder / path.name))

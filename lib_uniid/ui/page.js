@@ -1,0 +1,29 @@
+() => {
+  // Each browser tab has a secret of its own, which a reload keeps and no other tab knows.
+  window.uniidTab = () => {
+    let tab = sessionStorage.getItem("uniid-tab");
+    if (!tab) {
+      const bytes = crypto.getRandomValues(new Uint8Array(16));
+      tab = Array.from(bytes, (one) => one.toString(16).padStart(2, "0")).join("");
+      sessionStorage.setItem("uniid-tab", tab);
+    }
+    return tab;
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    const button = document.querySelector("#uniid_generate");
+    if (!button || button.disabled || button.offsetParent === null) return;
+    event.preventDefault();
+    event.stopPropagation();
+    document.activeElement?.blur?.();  // a number that was just typed counts
+    setTimeout(() => button.click(), 150);
+  }, true);
+  // What is wrong is no longer said once something was changed.
+  const forget = () => document.querySelectorAll("#uniid_words .uniid-bad").forEach(
+    (one) => { one.style.display = "none"; });
+  for (const kind of ["input", "change"]) {
+    document.addEventListener(kind, (event) => {
+      if (event.isTrusted && event.target.closest("#uniid_desk")) forget();
+    }, true);
+  }
+}

@@ -1,0 +1,98 @@
+"""The presets' controls, which are no arguments, and what they do with those that are."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from lib_uniid.ui import drawing
+from lib_uniid.ui.asking import request_of
+from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.pasting import form_of
+
+
+class PresetControls:
+    """Built where they stand; connected once all arguments are there."""
+
+    def __init__(
+        self,
+        backstage: Backstage,
+        keep: Callable[..., Any],
+        button: Callable[..., Any],
+        elem_id: Callable[[str], str],
+    ) -> None:
+        self.backstage = backstage
+        with gr.Accordion("Presets", open=False, elem_id=elem_id("presets")):
+            self.chosen = keep(
+                gr.Dropdown,
+                "preset",
+                choices=[],
+                value=None,
+                allow_custom_value=True,
+                label="Preset",
+                info="Choose one, or type a new name to save under",
+            )
+            with gr.Row():
+                self.use, self.save, self.replace, self.delete = (
+                    button(text, f"preset_{text.lower()}", **more)
+                    for text, more in (
+                        ("Use", {}),
+                        ("Save", {}),
+                        ("Replace", {"visible": False}),
+                        ("Delete", {}),
+                    )
+                )
+            self.note = gr.HTML("", elem_id=elem_id("preset_note"))
+
+    def connect(self, arguments: list[Any]) -> None:
+        """Called once all arguments are there."""
+        self.count = len(arguments)
+        said, hidden = [self.note, self.chosen, self.replace], {"show_progress": "hidden"}
+        self.use.click(self._use, inputs=[self.chosen], outputs=[self.note, *arguments], **hidden)
+        for button, action in ((self.save, self._save), (self.replace, self._replace)):
+            button.click(action, inputs=[self.chosen, *arguments], outputs=said, **hidden)
+        self.delete.click(self._delete, inputs=[self.chosen], outputs=said, **hidden)
+
+    def _use(self, name: str | None) -> list[Any]:
+        try:
+            form = form_of(self.backstage.presets.get(name or ""), self.backstage.name_of)
+        except Exception as error:
+            return [drawing.failure(error), *(gr.update() for _ in range(self.count))]
+        values = [gr.update(value=value) for value in form.values()]
+        return [drawing.result([f"{name} is set"]), *values]
+
+    def _save(self, name: str | None, *values: Any) -> list[Any]:
+        """Asks before an earlier one is replaced."""
+        try:
+            if (name or "").strip() in self.backstage.presets.names():
+                asked = f"there is a preset {name} already: press Replace, or type another name"
+                return [drawing.notes([asked]), gr.update(), gr.update(visible=True)]
+        except Exception as error:
+            return _failed(error)
+        return self._replace(name, *values)
+
+    def _replace(self, name: str | None, *values: Any) -> list[Any]:
+        try:
+            request = request_of([values[0], True, *values[2:]], self.backstage.uploads)
+            assert request is not None, "it was said to be on"
+            self.backstage.presets.save(name or "", request)
+            names = self.backstage.presets.names()
+        except Exception as error:
+            return _failed(error)
+        return [drawing.result([f"{name} is saved"]), gr.update(choices=names), gr.update(visible=False)]
+
+    def _delete(self, name: str | None) -> list[Any]:
+        try:
+            self.backstage.presets.delete(name or "")
+            names = self.backstage.presets.names()
+        except Exception as error:
+            return _failed(error)
+        return [
+            drawing.result([f"{name} is deleted"]),
+            gr.update(choices=names, value=None),
+            gr.update(visible=False),
+        ]
+
+
+def _failed(error: Exception) -> list[Any]:
+    return [drawing.failure(error), gr.update(), gr.update(visible=False)]

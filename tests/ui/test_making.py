@@ -1,0 +1,185 @@
+"""Generations of the page, without a browser: what is said when something fails, and what is kept."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lib_uniid.evaluation.presence import Appearance, Presence
+from lib_uniid.hosts.diffusers import ROUGH, rough_colours
+from lib_uniid.pipeline import Studio
+from lib_uniid.ui.form import Form, PersonForm
+from lib_uniid.ui.likeness import verdicts
+from lib_uniid.ui.making import Maker, Shown, Wish
+from lib_uniid.ui.runs import Run
+from lib_uniid.ui.uploads import Uploads
+from tests.standalone import needs_standalone_host
+
+WISH: dict[str, Any] = {
+    "prompt": "a park",
+    "negative_prompt": "",
+    "width": 0,
+    "height": 0,
+    "steps": 6,
+    "cfg_scale": 7.5,
+    "seed": 3,
+    "pictures": 1,
+    "sampler": "ddim",
+    "preview": True,
+}
+OFF = Form().values()
+
+
+@pytest.fixture(scope="module")
+def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    return Maker(webui_models, tmp_path_factory.mktemp("out"), Uploads(), base=None, device="cpu")
+
+
+class Listening(Run[Shown]):
+    """A run of which everything that is told is kept."""
+
+    told: list[Shown]
+
+    def tell(self, state: Shown) -> None:
+        self.told.append(state)
+        super().tell(state)
+
+
+def shown(
+    maker: Maker, panel: Sequence[Any] = OFF, listener: list[Shown] | None = None, **wish: Any
+) -> list[Shown]:
+    """What a run shows, the last of it at the end; everything that it tells goes to the listener."""
+    run = Listening(Shown())
+    run.told = [] if listener is None else listener
+    return [run.latest, *run.told, maker.make(run, Wish(**{**WISH, **wish}), panel)]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    def fail(error: BaseException) -> None:
+        def generate(*_: Any, **__: Any) -> Iterator[Any]:
+            raise error
+
+        monkeypatch.setattr(Studio, "generate", generate)
+
+    return fail
+
+
+@needs_standalone_host
+class TestMade:
+    def test_a_picture_is_made_with_previews_on_the_way(self, maker: Maker):
+        told: list[Shown] = []
+        last = shown(maker, listener=told)[-1]
+        assert last.finished
+        assert last.seed == 3
+        assert [caption for _, caption in last.pictures] == ["seed 3"]
+        previews = [one for one in told if one.rough]
+        assert previews
+        assert previews[0].step == 5
+        assert not any(one.rough for one in told if one.step < 5)
+
+    def test_previews_can_be_switched_off(self, maker: Maker):
+        told: list[Shown] = []
+        assert shown(maker, listener=told, preview=False)[-1].pictures
+        assert not any(one.rough for one in told)
+
+    @pytest.mark.parametrize(
+        ("error", "sentence"),
+        [
+            (
+                torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+                "lower the width and height",
+            ),
+            (MemoryError(), "lower the width and height"),
+            (
+                ImportError("No module named 'onnxruntime'", name="onnxruntime"),
+                "onnxruntime is not installed",
+            ),
+            (OSError(28, "No space left on device", "/pictures"), "the disk is full"),
+            (KeyError("odd"), "unexpected failure: KeyError"),
+        ],
+    )
+    def test_a_failure_is_a_sentence_and_the_next_picture_is_made(
+        self,
+        maker: Maker,
+        error: BaseException,
+        sentence: str,
+        failing: Callable[[BaseException], None],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        failing(error)
+        last = shown(maker)[-1]
+        assert last.wrong
+        assert last.finished
+        assert sentence in last.words[0]
+        monkeypatch.undo()
+        assert shown(maker)[-1].pictures
+
+    def test_a_wrong_input_keeps_the_networks(self, maker: Maker):
+        assert shown(maker)[-1].pictures
+        studio = maker.studio()
+        panel = Form(enabled=True, people=(PersonForm(who="Zoe"), *Form().people[1:])).values()
+        assert "Zoe" in shown(maker, panel)[-1].words[0]
+        assert shown(maker, width=7)[-1].wrong
+        assert maker.studio() is studio
+
+    def test_a_folder_that_cannot_be_written_is_said_before_the_sampling(
+        self, webui_models: Path, tmp_path: Path
+    ):
+        (tmp_path / "out").write_text("a file")
+        maker = Maker(webui_models, tmp_path / "out", Uploads(), base=None, device="cpu")
+        told = shown(maker)
+        assert told[-1].wrong
+        assert "out" in told[-1].words[0]
+        assert not any(one.steps for one in told)
+
+
+@pytest.mark.parametrize(
+    ("wish", "sentence"),
+    [
+        ({"width": 7}, "width must"),
+        ({"height": 99999}, "height must"),
+        ({"steps": 151}, "steps must lie in"),
+        ({"steps": 2.5}, "steps must be a whole number, got 2.5"),
+        ({"steps": None}, "steps must be a number, got None"),
+        ({"cfg_scale": 0.5}, "CFG scale must lie in"),
+        ({"pictures": 17}, "pictures must lie in"),
+        ({"seed": -5}, "seed must lie in"),
+        ({"prompt": " "}, "the prompt is empty"),
+    ],
+)
+def test_a_number_out_of_range_is_named(maker: Maker, wish: dict[str, Any], sentence: str):
+    last = shown(maker, **wish)[-1]
+    assert last.wrong
+    assert last.words[0].startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "kind", "words"),
+    [(0.83, "good", "good likeness"), (0.5, "note", "fair likeness"), (0.36, "bad", "weak likeness")],
+)
+def test_likeness_is_measured_by_what_real_pairs_reach(similarity: float, kind: str, words: str):
+    (one,) = verdicts(Presence(people=(Appearance(name="Anna", face=1, similarity=similarity),)))
+    assert one.kind == kind
+    assert words in one.sentence
+
+
+def test_a_person_who_was_not_found_comes_with_what_to_try_next():
+    (one,) = verdicts(Presence(people=(Appearance(name="Ben", face=None, similarity=0.1),)))
+    assert one.kind == "bad"
+    assert one.sentence.startswith("Ben not found; try another seed")
+
+
+def test_rough_colours_are_a_linear_map_of_each_latent():
+    latents = torch.zeros(1, 4, 2, 3)
+    latents[0, 0, 1, 2] = 1.0
+    picture = rough_colours(latents)
+    assert picture.shape == (1, 2, 3, 3)
+    assert picture[0, 0, 0].tolist() == [128, 128, 128]
+    expected = np.round((np.array(ROUGH[0]) / 2 + 0.5) * 255)
+    assert np.abs(picture[0, 1, 2].numpy() - expected).max() <= 1
