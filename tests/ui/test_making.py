@@ -96,7 +96,7 @@ class TestMade:
             (MemoryError(), "lower the width and height"),
             (
                 ImportError("No module named 'onnxruntime'", name="onnxruntime"),
-                "onnxruntime is not installed",
+                "pip install",
             ),
             (OSError(28, "No space left on device", "/pictures"), "the disk is full"),
             (KeyError("odd"), "unexpected failure: KeyError"),
