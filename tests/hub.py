@@ -13,6 +13,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.moved: dict[str, str] = {}
         self.asked: list[tuple[str, str | None]] = []
         self.states_sum, self.takes_ranges, self.breaks_after = True, True, 0
         self.lies, self.address = False, ""
@@ -20,6 +21,16 @@ class Hub:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         asked = handler.headers.get("Range")
         self.asked.append((handler.path, asked))
+        if target := self.moved.get(handler.path):
+            handler.send_response(302)
+            handler.send_header("Location", self.address + target)
+            if self.states_sum:
+                handler.send_header(
+                    "X-Linked-Etag", f'"{hashlib.sha256(self.files[handler.path]).hexdigest()}"'
+                )
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
         data = self.files.get(handler.path)
         if data is None:
             handler.send_error(403 if "gated" in handler.path else 404)
@@ -32,7 +43,7 @@ class Hub:
         handler.send_header("Content-Length", str(len(data) - begin))
         if begin:
             handler.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
-        if self.states_sum:
+        if self.states_sum and not self.moved:
             stated = digest if not self.lies else "0" * 64
             handler.send_header("X-Linked-Etag", f'"{stated}"')
         handler.end_headers()

@@ -4,7 +4,6 @@ Only the standard library is used, so that it works in any host. ``HF_ENDPOINT``
 with ``UNIID_OFFLINE`` or ``HF_HUB_OFFLINE`` set nothing is asked of the network.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -12,11 +11,14 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib_uniid.checkpoints.opcodes import Frugal, PickleError
+from lib_uniid.checkpoints.pickled import MAX_DIRECTORY
 from lib_uniid.checkpoints.sources import Piece, Source
 from lib_uniid.errors import DownloadError
 from lib_uniid.files import replacing, sha256
@@ -25,6 +27,9 @@ HUB = "https://huggingface.co"
 SECONDS = 30
 """Without a byte, until a server is given up."""
 BLOCK = 2**20
+MAX_MEMBER = 2**29
+"""Bytes of a file in an archive; the largest that is wanted has 174 MB."""
+
 SPARE = 2**28
 """Bytes that stay free on the disk."""
 
@@ -94,7 +99,7 @@ def _get(url: str, target: Path, piece: Piece, progress: Progress) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     answer = _transfer(url, part, target.name, progress)
-    wanted = (None if piece.members else piece.sha256) or answer.sha256
+    wanted = piece.sha256 or answer.sha256
     found = sha256(part)
     if wanted is not None and found != wanted:
         _forget(part)
@@ -115,8 +120,9 @@ def _transfer(url: str, part: Path, name: str, progress: Progress) -> _Answer:
     have = part.stat().st_size if part.is_file() else 0
     kept = _kept(part, url) if have else None
     try:
-        with _opened(url, have if kept else 0, kept) as response:
-            answer = _read_head(response)
+        opened, linked = _opened(url, have if kept else 0, kept)
+        with opened as response:
+            answer = _read_head(response, linked)
             if answer.size is not None:
                 _require_room(part.parent, answer.size - answer.begins)
             _note(part).write_text(json.dumps({"url": url, "etag": answer.etag}), encoding="utf-8")
@@ -144,7 +150,8 @@ def _transfer(url: str, part: Path, name: str, progress: Progress) -> _Answer:
     return answer
 
 
-def _opened(url: str, begin: int, etag: str | None) -> Any:
+def _opened(url: str, begin: int, etag: str | None) -> tuple[Any, str | None]:
+    """The response, and the sum that was stated on the way to it."""
     headers = {"User-Agent": "uniid", "Accept-Encoding": "identity"}
     if begin:
         headers["Range"] = f"bytes={begin}-"
@@ -153,10 +160,26 @@ def _opened(url: str, begin: int, etag: str | None) -> Any:
     request = urllib.request.Request(url, headers=headers)
     if request.type not in {"http", "https"}:
         raise DownloadError(f"{url} is no address that is fetched from; HF_ENDPOINT must begin with https://")
-    return urllib.request.urlopen(request, timeout=SECONDS)
+    redirects = _Redirects()
+    response = urllib.request.build_opener(redirects).open(request, timeout=SECONDS)
+    return response, redirects.linked
 
 
-def _read_head(response: Any) -> _Answer:
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Keeps what the hub says of a file before it sends the client on to where the file lies."""
+
+    linked: str | None = None
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        self.linked = self.linked or headers.get("X-Linked-Etag")
+        if req.type == "https" and not newurl.startswith("https://"):
+            raise DownloadError(f"{req.full_url} leads to {newurl}, which is not encrypted; get it by hand")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _read_head(response: Any, linked: str | None) -> _Answer:
     headers = response.headers
     begins, size = 0, headers.get("Content-Length")
     if response.status == 206:
@@ -164,7 +187,7 @@ def _read_head(response: Any) -> _Answer:
         if found is None:
             raise DownloadError(f"{response.url} answers with a part that it does not name; try again later")
         begins, size = int(found[1]), found[2]
-    linked = (headers.get("X-Linked-Etag") or "").strip('"')  # the hub's sum of a large file
+    linked = (linked or headers.get("X-Linked-Etag") or "").strip('"')  # the hub's sum of a large file
     return _Answer(
         begins=begins,
         size=None if size is None else int(size),
@@ -174,25 +197,47 @@ def _read_head(response: Any) -> _Answer:
 
 
 def _unpack(archive: Path, folder: Path, piece: Piece) -> None:
-    """Take the wanted members out of a zip archive, each checked and under a name of ours."""
+    """Take the wanted members out of a zip archive: each bounded, checked, and under a name of ours."""
     try:
-        with zipfile.ZipFile(archive) as opened:
-            inside = {Path(name).name: name for name in opened.namelist()}
-            found = {name: opened.read(inside[name]) for name in piece.members if name in inside}
-    except (zipfile.BadZipFile, OSError) as error:
+        with Frugal(archive, MAX_DIRECTORY) as file, zipfile.ZipFile(file) as opened:
+            file.left = archive.stat().st_size
+            inside = {Path(entry.filename).name: entry for entry in opened.infolist()}
+            for name, wanted in piece.members.items():
+                _extract(opened, inside.get(name), folder / name, wanted)
+    except DownloadError:
+        _forget(archive)
+        raise
+    except (
+        zipfile.BadZipFile,
+        PickleError,
+        OSError,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        zlib.error,
+    ) as error:
         _forget(archive)
         raise DownloadError(f"{archive.name} cannot be unpacked ({error}); try again") from error
-    for name, wanted in piece.members.items():
-        digest = hashlib.sha256(found[name]).hexdigest() if name in found else "nothing"
+
+
+def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo | None, target: Path, wanted: str) -> None:
+    if entry is None:
+        raise DownloadError(_not_published(target.name, "nothing", wanted))
+    if entry.file_size > MAX_MEMBER:
+        raise DownloadError(_not_published(target.name, f"a file of {entry.file_size} bytes", wanted))
+    with replacing(target) as temporary:
+        with opened.open(entry) as packed, temporary.open("wb") as file:
+            shutil.copyfileobj(packed, file, BLOCK)  # zipfile gives out no more than the size it states
+        digest = sha256(temporary)
         if digest != wanted:
-            _forget(archive)
-            raise DownloadError(
-                f"{name} is not the published file: its sha256 is {digest}, not {wanted}; "
-                f"get {archive.name.removesuffix('.part')} from another place"
-            )
-    for name, data in found.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(data)
+            raise DownloadError(_not_published(target.name, f"sha256 {digest}", wanted))
+
+
+def _not_published(name: str, found: str, wanted: str) -> str:
+    return (
+        f"{name} is not the published file: what was found is {found}, and sha256 {wanted} is needed; "
+        "get it from another place"
+    )
 
 
 def _note(part: Path) -> Path:

@@ -75,6 +75,7 @@ _GLINT = "trained on Glint360K, which is for non-commercial research; check befo
 _BACKBONE = "aa54ae6dc9f7ac6e262809f1a81d6108e221952bf836aee4cb677ef19246c6ec"
 _CLIP = "6ca9667da1ca9e0b0f75e46bb030f7e011f44f86cbfb8d5a36590fcd7507b030"
 _IP_ADAPTER = "68e1df30d760f280e578c302f1e73b37ea08654eff16a31153588047affe0058"
+_PACK = "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f"
 _DETECTOR = "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"
 _RECOGNISER = "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43"
 
@@ -164,12 +165,15 @@ SOURCES = (
         placed="insightface/models/buffalo_l",
         about="289 MB",
         licence="non-commercial research only",
+        size=288_621_354,
+        sha256=_PACK,
         note="insightface sells licences for other use",
         pieces=(
             Piece(
                 path="",
                 name="buffalo_l.zip",
                 url="https://github.com/deepinsight/insightface/releases/download/v0.7/buffalo_l.zip",
+                sha256=_PACK,
                 members={"det_10g.onnx": _DETECTOR, "w600k_r50.onnx": _RECOGNISER},
             ),
         ),

@@ -159,6 +159,43 @@ def test_of_an_archive_only_what_is_wanted_is_kept_and_it_is_fetched_once(hub: A
     assert [*(tmp_path / "uniid").iterdir()] == []
 
 
+def test_the_sum_that_the_hub_states_before_a_redirect_counts(hub: Hub, tmp_path: Path):
+    hub.files[ADDRESS], hub.files["/elsewhere"] = DATA, DATA
+    hub.moved = {ADDRESS: "/elsewhere"}
+    assert get(hub, tmp_path, source())[0].read_bytes() == DATA
+    (tmp_path / "uniid" / "weights.bin").unlink()
+    hub.files["/elsewhere"] = DATA[::-1]
+    with pytest.raises(DownloadError, match="not the published file"):
+        get(hub, tmp_path, source())
+
+
+def test_an_archive_is_checked_before_it_is_unpacked(hub: Hub, tmp_path: Path):
+    hub.files["/pack.zip"] = archive(wanted=b"1")
+    members = {"wanted": hashlib.sha256(b"1").hexdigest()}
+    piece = Piece(
+        path="",
+        name="pack.zip",
+        url=f"{hub.address}/pack.zip",
+        members=members,
+        sha256=hashlib.sha256().hexdigest(),
+    )
+    with pytest.raises(DownloadError, match=r"pack\.zip from .* is not the published file"):
+        fetch(source(pieces=(piece,)), tmp_path, environment={})
+    assert [*(tmp_path / "uniid").iterdir()] == []
+
+
+def test_a_small_archive_of_a_huge_file_is_refused_before_it_is_unpacked(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(download, "MAX_MEMBER", 1000)
+    hub.files["/pack.zip"] = archive(wanted=bytes(1001))
+    members = {"wanted": hashlib.sha256(bytes(1001)).hexdigest()}
+    piece = Piece(path="", name="pack.zip", url=f"{hub.address}/pack.zip", members=members)
+    with pytest.raises(DownloadError, match=r"wanted is not the published file: .* of 1001 bytes"):
+        fetch(source(pieces=(piece,)), tmp_path, environment={})
+    assert [*(tmp_path / "uniid").iterdir()] == []
+
+
 def test_everything_that_is_needed_can_be_fetched_but_the_base_model():
     assert [row.name for row in SOURCES if not row.pieces] == ["base"]
     with pytest.raises(DownloadError, match="base cannot be fetched from here"):
