@@ -4,8 +4,10 @@ A terminal obeys control characters, and may know only some letters. Both are sh
 """
 
 import json
+import sys
 import unicodedata
-from typing import Any
+from argparse import ArgumentParser
+from typing import Any, NoReturn, TextIO
 
 _JOINERS = "\u200c\u200d\u00ad"
 """Invisible characters that names are spelled with, and that change nothing else."""
@@ -56,3 +58,15 @@ def _escaped(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file name that is no text
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+class Parser(ArgumentParser):
+    """Says what is wrong in one line, and prints what the terminal can show."""
+
+    def error(self, message: str) -> NoReturn:
+        words = shortened(visible(" ".join(message.split())))
+        self.exit(2, f"{self.prog.split()[0]}: {words}; see {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        stream: TextIO = file or sys.stderr
+        stream.write(encodable(message, stream.encoding or "utf-8"))

@@ -6,29 +6,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, get_args
+from typing import Any, get_args
 
 from lib_uniid import __version__
 from lib_uniid.config import MAX_PEOPLE, MAX_SIDE, SAMPLERS, STYLE_STRENGTH, GenerationSettings, Routing
-from lib_uniid.printing import encodable, shortened, visible
+from lib_uniid.printing import Parser
 
 UNSET = argparse.SUPPRESS  # so that defaults stand in one place, the settings
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(GenerationSettings)}
 
 AddParser = Callable[..., argparse.ArgumentParser]
 AddArgument = Callable[..., argparse.Action]
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and prints what the terminal can show."""
-
-    def error(self, message: str) -> NoReturn:
-        words = shortened(visible(" ".join(message.split())))
-        self.exit(2, f"uniid: {words}; see {self.prog} --help\n")
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        stream: TextIO = file or sys.stderr
-        stream.write(encodable(message, stream.encoding or "utf-8"))
 
 
 def parser() -> argparse.ArgumentParser:
