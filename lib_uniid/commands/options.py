@@ -24,8 +24,9 @@ def parser() -> argparse.ArgumentParser:
     whole = Parser(prog="uniid", description="Puts chosen people into pictures.")
     whole.add_argument("--version", action="version", version=f"uniid {__version__}")
     subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_enrol, _add_faces, _add_generate, _add_serve, _add_fetch, _add_doctor):
+    for add in (_add_enrol, _add_faces, _add_generate, _add_serve, _add_forget, _add_fetch, _add_doctor):
         _add_common(add(subparsers.add_parser))
+    _add_managing(subparsers.add_parser)
     return whole
 
 
@@ -90,6 +91,34 @@ def _add_enrol(add_parser: AddParser) -> argparse.ArgumentParser:
     add.add_argument("--force", action="store_true", help="join pictures that seem to show different people")
     _add_library(add.add_argument)
     _add_device(add.add_argument)
+    return add
+
+
+def _add_managing(add_parser: AddParser) -> None:
+    """``uniid people`` has commands of its own, each with the common options."""
+    actions = add_parser("people", help="list, show, rename and delete enrolled people").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    for action, names, meaning in (
+        ("list", (), "who is enrolled, and who is in the bin"),
+        ("show", ("name",), "what is kept of a person"),
+        ("rename", ("name", "new"), "give a person another name"),
+        ("delete", ("name",), "move a person into the bin, and delete the encodings of their pictures"),
+        ("restore", ("name",), "bring a person back out of the bin, by name or by id"),
+    ):
+        add = actions.add_parser(action, help=meaning)
+        for name in names:
+            add.add_argument(name, metavar=name.upper())
+        _add_library(add.add_argument)
+        _add_common(add)
+
+
+def _add_forget(add_parser: AddParser) -> argparse.ArgumentParser:
+    add = add_parser("forget", help="erase the bin and what is kept of pictures, for good")
+    add.add_argument(
+        "name", nargs="?", metavar="NAME", help="delete this person for good, too (default: nobody enrolled)"
+    )
+    _add_library(add.add_argument)
     return add
 
 

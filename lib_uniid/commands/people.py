@@ -1,0 +1,82 @@
+"""``uniid people``: who is enrolled, and how they are renamed, deleted and brought back."""
+
+from argparse import Namespace
+from typing import Any
+
+from lib_uniid.commands import Outcome
+from lib_uniid.encoders.cache import EncodingCache
+from lib_uniid.errors import ConfigError
+from lib_uniid.library.forgetting import delete
+from lib_uniid.library.names import normal
+from lib_uniid.library.store import BIN_DAYS, Deleted, PeopleFolder
+
+
+def run(options: Namespace) -> Outcome:
+    """One of ``list``, ``show``, ``rename``, ``delete`` and ``restore``."""
+    library = people_folder(options)
+    return {"list": _list, "show": _show, "rename": _rename, "delete": _delete, "restore": _restore}[
+        options.action
+    ](library, options)
+
+
+def people_folder(options: Namespace) -> PeopleFolder:
+    """The enrolled people that the options name."""
+    return PeopleFolder(folder=options.library or options.models / "uniid" / "library")
+
+
+def encodings(options: Namespace) -> EncodingCache:
+    """What is kept of pictures beside the models."""
+    return EncodingCache(folder=options.models / "uniid" / "cache")
+
+
+def _list(library: PeopleFolder, _options: Namespace) -> Outcome:
+    names = library.names()
+    deleted = [{"name": one.name, "id": one.id} for one in library.deleted()]
+    words = names or ["no people are enrolled yet; enrol one with uniid enrol"]
+    words = [*words, *(f"in the bin: {one['name']} ({one['id']})" for one in deleted)]
+    return Outcome(result={"people": names, "deleted": deleted}, words=words)
+
+
+def _show(library: PeopleFolder, options: Namespace) -> Outcome:
+    key, person = library.find(options.name)
+    features = person.features
+    result: dict[str, Any] = {
+        "name": person.name,
+        "id": key,
+        "file": str(library.folder / f"{key}.safetensors"),
+        "references": features.references,
+        "structure": features.structure is not None,
+        "encoders": features.fingerprint,
+        "recogniser": person.recogniser,
+    }
+    words = [person.name, *(f"  {field}: {value}" for field, value in result.items() if field != "name")]
+    return Outcome(result=result, words=words)
+
+
+def _rename(library: PeopleFolder, options: Namespace) -> Outcome:
+    library.rename(options.name, options.new)
+    new = normal(options.new)
+    return Outcome(result={"name": new}, words=[f"{normal(options.name)} is called {new} now"])
+
+
+def _delete(library: PeopleFolder, options: Namespace) -> Outcome:
+    gone = delete(library, encodings(options), options.name)
+    words = f"{gone.name} is deleted; the features stay in the bin for {BIN_DAYS} days: bring the person back"
+    return Outcome(
+        result={"name": gone.name, "id": gone.id},
+        words=[f"{words} with uniid people restore {gone.id}, or erase the bin with uniid forget"],
+    )
+
+
+def _restore(library: PeopleFolder, options: Namespace) -> Outcome:
+    back = library.restore(_in_the_bin(library, options.name).id)
+    return Outcome(result={"name": back.name, "id": back.id}, words=[f"{back.name} is back"])
+
+
+def _in_the_bin(library: PeopleFolder, wanted: str) -> Deleted:
+    """Whoever has this id or name; of several of one name the id has to be given."""
+    found = [one for one in library.deleted() if wanted == one.id or normal(wanted) == one.name]
+    if len(found) != 1:
+        known = ", ".join(f"{one.name} ({one.id})" for one in library.deleted()) or "nothing"
+        raise ConfigError(f"{len(found)} people in the bin are meant by {wanted!r}; in it is {known}")
+    return found[0]
