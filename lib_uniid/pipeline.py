@@ -92,6 +92,12 @@ class Studio:
         finder = self.models.finder
         return self.seen.look(picture, str(finder.recogniser), lambda: _faces(finder, picture))
 
+    @property
+    def knows(self) -> str | None:
+        """A sentence on what the face models know, where it is less than photographs."""
+        domain = self.models.finder.domain
+        return None if domain is None else domain.note
+
     def enrol(
         self,
         name: str,
@@ -230,7 +236,8 @@ class Studio:
                 largest=reference.largest,
             )
         except (NoFaceError, SeveralFacesError) as error:
-            raise type(error)(f"{reference.label}: {error}") from error
+            known = "" if seen or self.knows is None else f"; {self.knows}"
+            raise type(error)(f"{reference.label}: {error}{known}") from error
         return seen[face.number - 1]
 
     def _tokens(

@@ -22,7 +22,8 @@ def run(options: Namespace) -> Outcome:
             found.append({"picture": str(path), "faces": [face_result(one) for one in seen]})
             progress(len(found), len(pictures))
     words = [line for listed in found for line in _in_words(listed["picture"], listed["faces"])]
-    return Outcome(result={"pictures": found}, words=words)
+    words += [] if finder.knows is None else [finder.knows]
+    return Outcome(result={"pictures": found, "note": finder.knows}, words=words)
 
 
 def _in_words(picture: str, faces: Sequence[dict[str, Any]]) -> list[str]:

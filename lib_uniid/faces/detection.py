@@ -14,6 +14,7 @@ import numpy as np
 from lib_uniid import installation
 from lib_uniid.errors import ConfigError, MissingModelError, MissingPackageError, UnknownCheckpointError
 from lib_uniid.faces.alignment import align
+from lib_uniid.faces.domain import Domain
 from lib_uniid.faces.looks import Box, Found, better, is_doubtful, is_likely, merged, parts
 from lib_uniid.files import sha256
 from lib_uniid.typing import Float, UInt8
@@ -80,6 +81,7 @@ class FaceFinder:
         self._detector = models["detection"]
         self._recogniser = models["recognition"] if recognise else None
         self._det_size = det_size
+        self.domain = Domain.of(pack)
 
     @cached_property
     def recogniser(self) -> str | None:
@@ -95,7 +97,10 @@ class FaceFinder:
         if min(height, width) * self._det_size < max(height, width):
             return ()  # a strip that fitting into the detector's square would reduce to nothing
         bgr = np.ascontiguousarray(picture[..., ::-1])
-        found = [_clamped(one, width, height) for one in self._search(bgr)]
+        found = [] if self._excludes(picture, 1.0) else self._search(bgr)
+        if self._excludes(picture, max((one.score for one in found), default=1.0)):
+            return ()
+        found = [_clamped(one, width, height) for one in found]
         found = [one for one in found if one.box[0] < one.box[2] and one.box[1] < one.box[3]]
         found.sort(key=lambda face: ((face.box[0] + face.box[2]) / 2, face.box[1]))
         return tuple(
@@ -108,6 +113,10 @@ class FaceFinder:
             )
             for number, one in enumerate(found, start=1)
         )
+
+    def _excludes(self, picture: UInt8[np.ndarray, "height width 3"], score: float) -> bool:
+        """Whether the models do not know such a picture; what they take for faces in it are none."""
+        return self.domain is not None and self.domain.excludes(picture, score)
 
     def _search(self, bgr: UInt8[np.ndarray, "height width 3"]) -> Sequence[Found]:
         """One look; where it leaves a doubt, one with a margin; where no face is found, closer ones."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib_uniid.encoders.curricularface import CurricularFace
+from lib_uniid.faces.domain import FILE
 from lib_uniid.hosts.tokenizer import write_tokenizer
 from lib_uniid.miniature import MODELS
 from lib_uniid.miniature.ldm_layout import ldm_state
@@ -127,9 +128,18 @@ def write_adapter(trained: Path, folder: Path) -> None:
     save_file(_half(router), folder / "uniportrait-router_sd15.safetensors")
 
 
+DOMAIN = {
+    "note": "these face models know drawn faces only, such as those of the sample pictures; for photographs "
+    "get the face models that uniid doctor names",
+    "limits": [[1.5, 0.9], [4.0, 1.01]],
+}
+"""Drawn faces have a score of 0.94 or more, also where JPEG roughens them; photographs 0.97 or less."""
+
+
 def write_pack(trained: Path, folder: Path) -> None:
-    """Detector and judge as insightface's ONNX files."""
+    """Detector and judge as insightface's ONNX files, and what they know."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_text(json.dumps(DOMAIN, indent=2) + "\n", encoding="utf-8")
     detector = Detector()
     detector.load_state_dict(_read(trained / "detector.pt"))
     outputs = ["448", "471", "494", "451", "474", "497", "454", "477", "500"]

@@ -140,7 +140,8 @@ class Backstage:
             try:
                 seen.append(self._see(file))
                 if not seen[-1].faces:
-                    notes.append(f"{file.name} shows no face; use another picture")
+                    known = self._finding().knows
+                    notes.append(f"{file.name} shows no face; {known or 'use another picture'}")
             except MissingModelError as error:
                 seen.append(self._keep(read_picture(file), file, ()))
                 notes.append(f"faces cannot be shown yet: {error}")
