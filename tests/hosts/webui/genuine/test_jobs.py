@@ -35,7 +35,7 @@ def names(answer: Answer) -> list[list[str]]:
 
 
 BOTH = ask(person("Anna"), person("Ben"))
-START = {"init_images": [picture("Anna")], "denoising_strength": 0.9}
+START: dict[str, Any] = {"init_images": [picture("Anna")], "denoising_strength": 0.9}
 
 
 def test_a_plot_tells_of_every_cell(webui: Running):
