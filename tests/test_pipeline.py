@@ -92,6 +92,13 @@ def test_the_picture_without_a_face_and_the_one_with_several_are_named(studio: S
         studio.enrol("Anna", [Reference(picture=TWO, label="group.png")])
 
 
+def test_a_name_that_the_library_refuses_is_refused_before_anything_is_looked_at(studio: Studio):
+    with pytest.raises(ConfigError, match="equals sign"):
+        studio.enrol("Anna=2024", [])
+    person, _ = studio.enrol(" Zoe\u0308 ", [Reference(picture=ONE, label="a")])
+    assert person.name == "Zo\u00eb"
+
+
 def test_a_person_without_pictures_is_refused(studio: Studio):
     with pytest.raises(ConfigError, match="Anna has no pictures"):
         studio.enrol("Anna", [])

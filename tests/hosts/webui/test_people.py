@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from benchmarks.corpus.pictures import flat_png
+from lib_uniid.faces.detection import Face, FaceFinder
 from lib_uniid.library.store import PeopleFolder, Person
 from tests.hosts.webui.asking import FACE, TWO_FACES, ask, person
 from tests.hosts.webui.conftest import Start
@@ -44,6 +45,32 @@ def test_several_references_and_a_chosen_face_are_taken(webui: WebUI):
     second = {"picture": TWO_FACES, "face": 2}
     one, two = made(webui, {"references": [FACE]}), made(webui, {"references": [FACE, second]})
     assert not torch.allclose(two, one, atol=1e-4)
+
+
+def test_references_of_two_people_are_joined_with_a_note(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
+    find = FaceFinder.find
+
+    def of_two(self: FaceFinder, picture: np.ndarray) -> tuple[Face, ...]:
+        """A picture of two faces shows another person than one of one face."""
+        faces = find(self, picture)
+        turned = np.roll(np.eye(512, dtype=np.float32)[0], len(faces))
+        return tuple(replace(face, embedding=turned) for face in faces)
+
+    monkeypatch.setattr(FaceFinder, "find", of_two)
+    second = {"picture": TWO_FACES, "face": 2}
+    answer = webui.txt2img(steps=1, alwayson_scripts=ask({"references": [FACE, second]}))
+    expected = (
+        "people[0].references[1] (similarity 0.00) and people[0].references[0] seem to show different people"
+    )
+    assert expected in str(answer.result["UniID notes"])
+
+
+@pytest.mark.parametrize("name", ["Anna=2024", "An\nna", "Anna\u202e"])
+def test_a_name_that_no_library_takes_is_refused_for_pictures_that_come_along(webui: WebUI, name: str):
+    failed = webui.txt2img(steps=1, alwayson_scripts=ask({"name": name, "references": [FACE]}))
+    assert failed.status == 500
+    assert failed.error.startswith("UniIDError: people[0]")
+    assert "a person's name must not hold" in failed.error
 
 
 def test_every_field_of_a_person_changes_the_picture(webui: WebUI):
