@@ -1,6 +1,6 @@
 """Programs that write one library at once, and programs that are killed while they write.
 
-    python dev.py bench races [--json] [--races 150]
+    python dev.py bench races [--json] [--races 150] [--kills 50]
 
 Every race starts two real processes that open the same folder, wait for one signal and write. A kill ends a
 process that writes without end, at a random moment, by SIGKILL.
@@ -221,25 +221,28 @@ def _whole(library: PeopleFolder, name: str) -> bool:
         return False
 
 
-def measure(count: int) -> Iterator[Figure]:
+def measure(count: int, killed: int) -> Iterator[Figure]:
     with TemporaryDirectory() as folder:
         for kind in KINDS:
             for what, times in race(kind, count, Path(folder)).items():
                 yield Figure.at_most(f"races/{kind}/{what}", times, f"of {count}", 0)
-        for what, times in kills(count, Path(folder)).items():
+        for what, times in kills(killed, Path(folder)).items():
             name = f"kills/{what}"
             if what == "left_by_the_killed":
-                yield Figure(name=name, value=times, unit=f"files of {count} kills, removed at the next open")
+                yield Figure(
+                    name=name, value=times, unit=f"files of {killed} kills, removed at the next open"
+                )
             else:
-                yield Figure.at_most(name, times, f"in {count} kills", 0)
+                yield Figure.at_most(name, times, f"in {killed} kills", 0)
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench races", description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--races", type=int, default=150)
+    parser.add_argument("--kills", type=int, default=50)
     options = parser.parse_args(argv)
-    return report(measure(options.races), as_json=options.json)
+    return report(measure(options.races, options.kills), as_json=options.json)
 
 
 if __name__ == "__main__":
