@@ -187,12 +187,12 @@ def _read_head(response: Any, linked: str | None) -> _Answer:
         if found is None:
             raise DownloadError(f"{response.url} answers with a part that it does not name; try again later")
         begins, size = int(found[1]), found[2]
-    linked = (linked or headers.get("X-Linked-Etag") or "").strip('"')  # the hub's sum of a large file
+    stated = str(linked or headers.get("X-Linked-Etag") or "").strip('"')  # the hub's sum of a large file
     return _Answer(
         begins=begins,
         size=None if size is None else int(size),
         etag=headers.get("ETag"),
-        sha256=linked if re.fullmatch(r"[0-9a-f]{64}", linked) else None,
+        sha256=stated if re.fullmatch(r"[0-9a-f]{64}", stated) else None,
     )
 
 

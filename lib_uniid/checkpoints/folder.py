@@ -102,9 +102,15 @@ class ModelFolder:
         """The same without complaint: None where it is not there, a path where it may be damaged."""
         return min(self._found.get(name, ()), key=lambda path: self._preference(name, path), default=None)
 
-    def report(self, *, sha256: bool = False) -> tuple[Entry, ...]:
-        """All rows of ``SOURCES``; ``sha256`` reads every file that is found from end to end."""
-        return tuple(self._entry(row, sha256) for row in SOURCES)
+    def report(self, *, sha256: bool = False, values: bool = False) -> tuple[Entry, ...]:
+        """All rows of ``SOURCES``; ``sha256`` reads every file that is found from end to end.
+
+        ``values`` does so too, once until the file changes and if torch is installed: NaN and infinite values
+        are a problem.
+        """
+        entries = tuple(self._entry(row, sha256, values) for row in SOURCES)
+        self._notebook.save()
+        return entries
 
     def strangers(self) -> tuple[Stranger, ...]:
         """Weights in the folder that is only ours, ``uniid``, that are used for nothing."""
@@ -135,12 +141,20 @@ class ModelFolder:
     def _problem(self, name: str, path: Path) -> str | None:
         return self._notebook.look(path, _look_into).problem if path.is_file() else None
 
+    def _problem_of_values(self, path: Path) -> str | None:
+        if not path.is_file():
+            return None
+        try:
+            return self._notebook.look(path, _look_at_values, "#values").problem
+        except ImportError:
+            return None
+
     def _preference(self, name: str, path: Path) -> tuple[bool, ...]:
         """The lesser the better: whole before damaged, packs that recognise, safetensors before pickles."""
         lacks_recogniser = name == "insightface" and not any(one.recognises for one in _onnx(path))
         return self._problem(name, path) is not None, lacks_recogniser, path.suffix != ".safetensors"
 
-    def _entry(self, row: Source, sha256: bool) -> Entry:
+    def _entry(self, row: Source, sha256: bool, values: bool) -> Entry:
         path = self.look_up(row.name)
         if path is None:
             return Entry(source=row, path=None, size=None, sha256=None, problem=None)
@@ -149,7 +163,7 @@ class ModelFolder:
             path=path,
             size=_size(path),
             sha256=digest(path) if sha256 and path.is_file() else None,
-            problem=self._problem(row.name, path),
+            problem=self._problem(row.name, path) or (self._problem_of_values(path) if values else None),
         )
 
 
@@ -166,6 +180,16 @@ def _look_into(path: Path) -> Finding:
     except UniIDError as error:
         return Finding(name=found.name, kind=kind, problem=str(error))
     return Finding(name=found.name, kind=kind)
+
+
+def _look_at_values(path: Path) -> Finding:
+    from lib_uniid.checkpoints.reading import read
+
+    try:
+        read(path)
+    except (UniIDError, OSError) as error:
+        return Finding(name=None, kind="", problem=str(error))
+    return Finding(name=None, kind="")
 
 
 def _name_folder(folder: Path) -> str | None:

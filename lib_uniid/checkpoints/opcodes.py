@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Mapping
 from io import BufferedIOBase
 from pathlib import Path
-from pickletools import code2op
+from pickletools import opcodes
 from typing import Any
 
 MAX_STEPS = 600_000
@@ -22,6 +22,7 @@ Known = Mapping[tuple[str, str], Any]
 """What a pickle may name, and the value that stands in for it; a function is called with plain values."""
 
 _AGAIN = "download it again"
+_OPCODES = {op.code: op for op in opcodes}
 
 
 class PickleError(Exception):
@@ -132,7 +133,7 @@ def checked(key: Any) -> str | int:
 def _unknown(code: bytes) -> str:
     if not code:
         return f"is a truncated or damaged PyTorch file (it ends too early); {_AGAIN}"
-    name = code2op[chr(code[0])].name if chr(code[0]) in code2op else repr(code)
+    name = _OPCODES[chr(code[0])].name if chr(code[0]) in _OPCODES else repr(code)
     return (
         "is a truncated or damaged PyTorch file, or a pickle of another kind "
         f"(it has the instruction {name}, which weights never need); {_AGAIN}"
@@ -167,7 +168,7 @@ def _steps() -> dict[bytes, tuple[Callable[[BufferedIOBase], Any] | None, Callab
         "BUILD": lambda one, _: one.drop_state(),
         "BINPERSID": lambda one, _: one.push(one.stored(one.last(1)[0])),
     }
-    known = [op for op in code2op.values() if op.name in does]
+    known = [op for op in _OPCODES.values() if op.name in does]
     return {op.code.encode("latin-1"): (op.arg and op.arg.reader, does[op.name]) for op in known}
 
 

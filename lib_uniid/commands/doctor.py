@@ -54,6 +54,7 @@ def run(options: Namespace) -> Outcome:
     words += [f"models in {options.models}", *(line for file in files for line in _in_words(file))]
     words += [f"  {path}: {purpose}" for path, purpose in shipped.items()]
     words += [f"  not used: {path} is {kind}" for path, kind in strangers.items()]
+    words += [f"  not read yet, ask again: {path}" for path in (folder.unread if folder else [])]
     if any(not file["found"] and file["needed"] and file["fetched"] for file in files):
         words.append("uniid fetch gets what is missing, but for a base model")
     words.append("people can be put into pictures" if ready else "people cannot be put into pictures yet")
@@ -73,7 +74,7 @@ def _version(package: str) -> str | None:
 
 def _entries(folder: ModelFolder | None, sha256: bool) -> tuple[Entry, ...]:
     if folder is not None:
-        return folder.report(sha256=sha256)
+        return folder.report(sha256=sha256, values=True)
     return tuple(Entry(source=row, path=None, size=None, sha256=None, problem=None) for row in SOURCES)
 
 

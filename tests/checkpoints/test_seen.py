@@ -34,7 +34,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def settled(path: Path, seconds: float = 60) -> Path:
-    os.utime(path, (time.time() - seconds,) * 2)
+    then = time.time() - seconds
+    os.utime(path, (then, then))
     return path
 
 
@@ -138,3 +139,17 @@ def test_weights_of_whole_numbers_are_refused_with_their_tensor(tmp_path: Path):
     with pytest.raises(CheckpointMismatchError, match=r"faceid_proj\.norm_out\.bias is I32|norm_out\.bias"):
         folder.find("faceid")
     assert "norm_out.bias" in str(next(e for e in folder.report() if e.source.name == "faceid").problem)
+
+
+def test_the_report_for_doctor_names_a_tensor_that_is_not_finite_and_reads_it_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    content = faceid()
+    content["faceid_proj"]["norm_out.bias"][0] = float("nan")
+    settled(write(root / "uniid" / "faceid.bin", content))
+    for _ in range(2):
+        entry = next(e for e in ModelFolder(root, also=()).report(values=True) if e.source.name == "faceid")
+        assert not entry.found
+        assert "faceid_proj.norm_out.bias holds values that are NaN" in str(entry.problem)
+        monkeypatch.setattr("lib_uniid.checkpoints.reading.read", None)  # a second look would fail
+    assert ModelFolder(root, also=()).look_up("faceid")
