@@ -1,5 +1,7 @@
 """Laws of ``tools/environment.py``: when an environment is made, what is mended, what is said."""
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -116,3 +118,18 @@ def test_the_hook_declares_late_and_only_what_torch_lacks(tmp_path: Path, known:
     command = [sys.executable, "-c", HOOKED]
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert printed.startswith(seen)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals to a group of processes")
+def test_ctrl_c_is_answered_by_the_command_and_its_exit_code_is_passed_on(tmp_path: Path):
+    command = "import signal, time; print('ready', flush=True)\n"
+    command += "try: time.sleep(30)\nexcept KeyboardInterrupt: time.sleep(1); raise SystemExit(7)"
+    code = "import sys; from pathlib import Path; from tools.environment import call\n"
+    code += f"sys.exit(call([sys.executable, '-c', {command!r}], Path({str(tmp_path)!r})))"
+    program = [sys.executable, "-c", code]
+    root = Path(__file__).resolve().parents[1]
+    with subprocess.Popen(program, cwd=root, stdout=subprocess.PIPE, start_new_session=True) as running:
+        assert running.stdout
+        assert running.stdout.readline() == b"ready\n"
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(timeout=20) == 7

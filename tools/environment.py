@@ -11,6 +11,8 @@ from pathlib import Path
 
 SCHEMAS = Path(__file__).with_name("torchvision_schemas.py")
 SCHEMAS_MISSING = "operator torchvision::nms does not exist"
+PATIENCE = 15.0
+"""Seconds that a command has to end after Ctrl+C; a page closes its connections in that time."""
 
 
 class SetupError(Exception):
@@ -20,6 +22,19 @@ class SetupError(Exception):
 def say(message: str) -> None:
     """Print a line of progress, also through a pipe at once."""
     print(message, file=sys.stderr, flush=True)
+
+
+def call(command: Sequence[str | Path], folder: Path) -> int:
+    """Run a command and return its exit code; Ctrl+C reaches it, too, and it says how that ends."""
+    with subprocess.Popen(command, cwd=folder) as child:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            try:
+                return child.wait(PATIENCE)
+            except (KeyboardInterrupt, subprocess.TimeoutExpired):
+                child.kill()
+                raise KeyboardInterrupt from None
 
 
 @dataclass(frozen=True)
@@ -81,7 +96,7 @@ class Environment:
     def run(self, *arguments: str) -> int:
         """Run its Python in the project's root and return the exit code; made whole before that."""
         self.set_up()
-        return subprocess.call([self.python, *arguments], cwd=self.folder.parent)
+        return call([self.python, *arguments], self.folder.parent)
 
     def capture(self, code: str) -> subprocess.CompletedProcess[str]:
         """Run Python code in it and keep what that prints."""
