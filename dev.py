@@ -3,13 +3,14 @@
     python dev.py demo [--out DIR] [--seed N] ...   people into pictures, with the miniature's weights
     python dev.py serve [--models DIR] [--port N]   the page, in a browser on this machine
     python dev.py test [pytest arguments]           style, import contracts, tests; or pytest alone
-    python dev.py hosts [a1111|forge] [arguments]   tests of what runs inside a WebUI, under its pins
+    python dev.py hosts [a1111|forge|neo|classic] [arguments]   tests inside a WebUI's own requirements
+    python dev.py pins                              whether all pins exist for Python 3.10 and 3.13
     python dev.py lint                              ruff, import contracts, types
     python dev.py bench NAME [--json]               one of benchmarks/*.py
     python dev.py setup                             only make or mend the environment
 
 The first command makes ``.venv`` beside this file and installs the pinned requirements, ``hosts`` makes
-``.venv-a1111`` and ``.venv-forge``; later ones start at once. A set-up that was stopped half-way goes on
+``.venv-a1111`` and so on; later ones start at once. A set-up that was stopped half-way goes on
 where it was.
 """
 
@@ -20,33 +21,32 @@ if sys.version_info < (3, 10):
 
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tools import columns
+from tools.columns import CONSTRAINTS, HOSTS, LDM, REQUIREMENTS, TORCH
 from tools.environment import Environment, SetupError, say
 
 ROOT = Path(__file__).resolve().parent
-REQUIREMENTS = ROOT / "requirements"
-CONSTRAINTS = REQUIREMENTS / "constraints.txt"
 
-HOSTS = ("a1111", "forge")
+PYTHONS = ("3.10", "3.13")
+"""The oldest and the newest that UniID runs on."""
+
+IN_CI = ("a1111", "forge", "neo")
+"""Forge Classic has A1111's gradio and Forge's rest."""
+
 HOSTS_RUN_ON = ("3.11", "3.10")
 """Versions of Python for which there are wheels of everything that the WebUIs pin."""
 
 # --- the environments ---
 
-# torchvision comes alone: its registry build may name GPU packages that the installed torch does without.
-# The WebUIs' own UNet is there for tests; of what its package names, only torch and einops are used.
-NETWORKS: dict[str, Sequence[str | Path]] = {
-    "torch": ["-c", CONSTRAINTS, "torch"],
-    "torchvision": ["-c", CONSTRAINTS, "--no-deps", "torchvision"],
-    "ldm": ["-c", CONSTRAINTS, "--no-deps", "stable-diffusion-sdkit"],
-}
-
 STANDALONE = Environment(
     folder=ROOT / ".venv",
     steps={
-        **NETWORKS,
+        **TORCH,
+        **LDM,
         "the other packages": ["-c", CONSTRAINTS, "-r", REQUIREMENTS / "dev.txt"],
         "UniID itself, in place": ["-c", CONSTRAINTS, "--no-deps", "--no-build-isolation", "-e", ROOT],
     },
@@ -55,14 +55,8 @@ STANDALONE = Environment(
 
 
 def inside(host: str) -> Environment:
-    """What UniID meets inside a WebUI; it is not installed there, extensions run from their folders."""
-    pins = REQUIREMENTS / f"{host}.txt"
-    return Environment(
-        folder=ROOT / f".venv-{host}",
-        steps={**NETWORKS, "the WebUI's pins": ["-r", pins]},
-        files=(CONSTRAINTS, pins, REQUIREMENTS / "webui.txt"),
-        made_with=_python_of_hosts(),
-    )
+    """A WebUI's environment; see :mod:`tools.columns`."""
+    return columns.environment(host, _python_of_hosts())
 
 
 def _python_of_hosts() -> str:
@@ -103,9 +97,21 @@ WORKERS = min(4, os.cpu_count() or 1)
 SUITE = ("-m", "pytest", *(() if WORKERS == 1 else ("-n", str(WORKERS), "--dist", "loadfile")))
 INSIDE = [
     f"tests/{name}"
-    for name in ("attention", "checkpoints", "encoders", "faces", "hosts/webui", "library", "tokens", "ui")
+    for name in (
+        "encoders",
+        "faces",
+        "hosts/webui",
+        "library",
+        "test_installation.py",
+        "ui/test_enrolment.py",
+        "ui/test_form.py",
+        "ui/test_panel.py",
+    )
 ]
-"""The tests of what runs inside a WebUI; those of the stand-alone host and of training do not."""
+"""The tests of what meets a WebUI's pins: gradio, fastapi, numpy, Pillow, OpenCV, onnxruntime, safetensors.
+
+The rest uses torch and einops alone, and is tested stand-alone.
+"""
 
 
 def setup(_arguments: list[str]) -> int:
@@ -135,10 +141,18 @@ def test(arguments: list[str]) -> int:
 
 
 def hosts(arguments: list[str]) -> int:
-    """Run what runs inside a WebUI, under the pins of the one that is named or of both."""
-    names = [arguments.pop(0)] if arguments and arguments[0] in HOSTS else HOSTS
+    """Run what runs inside a WebUI, under the pins of the one that is named or of those that CI has."""
+    names = [arguments.pop(0)] if arguments and arguments[0] in HOSTS else IN_CI
     command = ("-m", "pytest", *arguments) if arguments else (*SUITE, *INSIDE)
     return max(first_failure(command, where=inside(name)) for name in names)
+
+
+def pins(_arguments: list[str]) -> int:
+    """Ask pip whether every pin has a release for the oldest and the newest Python; nothing is installed."""
+    pip = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--dry-run", "--no-deps")
+    with tempfile.TemporaryDirectory() as nowhere:
+        other = ("--ignore-installed", "--only-binary", ":all:", "--target", nowhere, "--python-version")
+        return first_failure(*((*pip, *other, version, *columns.pinned(version)) for version in PYTHONS))
 
 
 def lint(_arguments: list[str]) -> int:
@@ -151,7 +165,7 @@ def bench(arguments: list[str]) -> int:
     return python("-m", "benchmarks", *arguments)
 
 
-COMMANDS = {command.__name__: command for command in (demo, serve, test, hosts, lint, bench, setup)}
+COMMANDS = {command.__name__: command for command in (demo, serve, test, hosts, pins, lint, bench, setup)}
 
 
 def main(argv: list[str]) -> int:

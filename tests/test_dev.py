@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import dev
+from tools import columns
 from tools.environment import Environment, SetupError
 
 
@@ -46,11 +47,44 @@ def test_every_requirement_is_pinned():
 
 
 @pytest.mark.parametrize("host", dev.HOSTS)
-def test_every_line_of_a_webuis_requirements_is_a_pin(host: str):
-    files = (dev.REQUIREMENTS / f"{host}.txt", dev.REQUIREMENTS / "webui.txt")
-    lines = [line for file in files for line in file.read_text().splitlines() if line and line[0] not in "#-"]
-    assert all(re.match(r"[a-z0-9-]+==[0-9.]+( ;|$)", line) for line in lines)
-    assert names(files[0]).isdisjoint(names(files[1]))
+def test_a_webui_gets_every_line_of_its_own_file_but_for_torch_and_setuptools(host: str):
+    wanted = names(dev.REQUIREMENTS / "hosts" / f"{host}.txt") - {"torch", "setuptools"}
+    given = columns.required(host)
+    assert {re.split(r"[=;]", line)[0].lower().replace("_", "-") for line in given[:-2]} == wanted
+    assert given[-1].startswith("setuptools==")
+    assert all("==" in line for line in given)
+
+
+@pytest.mark.parametrize("host", dev.HOSTS)
+def test_what_a_webui_s_requirements_bring_is_pinned(host: str):
+    lock = dev.REQUIREMENTS / "hosts" / f"{host}.lock"
+    lines = [line for line in lock.read_text().splitlines() if line[0] != "#"]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9A-Za-z.+]+", line) for line in lines)
+    assert names(lock).isdisjoint(names(lock.with_suffix(".txt")))
+    assert "torch" not in names(lock)
+
+
+@pytest.mark.parametrize("host", dev.HOSTS)
+def test_install_py_runs_after_the_webui_s_requirements_and_before_the_tests(host: str):
+    steps = list(columns.environment(host, sys.executable).steps.values())
+    installer = steps.index([columns.LAUNCHER])
+    assert any("numpy==" in str(one) for step in steps[:installer] for one in step)
+    assert not any("inside.txt" in str(one) for step in steps[:installer] for one in step)
+
+
+@pytest.mark.parametrize(("version", "numpy"), [("3.10", "2.2.6"), ("3.13", "2.4.6")])
+def test_the_pins_of_a_python_are_one_for_each_package(version: str, numpy: str):
+    pins = columns.pinned(version)
+    assert f"numpy=={numpy}" in pins
+    assert len({pin.partition("==")[0] for pin in pins}) == len(pins)
+
+
+def test_every_pin_has_a_row_for_python_3_10():
+    text = (dev.REQUIREMENTS / "constraints.txt").read_text()
+    newer = {line.split("==")[0] for line in text.splitlines() if 'python_version >= "3.11"' in line}
+    older = {line.split("==")[0] for line in text.splitlines() if 'python_version < "3.11"' in line}
+    # Their users have other requirements under Python 3.10.
+    assert newer - older == {"httpcore2", "httpx2", "lazy-importer", "truststore"}
 
 
 def test_the_help_names_every_command():
@@ -59,7 +93,7 @@ def test_the_help_names_every_command():
 
 def test_an_unknown_command_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]):
     assert dev.main(["fly"]) == 2
-    assert "demo, serve, test, hosts, lint, bench, setup" in capsys.readouterr().err
+    assert "demo, serve, test, hosts, pins, lint, bench, setup" in capsys.readouterr().err
 
 
 def test_arguments_reach_the_command_untouched(commands: list[tuple[str, ...]]):
@@ -72,13 +106,13 @@ def test_the_first_failing_check_decides(commands: list[tuple[str, ...]]):
     assert commands == [(".venv", "a")]
 
 
-def test_one_webui_may_be_named_and_otherwise_both_are_tried_whatever_the_first_says(
+def test_one_webui_may_be_named_and_otherwise_all_of_ci_are_tried_whatever_the_first_says(
     commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dev, "_python_of_hosts", lambda: sys.executable)
     assert dev.main(["hosts"]) == 7
-    assert [command[0] for command in commands] == [".venv-a1111", ".venv-forge"]
-    assert all((dev.ROOT / folder).is_dir() for folder in dev.INSIDE)
+    assert [command[0] for command in commands] == [".venv-a1111", ".venv-forge", ".venv-neo"]
+    assert all((dev.ROOT / folder).exists() for folder in dev.INSIDE)
     commands.clear()
     assert dev.main(["hosts", "forge", "tests/ui", "-x"]) == 7
     assert commands == [(".venv-forge", "-m", "pytest", "tests/ui", "-x")]

@@ -41,8 +41,9 @@ def call(command: Sequence[str | Path], folder: Path) -> int:
 class Environment:
     """A virtual environment beside ``dev.py``.
 
-    ``steps`` says what is installed, in this order: what it is called, and pip's arguments for it. ``files``
-    are those that decide what comes of the steps; when one of them changes, the steps are gone through again.
+    ``steps`` says what is installed, in this order: what it is called, and pip's arguments for it, or a
+    script that does it. ``files`` are those that decide what comes of the steps; when one of them changes,
+    the steps are gone through again.
     ``made_with`` is the interpreter that it gets.
     """
 
@@ -118,7 +119,9 @@ class Environment:
         pip = [self.python, "-m", "pip", "--disable-pip-version-check", "install"]
         for number, (what, arguments) in enumerate(self.steps.items(), 1):
             say(f"[{number}/{len(self.steps)}] {what}")
-            self._call([*pip, *arguments], fails_with=f"pip could not install {what}")
+            script = str(arguments[0]).endswith(".py")
+            command = [self.python, *arguments] if script else [*pip, *arguments]
+            self._call(command, fails_with=f"pip could not install {what}")
 
     def mend_torchvision(self, site_packages: Path) -> None:
         """Install ``tools/torchvision_schemas.py`` as a start-up hook, only where torchvision needs it."""
