@@ -123,19 +123,27 @@ def _pictures(demo: Demo) -> tuple[dict[str, np.ndarray], dict[str, Made]]:
     ]
     labels = [f"{share:.0%} {second}" for share in MIXES]
     pictures["interpolation"] = sheet([one.picture for one in mixed], labels)
-    pictures["demo"] = _front(demo, pictures)
+    pictures["demo"] = _front(demo, pictures, made)
     return pictures, made
 
 
-def _front(demo: Demo, pictures: dict[str, np.ndarray]) -> np.ndarray:
+def _front(demo: Demo, pictures: dict[str, np.ndarray], made: Mapping[str, Made]) -> np.ndarray:
     """The sheet that shows it all at a glance: references, then what was made of them."""
     shown = list(demo.references.items())[:3]
     tiles, labels = [picture for _, picture in shown], [f"{name} (reference)" for name, _ in shown]
     for title in ("one", "two", "two-routing", "three"):
         if title in pictures:
             tiles.append(pictures[title])
-            labels.append({"two-routing": "who gets which place"}.get(title, f"made: {title}"))
+            missing = made[title].presence.missing if title in made else ()
+            labels.append(caption(title, missing))
     return sheet(tiles, labels)
+
+
+def caption(title: str, missing: Sequence[str]) -> str:
+    """What is said below a picture; whoever is not in it is named."""
+    if title.endswith("-routing"):
+        return "who gets which place"
+    return f"made: {title}" + (f", {' and '.join(missing)} missing" if missing else "")
 
 
 def sheet(tiles: Sequence[np.ndarray], labels: Sequence[str]) -> np.ndarray:
