@@ -118,7 +118,7 @@ class Driver:
         answer = self.page.locator("#answer textarea, #answer input").first
         before = answer.input_value()
         self.page.wait_for_timeout(700)  # a value that was just typed is on its way
-        self.page.locator("#ask").click()
+        self.page.locator("#ask").dispatch_event("click")  # an open list may lie above it
         self.page.wait_for_function(
             "([field, before]) => field.value && field.value !== before",
             arg=[answer.element_handle(), before],
