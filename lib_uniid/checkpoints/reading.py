@@ -42,7 +42,7 @@ def not_finite(state: Mapping[str, Tensor]) -> list[str]:
 def _is_finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point() or not tensor.numel():
         return True
-    if tensor.element_size() == 1:  # float8 has no comparisons
+    if tensor.element_size() <= 2:  # float8 has no comparisons, nor float16 on a CPU in torch 2.1
         tensor = tensor.float()
     low, high = tensor.aminmax()  # NaN goes through both; nothing is copied
     return math.isfinite(low.item()) and math.isfinite(high.item())
