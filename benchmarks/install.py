@@ -51,7 +51,7 @@ def measured(host: str, environment: Environment) -> Iterator[Figure]:
     said = run(environment, LAUNCHER).stderr
     yield Figure(name=f"install/{host}/first_s", value=time.monotonic() - began, unit="s")
     works = not said and run(environment, "-c", IMPORTS).returncode == 0
-    yield Figure.at_least(f"install/{host}/imports", works, "", 1)
+    yield Figure.at_least(f"install/{host}/imports", float(works), "", 1)
     after = frozen(run(environment, *pip, "freeze").stdout)
     changed = sum(after.get(name) != version for name, version in before.items())
     yield Figure.at_most(f"install/{host}/pins_changed", changed, "", 0)
