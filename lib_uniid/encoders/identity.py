@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib_uniid.encoders.clip_names import open_clip_names
 from lib_uniid.encoders.clip_vision import ClipVision
 from lib_uniid.encoders.curricularface import CurricularFace
 from lib_uniid.encoders.pixels import for_clip, for_recogniser, to_tensor
@@ -142,8 +143,8 @@ class IDEncoder:
 
     def __init__(self, backbone: CurricularFace, clip: ClipVision | None) -> None:
         self.backbone, self.clip = backbone, clip
-        self._recogniser_fingerprint = _fingerprint(("input_layer", "body"), backbone)
-        self._clip_fingerprint = None if clip is None else _fingerprint(("tower",), clip)
+        self._recogniser_fingerprint = _fingerprint(_used_of(backbone))
+        self._clip_fingerprint = None if clip is None else _fingerprint(_named(clip))
         self._uncond: dict[bool, IDFeatures] = {}
 
     @property
@@ -235,16 +236,25 @@ def _on_grid(taps: Iterable[Float[Tensor, "r _ _ _"]], tokens: int) -> Float[Ten
     return rearrange(torch.cat(resized, dim=1), "r d h w -> r (h w) d")
 
 
-def _fingerprint(parts: tuple[str, ...], module: nn.Module) -> str:
-    """Twelve hex digits that tell weights apart.
+def _used_of(backbone: CurricularFace) -> dict[str, tuple[Tensor, ...]]:
+    """Without the head, which the features do not depend on."""
+    tensors = backbone.state_dict().items()
+    return {key: (tensor,) for key, tensor in tensors if key.split(".")[0] in {"input_layer", "body"}}
+
+
+def _named(clip: ClipVision) -> dict[str, tuple[Tensor, ...]]:
+    return {f"tower.{name}": parts for name, parts in open_clip_names(clip.tower.state_dict()).items()}
+
+
+def _fingerprint(tensors: Mapping[str, tuple[Tensor, ...]]) -> str:
+    """Twelve hex digits that tell weights apart; the parts of a tensor are joined.
 
     Over names, shapes and an even sample of every tensor in half precision: a half-precision copy of the same
     weights gives the same features to within its precision, and 632 million parameters need not be hashed.
     """
     digest = hashlib.sha256()
-    for key, tensor in sorted(module.state_dict().items()):
-        if key.split(".")[0] not in parts:
-            continue
+    for key, parts in sorted(tensors.items()):
+        tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         step = max(1, tensor.numel() // _SAMPLE)
         digest.update(json.dumps([key, *tensor.shape]).encode())
         digest.update(tensor.detach().flatten()[::step].to("cpu", torch.float16).numpy().tobytes())

@@ -1,12 +1,14 @@
 """Laws of ID features, and their parity with the official encoding."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lib_uniid.encoders.clip_vision import ClipVision
@@ -14,6 +16,7 @@ from lib_uniid.encoders.curricularface import CurricularFace
 from lib_uniid.encoders.identity import IDEncoder, IDFeatures
 from lib_uniid.encoders.pixels import for_clip, for_recogniser, to_tensor
 from lib_uniid.errors import ConfigError, EncoderMismatchError, MissingModelError, UnknownCheckpointError
+from lib_uniid.miniature import MODELS
 from tests import recorded
 from tests.encoders.builders import narrow_backbone, narrow_clip
 
@@ -139,6 +142,17 @@ def test_features_can_enter_training(narrow: IDEncoder):
 
 
 # --- fingerprints ---
+
+
+def test_people_enrolled_by_earlier_versions_stay_usable():
+    """Their fingerprints were made over open_clip's module; this is the one of the miniature's encoders."""
+    folder = MODELS / "uniid"
+    clip = ClipVision.from_state_dict(
+        load_file(folder / "image_encoder" / "model.safetensors"),
+        json.loads((folder / "image_encoder" / "config.json").read_text(encoding="utf-8")),
+    )
+    backbone = CurricularFace.from_state_dict(load_file(folder / "curricular_face_backbone.safetensors"))
+    assert IDEncoder(backbone, clip).fingerprint == "547f7d650d53+f4ae3a1687b3"
 
 
 def test_other_weights_have_another_fingerprint():
