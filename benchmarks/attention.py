@@ -42,7 +42,7 @@ TOKENS, TEXT_TOKENS, RANK, ID_SCALE = 16, 77, 128, 0.7
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h: the first off, and no blocks mapped one by one
 
-Injection = Callable[[], AbstractContextManager[None]]
+Injection = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

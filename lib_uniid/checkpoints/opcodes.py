@@ -140,7 +140,7 @@ def _unknown(code: bytes) -> str:
     )
 
 
-def _steps() -> dict[bytes, tuple[Callable[[BufferedIOBase], Any] | None, Callable[[_Machine, Any], None]]]:
+def _steps() -> dict[bytes, tuple[Callable[[Any], Any] | None, Callable[[_Machine, Any], None]]]:
     """By an instruction's byte: what reads its argument, and what it does."""
     m, constants = _Machine, {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
     does: dict[str, Callable[[_Machine, Any], None]] = {
@@ -169,7 +169,9 @@ def _steps() -> dict[bytes, tuple[Callable[[BufferedIOBase], Any] | None, Callab
         "BINPERSID": lambda one, _: one.push(one.stored(one.last(1)[0])),
     }
     known = [op for op in _OPCODES.values() if op.name in does]
-    return {op.code.encode("latin-1"): (op.arg and op.arg.reader, does[op.name]) for op in known}
+    return {
+        op.code.encode("latin-1"): (None if op.arg is None else op.arg.reader, does[op.name]) for op in known
+    }
 
 
 _STEPS = _steps()

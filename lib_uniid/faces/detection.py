@@ -194,8 +194,9 @@ def _load(pack: Path, tasks: list[str], providers: list[str], det_size: int) -> 
             # Not through FaceAnalysis, which finds no files in folders with [, * or ? in their names.
             for file in sorted(pack.resolve().glob("*.onnx")):
                 model = get_model(str(file), providers=providers)
-                if model is not None and model.taskname in tasks:
-                    models.setdefault(model.taskname, model)
+                task = getattr(model, "taskname", None)  # a face swapper has none
+                if task in tasks:
+                    models.setdefault(task, model)
             if "detection" in models:
                 models["detection"].prepare(0, input_size=(det_size, det_size), det_thresh=0.5)
     except Exception as error:  # onnxruntime's errors have no common base but this

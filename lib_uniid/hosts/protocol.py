@@ -20,6 +20,7 @@ Progress = Callable[[int, int], None]
 def silent(step: int, steps: int) -> None:
     """Progress that nobody watches."""
 
+
 Look = Callable[[], list[Picture]]
 """Makes small rough pictures of how far each picture is; only calling it costs something."""
 Preview = Callable[[Look], None]

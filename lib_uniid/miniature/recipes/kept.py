@@ -1,6 +1,5 @@
 """Results that came with the repository, each in one file: some of them in the models folder alone."""
 
-
 from safetensors.torch import load_file
 from torch import Tensor
 
