@@ -254,7 +254,7 @@ def _fingerprint(tensors: Mapping[str, tuple[Tensor, ...]]) -> str:
     """
     digest = hashlib.sha256()
     for key, parts in sorted(tensors.items()):
-        tensor = torch.cat(parts)
+        tensor = next(iter(parts)) if len(parts) == 1 else torch.cat(parts)
         step = max(1, tensor.numel() // _SAMPLE)
         digest.update(json.dumps([key, *tensor.shape]).encode())
         digest.update(tensor.detach().flatten()[::step].to("cpu", torch.float16).numpy().tobytes())

@@ -84,8 +84,16 @@ def test_nothing_is_left_after_an_interrupt(webui: WebUI):
     plain.check()
 
 
+def test_what_a_failure_left_on_comes_off_with_the_generation(webui: WebUI):
+    Failing(any_host(webui).unet, call=2)
+    assert webui.txt2img(seed=5, alwayson_scripts=BOTH).status == 500
+    assert hooks(any_host(webui).unet) == 0
+
+
 def test_reloading_the_page_takes_off_what_a_failure_left_on(webui: WebUI):
     plain = Traceless(webui)
+    kept: list[Any] = []  # as the traceback of a host's log keeps the generation
+    beside(webui, process_before_every_sampling=lambda p, **_: kept.append(p))
     Failing(any_host(webui).unet, call=2)
     assert webui.txt2img(seed=5, alwayson_scripts=BOTH).status == 500
     assert hooks(any_host(webui).unet) > 0
