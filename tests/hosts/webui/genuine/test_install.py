@@ -15,8 +15,9 @@ INSTALL_MILLISECONDS = 100
 
 # As the host runs it, but timed: from its own folder, as a process of its own.
 TIMED = """
-import runpy, sys, time
+import os, runpy, sys, time
 before = time.process_time()
+sys.path.insert(0, os.path.dirname(sys.argv[1]))  # as where Python is given the file itself
 runpy.run_path(sys.argv[1], run_name="__main__")
 print(1000 * (time.process_time() - before))
 """
@@ -27,8 +28,10 @@ found = [(one.metadata["Name"], one.version, str(one._path)) for one in metadata
 print(json.dumps(sorted(map(str, found))))
 """
 PINNED = """
-import runpy, sys, subprocess
-install = runpy.run_path(sys.argv[1])["install"]
+import os, runpy, subprocess, sys
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+from lib_uniid.installation import Package
+with_constraints = runpy.run_path(sys.argv[1])["with_constraints"]
 def run_pip(command, description):
     # The hosts run pip by a shell; a requirement that is quoted wrongly shows itself only there.
     found = subprocess.run(
@@ -36,7 +39,8 @@ def run_pip(command, description):
         shell=True, capture_output=True, text=True,
     )
     print(found.returncode, found.stdout, found.stderr)
-install(sys.argv[3:], run_pip)
+for name in sys.argv[3:]:
+    with_constraints(Package(name, name, lambda _: name), run_pip)
 """
 
 
