@@ -25,7 +25,12 @@ for module in sys.argv[1:]:
     except BaseException as error:
         print("fails", module, type(error).__name__ + ":", *str(error).split(), flush=True)
 """
-VERSION = re.compile(r"[0-9][0-9A-Za-z.!+]*")
+VERSION = re.compile(
+    r"(\d+!)?\d+(\.\d+)*((a|b|rc)\d+)?(\.?post\d+)?(\.?dev\d+)?(\+[A-Za-z0-9.]+)?", re.IGNORECASE
+)
+"""What pip takes in a constraint; Debian writes others."""
+NO_NETWORK = "the network did not answer"
+_UNREACHED = ("Retrying (Retry(", "NewConnectionError", "ReadTimeoutError")
 
 
 def install_missing(pip):
@@ -37,6 +42,9 @@ def install_missing(pip):
         try:
             with_constraints(package, pip())
         except Exception as error:  # the host raises RuntimeError with all that pip has printed
+            if any(words in str(error) for words in _UNREACHED):
+                failed[package.name] = NO_NETWORK
+                break  # the others would wait as long
             failed[package.name] = last_words(str(error))
         importlib.invalidate_caches()
     return failed
@@ -87,6 +95,16 @@ def complete(pip):
     return [installation.problem(one, failed[one.name]) for one in NEEDED if one.name in failed]
 
 
+def again(problems):
+    """Those of the remembered problems that are left: what is installed may have been mended."""
+    there = [
+        one for one in NEEDED if one.name in {p.package for p in problems} and installation.is_there(one)
+    ]
+    failed = cannot_import(there) if there else {}
+    mended = {one.name for one in there} - failed.keys()
+    return tuple(one for one in problems if one.package not in mended)
+
+
 def pip_by_hand(command, _):
     """Without a WebUI: pip shows what it does."""
     done = subprocess.run(f'"{sys.executable}" -m pip {command} --prefer-binary', shell=True)
@@ -105,9 +123,10 @@ def launcher():
 
 def main(by_hand=False):
     """Find out, unless it is known, and say what does not work; the problems."""
-    problems = None if by_hand else installation.recall()
-    if problems is None:
-        problems = complete((lambda: pip_by_hand) if by_hand else launcher)
+    known = None if by_hand else installation.recall()
+    problems = complete((lambda: pip_by_hand) if by_hand else launcher) if known is None else again(known)
+    offline = any(one.reason == NO_NETWORK for one in problems)
+    if problems != known and not offline:  # without a network the next start tries again
         installation.remember(problems)
     if problems:
         print(f"UniID: {installation.sentence(problems)}")

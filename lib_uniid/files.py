@@ -16,6 +16,8 @@ try:
 except ImportError:  # Windows, where an open file cannot be deleted anyway
     fcntl = None
 
+ABANDONED = 3600.0
+"""Seconds after which a temporary file is taken for abandoned, where files have no locks."""
 PATIENCE = 30.0
 """Seconds to wait for another program that writes; it takes milliseconds, unless its process is stopped."""
 
@@ -144,8 +146,9 @@ def _claimed(path: Path) -> tuple[int, Path]:
 
 
 def _remove_unclaimed(path: str) -> None:
-    if fcntl is None:
-        os.unlink(path)
+    if fcntl is None:  # no lock says that a writer lives: one that waits for a reader has closed its file
+        if time.time() - os.stat(path).st_mtime > ABANDONED:
+            os.unlink(path)
         return
     handle = os.open(path, os.O_RDWR)
     try:

@@ -94,7 +94,7 @@ def installed() -> dict[str, str]:
     return found
 
 
-_RECORD = re.compile(r"(.+?)-(\d[^-]*)(?:-py\d[\d.]*)?\.(?:dist|egg)-info")
+_RECORD = re.compile(r"([A-Za-z0-9](?:[\w.-]*?[A-Za-z0-9])?)-(\d[^-]*)(?:-py\d[\d.]*)?\.(?:dist|egg)-info")
 
 
 def _records() -> Iterator[tuple[str, str]]:

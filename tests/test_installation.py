@@ -61,6 +61,8 @@ def test_versions_are_read_off_the_folders_of_pip(packages: Path):
         (packages / entry).mkdir()
     (packages / "old-1.0-py3.10.egg-info").mkdir()
     (packages / "pillow").mkdir()
+    (packages / "~umpy-1.26.2.dist-info").mkdir()  # pip could not remove it
+    (packages / "-umpy-1.26.1.dist-info").mkdir()
     expected = {"pillow": "9.5.0", "open-clip-torch": "2.20.0", "torch": "2.13.0+cpu", "old": "1.0"}
     assert installation.installed() == expected
 
@@ -121,10 +123,48 @@ def test_a_failure_is_tried_again_only_when_the_environment_has_changed(
     assert len(commands) == 2
 
 
+def test_without_a_network_the_next_start_tries_again(
+    install: Any, monkeypatch: pytest.MonkeyPatch, packages: Path
+):
+    commands: list[str] = []
+
+    def run_pip(command: str, _: str) -> None:
+        commands.append(command)
+        raise RuntimeError(
+            "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError'\n"
+            "ERROR: No matching distribution found for x"
+        )
+
+    stand_for(install, monkeypatch, [NO_SUCH, NO_SUCH], run_pip)
+    assert {one.reason for one in install.main()} == {"the network did not answer"}
+    install.main()
+    assert len(commands) == 2
+
+
+def test_what_was_mended_by_the_command_is_no_problem_after_the_next_start(
+    install: Any, monkeypatch: pytest.MonkeyPatch, packages: Path
+):
+    module = packages / "uniid_broken.py"
+    module.write_text("raise ImportError('no libx')")
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    needed = [Package("uniid_broken", "uniid_broken", lambda _: "uniid_broken==1")]
+    stand_for(install, monkeypatch, needed, lambda command, name: None)
+    assert [one.package for one in install.main()] == ["uniid_broken"]
+    assert [one.package for one in install.main()] == ["uniid_broken"]
+    module.write_text("")
+    assert list(install.main()) == []
+    assert installation.problems() == ()
+
+
 def test_every_installed_version_is_a_constraint(
     install: Any, monkeypatch: pytest.MonkeyPatch, packages: Path
 ):
-    for name, version in (("numpy", "1.26.2"), ("torch", "2.1.2+cu121"), ("of_git", "1-unknown")):
+    for name, version in (
+        ("numpy", "1.26.2"),
+        ("torch", "2.1.2+cu121"),
+        ("of_git", "1-unknown"),
+        ("distro_info", "1.1build1"),
+    ):
         put(packages, name, version)
     seen: list[str] = []
 

@@ -101,6 +101,14 @@ PICKLES: dict[str, Data] = {
         + b"".join(b"J" + struct.pack("<i", n) + b"}h\x00Ns" for n in range(100_000))
         + b"u."
     ),
+    "one-text-made-a-tuple-100-times": lambda: (
+        b"\x80\x02](X"
+        + struct.pack("<I", 2**20)
+        + b"k" * 2**20
+        + b"q\x00"
+        + b"ctorch\nSize\nh\x00\x85R" * 100
+        + b"e."
+    ),
     "eval": lambda: b"\x80\x02c__builtin__\neval\nX\x08\x00\x00\x001/0 or 1\x85R.",
     "os-system": lambda: b"cos\nsystem\n(S'true'\ntR.",
     "bytes-of-a-loader": lambda: b"\x80\x02ctorch.storage\n_load_from_bytes\nC\x01x\x85R.",

@@ -70,10 +70,13 @@ def fetch(
     source: Source,
     root: Path,
     *,
+    damaged: bool = False,
     progress: Progress = silent,
     environment: Mapping[str, str] = os.environ,
 ) -> list[Path]:
     """Get everything of a row of ``SOURCES`` that is not there; the paths, in the folder where it belongs.
+
+    ``damaged`` says that what is there is to be replaced.
 
     Raises ``DownloadError``: offline, nothing to fetch, no connection, refused, no room, or a file that is
     not the published one. What came so far of it is kept, and the next try goes on from there.
@@ -89,7 +92,7 @@ def fetch(
     for piece in source.pieces:
         folder = root / source.placed
         paths = [folder / name for name in piece.members or (piece.name,)]
-        if not all(path.exists() for path in paths):
+        if damaged or not all(path.exists() for path in paths):
             _get(address(piece, source, environment), folder / piece.name, piece, progress)
         got += paths
     return got

@@ -1,6 +1,7 @@
 """A folder of models: which of the needed files are there, found by content, whatever they are called."""
 
 import json
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -88,6 +89,11 @@ class ModelFolder:
             UniIDError: there, but damaged; the reason as ``Format.check`` gives it.
         """
         path = self.look_up(name)
+        if path is None and self.unread:
+            raise MissingModelError(
+                f"no {name} model was found in {self.root} yet, and {len(self.unread)} files there were not "
+                "looked into for lack of time; try again"
+            )
         if path is None:
             row = source(name)
             raise MissingModelError(
@@ -193,7 +199,7 @@ def _look_at_values(path: Path) -> Finding:
 
 
 def _name_folder(folder: Path) -> str | None:
-    if (folder / DIFFUSERS_INDEX).is_file():
+    if os.path.isfile(folder / DIFFUSERS_INDEX):
         return "base" if _is_sd15_pipeline(folder / DIFFUSERS_INDEX) else None
     return "insightface" if any(one.detects for one in _onnx(folder)) else None
 

@@ -67,6 +67,8 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.spent = 0
+        """Items that calls were given; each call copies them, and the same value can be given again."""
 
     def run(self, stream: BufferedIOBase) -> Any:
         read = stream.read
@@ -108,6 +110,9 @@ class _Machine:
 
     def call(self) -> None:
         function, arguments = self.last(2)
+        self.spent += sum(len(one) for one in arguments if isinstance(one, str | bytes | tuple | list | dict))
+        if self.spent > MAX_STEPS:
+            raise PickleError(f"has calls on more than {MAX_STEPS} values, so it is refused; {_AGAIN}")
         self.push(function(*arguments))
 
     def put(self, pairs: tuple[Any, ...] | list[Any]) -> None:

@@ -13,7 +13,7 @@ def usual_places(root: Path) -> tuple[Path, ...]:
     """Folders that are there, beside a WebUI's models folder ``root``."""
     named = os.environ.get(VARIABLE)
     places = _usual(root) if named is None else [Path(one) for one in named.split(os.pathsep) if one]
-    return tuple(place for place in places if place.is_dir() and not place.is_relative_to(root))
+    return tuple(place for place in places if os.path.isdir(place) and not place.is_relative_to(root))
 
 
 def _usual(root: Path) -> list[Path]:

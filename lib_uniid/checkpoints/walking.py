@@ -7,7 +7,7 @@ from pathlib import Path
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt"})
 DIFFUSERS_INDEX = "model_index.json"
 MAX_DEPTH, MAX_FOLDERS, MAX_ENTRIES = 6, 20_000, 200_000
-_FIRST = ("uniid", "insightface")
+_FIRST = ("uniid", "insightface", "ControlNet", "clip_vision", "Stable-diffusion")
 """Folders that are looked through before others, so that what is needed is found within the budget."""
 
 
@@ -23,7 +23,7 @@ def candidates(root: Path) -> Iterator[Path]:
         if not _is_new(folder, seen):
             continue
         yield folder
-        if (folder / DIFFUSERS_INDEX).is_file():
+        if os.path.isfile(folder / DIFFUSERS_INDEX):
             continue
         files, folders = _children(folder, MAX_ENTRIES - entries)
         entries += len(files) + len(folders)
@@ -50,10 +50,12 @@ def _children(folder: Path, most: int) -> tuple[list[Path], list[Path]]:
     try:
         with os.scandir(folder) as entries:
             for entry, _ in zip(entries, range(most), strict=False):
-                if entry.is_dir() and not entry.name.startswith("."):
-                    folders.append(folder / entry.name)
-                elif os.path.splitext(entry.name)[1].lower() in WEIGHTS and entry.is_file():
-                    files.append(folder / entry.name)
+                path = folder / entry.name
+                # os.path says no where an entry cannot be looked at: a link to itself, no permission.
+                if not entry.name.startswith(".") and os.path.isdir(path):
+                    folders.append(path)
+                elif path.suffix.lower() in WEIGHTS and os.path.isfile(path):
+                    files.append(path)
     except OSError:
         return sorted(files), sorted(folders)
     return sorted(files), sorted(folders, key=lambda path: (path.name not in _FIRST, path))

@@ -20,6 +20,7 @@ def run(options: Namespace) -> Outcome:
         raise ConfigError(f"there is no model file {unknown[0]!r}; choose from {known}")
     wanted = options.names or [one.source.name for one in entries if one.source.needed and one.source.pieces]
     there = {one.source.name: str(one.path) for one in entries if one.found}
+    damaged = {one.source.name for one in entries if one.path is not None and one.problem}
     got: dict[str, Any] = {}
     for name in wanted:
         if name not in there:
@@ -27,6 +28,7 @@ def run(options: Namespace) -> Outcome:
                 paths = fetch(
                     source(name),
                     options.models,
+                    damaged=name in damaged,
                     progress=lambda _, done, size, show=progress: show(done, size or done),
                 )
             got[name] = [str(path) for path in paths]

@@ -112,8 +112,11 @@ class _Writer:
         result: dict[str, Any] = {"path": str(path), "seed": made.seed, **_presence(made)}
         if self._options.maps and made.routing is not None:
             overlay = path.with_suffix(".routing.png")
-            write_png(overlay, draw_routing(made.picture, made.routing))
-            result["routing"] = str(overlay)
+            try:
+                write_png(overlay, draw_routing(made.picture, made.routing))
+                result["routing"] = str(overlay)
+            except OSError as error:  # the picture itself is kept
+                self.notes.append(explain(error))
         return result
 
 

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from typing import Any
 
+from lib_uniid.caches import beside
 from lib_uniid.commands import Outcome
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError
@@ -25,8 +26,8 @@ def people_folder(options: Namespace) -> PeopleFolder:
 
 
 def encodings(options: Namespace) -> EncodingCache:
-    """What is kept of pictures beside the models."""
-    return EncodingCache(folder=options.models / "uniid" / "cache")
+    """What is kept of pictures beside the models, or elsewhere where that folder is read-only."""
+    return EncodingCache(folder=beside(options.models / "uniid" / "cache"))
 
 
 def _list(library: PeopleFolder, _options: Namespace) -> Outcome:

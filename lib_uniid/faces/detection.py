@@ -134,8 +134,7 @@ class FaceFinder:
         return found
 
     def _detect(self, bgr: UInt8[np.ndarray, "height width 3"]) -> list[Found]:
-        with _silence():
-            boxes, landmarks = self._detector.detect(bgr)
+        boxes, landmarks = self._detector.detect(bgr)
         return [
             Found(tuple(box[:4].tolist()), points.astype(np.float32), float(box[4]))
             for box, points in zip(boxes, landmarks, strict=True)

@@ -15,6 +15,7 @@ from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.onnx_header import OnnxHeader, read_onnx_header
 from lib_uniid.checkpoints.reading import convert
 from lib_uniid.checkpoints.sources import SOURCES, source
+from lib_uniid.checkpoints.walking import candidates
 from lib_uniid.errors import CheckpointMismatchError, MissingModelError
 from lib_uniid.files import sha256
 from tests.checkpoints.builders import faceid, write, write_all
@@ -171,3 +172,18 @@ def test_every_source_tells_its_licence():
 
 def test_digests_are_whole_or_not_there():
     assert all(row.sha256 is None or len(row.sha256) == 64 for row in SOURCES)
+
+
+def test_a_link_to_itself_hides_nothing_beside_it(tmp_path: Path):
+    for number in range(20):
+        (tmp_path / f"{number}.pt").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "loop.pt").symlink_to(tmp_path / "loop.pt")
+    assert len([path for path in candidates(tmp_path) if path.suffix == ".pt"]) == 20
+
+
+def test_a_model_that_may_not_have_been_looked_into_yet_is_not_called_missing(tmp_path: Path):
+    folder = ModelFolder(tmp_path, also=())
+    folder.unread.append(tmp_path / "a.pt")
+    with pytest.raises(MissingModelError, match="not looked into for lack of time"):
+        folder.find("base")
