@@ -1,5 +1,6 @@
 """Laws of install.py and of what the panel and the errors say about packages."""
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -39,6 +40,7 @@ def install() -> Any:
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The environment's site-packages: empty, and outcomes are kept below ``tmp_path``."""
+    importlib.import_module("lib_uniid.library.store")  # what is imported later finds no packages
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.setattr(
