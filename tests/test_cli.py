@@ -332,7 +332,9 @@ def test_a_package_that_is_missing_is_named(
     for module in ("lib_uniid.commands.faces", "lib_uniid.commands.shared"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     assert main(["faces", "anna.png", "--models", str(models)]) == 2
-    assert "uniid: tqdm is not installed; install it (pip install tqdm)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("uniid: tqdm (it is not installed) does not work; ")
+    assert "-m pip install tqdm==" in said
 
 
 # --- fetch ---

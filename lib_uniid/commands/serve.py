@@ -33,10 +33,10 @@ def run(options: Namespace) -> Outcome:
         page = make_page(options.models, out, base=options.base, device=options.device)
         address, server = launch(page, port=options.port, auth=auth)
         stack.callback(server.close, verbose=False)
-        options.say(f"UniID is at {address} (on this machine alone); Ctrl+C ends it")
-        if options.open:
-            webbrowser.open(address)
         with suppress(KeyboardInterrupt):
+            options.say(f"UniID is at {address} (on this machine alone); Ctrl+C ends it")
+            if options.open:
+                webbrowser.open(address)
             _wait()
     return Outcome(result={"address": address}, words=[])
 

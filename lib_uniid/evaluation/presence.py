@@ -76,7 +76,7 @@ class Presence:
 
 def check(
     faces: Sequence[Face],
-    people: Sequence[tuple[str, Float[np.ndarray, " d"]]],
+    people: Sequence[tuple[str, Float[np.ndarray, " _"]]],
     same_person: float = SAME_PERSON,
     *,
     unchecked: Mapping[str, str] | None = None,

@@ -142,7 +142,7 @@ def test_a_missing_model_file_is_named_and_found_once_it_is_there(
     monkeypatch.setattr(Services, "models_folder", lambda _: tmp_path)
     failed = webui.txt2img(alwayson_scripts=ask(person()))
     assert failed.status == 500
-    assert "put it into" in failed.error
+    assert "no faceid model under" in failed.error
     for path in webui_models.iterdir():
         if path.name != "uniid":
             (tmp_path / path.name).symlink_to(path)
