@@ -58,7 +58,11 @@ class Models:
         except (UnknownCheckpointError, EncoderMismatchError):
             pass  # not made yet, or damaged
         with self._encoding() as encoder:
-            features = encoder.uncond(structure="+" in fingerprint).in_float32()
+            features = encoder.uncond(structure="+" in fingerprint)
+            if not features.finite:  # too much for half precision; see _Moved
+                encoder.in_float32()
+                features = encoder.uncond(structure="+" in fingerprint)
+        features = features.in_float32()
         features.require(fingerprint)
         private_folder(self.cache.folder)
         features.save(path)
@@ -133,7 +137,6 @@ class _Moved:
         with self.at_work() as encoder:
             features = encoder.encode(crops, structure)
             if not features.finite:
-                for module in encoder.modules:
-                    module.float()
+                encoder.in_float32()
                 features = encoder.encode(crops, structure)
         return features.in_float32()

@@ -147,6 +147,8 @@ class Studio:
         end of ``progress``; before the first one a style picture is inverted, which runs through it, too.
         ``tell`` is given each picture as soon as it is there, so that it is not lost when a later one fails.
         """
+        if settings.people:
+            _ = self.models.finder  # what is missing for the check is said before the sampling, not after
         side = self.host.side
         settings = replace(settings, width=settings.width or side, height=settings.height or side)
         order = _Order(

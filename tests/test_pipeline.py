@@ -1,5 +1,6 @@
 """From pictures of people to checked pictures with them, on narrow networks with random weights."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,13 @@ import pytest
 import torch
 
 from lib_uniid.config import GenerationSettings, PersonSettings, StyleSettings
-from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
+from lib_uniid.errors import (
+    ConfigError,
+    EncoderMismatchError,
+    MissingModelError,
+    NoFaceError,
+    SeveralFacesError,
+)
 from lib_uniid.faces.detection import Face
 from lib_uniid.files import sha256
 from lib_uniid.hosts.diffusers import DiffusersHost, open_studio
@@ -206,6 +213,20 @@ def test_enrolled_people_need_no_encoders(models: Path, studio: Studio, people: 
     said: list[str] = []
     open_studio(models, device="cpu", notify=said.append).generate(together(ANNA), people)
     assert "loading the face encoders" not in said
+
+
+def test_face_models_that_are_missing_are_named_before_the_sampling(
+    models: Path, tmp_path: Path, studio: Studio, people: dict[str, Person]
+):
+    studio.generate(together(ANNA), people)  # what is kept of encoders is there
+    without = tmp_path / "models"
+    shutil.copytree(models, without)
+    for path in without.rglob("*.onnx"):
+        path.unlink()
+    said: list[str] = []
+    with pytest.raises(MissingModelError, match="insightface"):
+        open_studio(without, device="cpu", notify=said.append).generate(together(ANNA), people)
+    assert said == ["loading the face finder"]
 
 
 def test_a_start_picture_of_any_size_is_fitted(studio: Studio, people: dict[str, Person]):

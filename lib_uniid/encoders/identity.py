@@ -152,6 +152,12 @@ class IDEncoder:
         """The networks that there are."""
         return (self.backbone,) if self.clip is None else (self.backbone, self.clip)
 
+    def in_float32(self) -> None:
+        """From now on, where half precision was too little."""
+        self._uncond.clear()
+        for module in self.modules:
+            module.float()
+
     @property
     def fingerprint(self) -> str:
         """Of all encoders there are."""

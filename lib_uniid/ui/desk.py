@@ -5,7 +5,7 @@ Browser tabs share one process. What belongs to one is kept under the tab's secr
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -115,9 +115,10 @@ class Desk:
     def _outputs(self, tab: str, shown: Shown) -> list[Any]:
         kept = self._of(tab)
         if shown.pictures and kept.last is not shown:
+            made = [(_copied(path), caption) for path, caption in shown.pictures]
             kept.last, kept.seed = shown, shown.seed
             kept.earlier = [*kept.made, *kept.earlier][:EARLIER]
-            kept.made = [(_copied(path), caption) for path, caption in shown.pictures]
+            kept.made = made
         going = not shown.finished
         gallery = gr.update(
             value=kept.made or None, selected_index=0 if kept.made else None, visible=not shown.rough
@@ -148,7 +149,9 @@ class Desk:
         ]
         for place, shown in zip(places, showing, strict=True):
             values[place] = shown[0]
-        return [*(gr.update(value=one) for one in values), *(part for one in showing for part in one[1:])]
+        # A drawing is bytes or a file by now, which its component does not take back.
+        back = [gr.update() if isinstance(one, Mapping) else gr.update(value=one) for one in values]
+        return [*back, *(part for one in showing for part in one[1:])]
 
     def _seed(self, tab: str) -> Any:
         seed = self._of(tab).seed

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,8 @@ class Maker:
         self._studio = None
         gc.collect()
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            with suppress(RuntimeError):  # of a graphics card that failed for good
+                torch.cuda.empty_cache()
 
     def _made(self, run: Run[Shown], wish: Wish, panel: Sequence[Any]) -> Shown:
         request = request_of(panel, self.uploads)

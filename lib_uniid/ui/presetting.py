@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from lib_uniid.library.names import normal
 from lib_uniid.ui import drawing
 from lib_uniid.ui.asking import request_of
 from lib_uniid.ui.backstage import Backstage
@@ -64,7 +65,7 @@ class PresetControls:
     def _save(self, name: str | None, *values: Any) -> list[Any]:
         """Asks before an earlier one is replaced."""
         try:
-            if (name or "").strip() in self.backstage.presets.names():
+            if normal(name or "") in self.backstage.presets.names():
                 asked = f"there is a preset {name} already: press Replace, or type another name"
                 return [drawing.notes([asked]), gr.update(), gr.update(visible=True)]
         except Exception as error:

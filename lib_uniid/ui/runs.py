@@ -109,6 +109,7 @@ class Runs(Generic[State]):
         """Until it is this run's turn; raises ``Cancelled``."""
         while not self._turn.acquire(timeout=SECONDS):
             run.tell(waiting)
-            if self._working is not None and self._working.lonely:
-                self._working.cancel()
+            working = self._working  # it may end at any time
+            if working is not None and working.lonely:
+                working.cancel()
         self._working = run

@@ -111,8 +111,9 @@ class Job:
     def tell(self, parameters: dict[str, Any]) -> None:
         """Put everything so far into the parameters of a result, and into those of earlier results."""
         self._told = [*(one for one in self._told if one is not parameters), parameters]
+        texts = {key: Hidden(text) for key, text in self._texts().items()}
         for told in self._told:
-            told.update({key: Hidden(text) for key, text in self._texts().items()})
+            told.update(texts)
 
     def comments(self, text: str) -> str:
         """The host's comments with the lines of all pictures, in the order of the pictures."""
@@ -127,12 +128,14 @@ class Job:
     def _results(self) -> list[list[dict[str, Any]] | None]:
         """One list of people per picture; None for a cell of a plot that was not looked at."""
         loose = [_people(presence) for place, presence in self._pictures if place is None]
-        cells = [(place.number, presence) for place, presence in self._pictures if place is not None]
+        cells: dict[int, list[list[dict[str, Any]]]] = {}
+        for place, presence in self._pictures:
+            if place is not None:
+                cells.setdefault(place.number, []).append(_people(presence))
         total = max((place.total for place, _ in self._pictures if place is not None), default=0)
         results: list[list[dict[str, Any]] | None] = [*loose]
         for number in range(1, total + 1):
-            of_cell = [_people(presence) for one, presence in cells if one == number]
-            results += of_cell or [None]
+            results += cells.get(number, [None])
         return results
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib_uniid.hosts.webui.jobs import Job
 from tests.hosts.webui.asking import ask, person
 from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.processing import Processing
@@ -115,6 +116,23 @@ def test_a_prompt_matrix_tells_of_every_picture_behind_its_grid(webui: WebUI):
     answer = webui.txt2img(script_name="prompt matrix", script_args=[4], batch_size=2, alwayson_scripts=ANNA)
     assert faces(answer) == [None, None, 1, None]
     assert len(answer.images) == 5
+
+
+def test_telling_earlier_results_makes_their_text_once(monkeypatch: pytest.MonkeyPatch):
+    made: list[object] = []
+    texts = Job._texts  # pyright: ignore[reportPrivateUsage]
+
+    def counted(self: Job) -> Any:
+        made.append(self)
+        return texts(self)
+
+    monkeypatch.setattr(Job, "_texts", counted)
+    job, results = Job(), [dict[str, Any]() for _ in range(50)]
+    for told in results:
+        job.note([f"note {len(made)}"])
+        job.tell(told)
+    assert len(made) == 50
+    assert len({json.dumps(told, sort_keys=True) for told in results}) == 1
 
 
 def test_the_next_request_tells_of_its_own_pictures(webui: WebUI):
