@@ -244,7 +244,7 @@ def test_the_style_of_a_picture_is_taken_and_comes_back_from_a_preset(driver: Dr
     kept = json.loads(driver.ask())
     assert kept["style"]["strength"] == 0.8
     with (
-        Image.open(io.BytesIO(base64.b64decode(kept["style"]["picture"]))) as taken,
+        Image.open(io.BytesIO(base64.b64decode(kept["style"]["picture"].rpartition(",")[2]))) as taken,
         Image.open(tmp_path / "painting.png") as painting,
     ):
         assert taken.convert("RGB").tobytes() == painting.convert("RGB").tobytes()
