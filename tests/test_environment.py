@@ -122,8 +122,8 @@ def test_the_hook_declares_late_and_only_what_torch_lacks(tmp_path: Path, known:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to a group of processes")
 def test_ctrl_c_is_answered_by_the_command_and_its_exit_code_is_passed_on(tmp_path: Path):
-    command = "import signal, time; print('ready', flush=True)\n"
-    command += "try: time.sleep(30)\nexcept KeyboardInterrupt: time.sleep(1); raise SystemExit(7)"
+    waiting = "time.sleep(1); print('ready', flush=True); time.sleep(30)"  # both wait when it is ready
+    command = f"import time\ntry: {waiting}\nexcept KeyboardInterrupt: time.sleep(1); raise SystemExit(7)"
     code = "import sys; from pathlib import Path; from tools.environment import call\n"
     code += f"sys.exit(call([sys.executable, '-c', {command!r}], Path({str(tmp_path)!r})))"
     program = [sys.executable, "-c", code]
