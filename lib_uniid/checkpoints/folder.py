@@ -11,7 +11,7 @@ from pathlib import Path
 from lib_uniid.checkpoints.families import BASE_SD15, identify
 from lib_uniid.checkpoints.formats import FORMATS, detect
 from lib_uniid.checkpoints.header import read_header
-from lib_uniid.checkpoints.onnx_header import OnnxHeader, read_onnx_header
+from lib_uniid.checkpoints.onnx_header import OnnxHeader, read_onnx_header, require_finite
 from lib_uniid.checkpoints.places import usual_places
 from lib_uniid.checkpoints.seen import Finding, Notebook
 from lib_uniid.checkpoints.sources import SOURCES, Source, source
@@ -148,16 +148,16 @@ class ModelFolder:
         return self._notebook.look(path, _look_into).problem if path.is_file() else None
 
     def _problem_of_values(self, path: Path) -> str | None:
-        if not path.is_file():
-            return None
+        files = [path] if path.is_file() else list(_onnx(path))
         try:
-            return self._notebook.look(path, _look_at_values, "#values").problem
+            found = (self._notebook.look(one, _look_at_values, "#values").problem for one in files)
+            return next((problem for problem in found if problem), None)
         except ImportError:
             return None
 
     def _preference(self, name: str, path: Path) -> tuple[bool, ...]:
         """The lesser the better: whole before damaged, packs that recognise, safetensors before pickles."""
-        lacks_recogniser = name == "insightface" and not any(one.recognises for one in _onnx(path))
+        lacks_recogniser = name == "insightface" and not any(one.recognises for one in _onnx(path).values())
         return self._problem(name, path) is not None, lacks_recogniser, path.suffix != ".safetensors"
 
     def _entry(self, row: Source, sha256: bool, values: bool) -> Entry:
@@ -189,10 +189,13 @@ def _look_into(path: Path) -> Finding:
 
 
 def _look_at_values(path: Path) -> Finding:
-    from lib_uniid.checkpoints.reading import read
-
     try:
-        read(path)
+        if path.suffix == ".onnx":
+            require_finite(path)
+        else:
+            from lib_uniid.checkpoints.reading import read
+
+            read(path)
     except (UniIDError, OSError) as error:
         return Finding(name=None, kind="", problem=str(error))
     return Finding(name=None, kind="")
@@ -201,12 +204,13 @@ def _look_at_values(path: Path) -> Finding:
 def _name_folder(folder: Path) -> str | None:
     if os.path.isfile(folder / DIFFUSERS_INDEX):
         return "base" if _is_sd15_pipeline(folder / DIFFUSERS_INDEX) else None
-    return "insightface" if any(one.detects for one in _onnx(folder)) else None
+    return "insightface" if any(one.detects for one in _onnx(folder).values()) else None
 
 
-def _onnx(pack: Path) -> list[OnnxHeader]:
-    headers = (read_onnx_header(path) for path in islice(pack.glob("*.onnx"), _MAX_ONNX_FILES))
-    return [header for header in headers if header]
+def _onnx(pack: Path) -> dict[Path, OnnxHeader]:
+    """The detectors and recognisers of a pack."""
+    headers = ((path, read_onnx_header(path)) for path in islice(pack.glob("*.onnx"), _MAX_ONNX_FILES))
+    return {path: one for path, one in headers if one and (one.detects or one.recognises)}
 
 
 def _is_sd15_pipeline(index: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Inputs and outputs of an ONNX file, read without its weights.
+"""Inputs and outputs of an ONNX file, read without its weights; and whether the weights are numbers.
 
 An ONNX file is one protocol buffer. Weights are fields to skip over, so a file of 170 MB is looked through in
 milliseconds and without the onnx package. Field numbers are from onnx.proto.
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib_uniid.errors import UnknownCheckpointError
+
 MAX_FIELDS = 200_000
 """Of all messages of a file together; insightface's largest have a few thousand."""
 
@@ -16,6 +18,9 @@ MAX_NAME = 1000
 _GRAPH = 7  # of ModelProto
 _INITIALIZER, _INPUT, _OUTPUT = 5, 11, 12  # of GraphProto
 _NAME, _TYPE = 1, 2  # of ValueInfoProto
+_DATA_TYPE, _FLOATS, _TENSOR_NAME, _RAW, _DOUBLES = 2, 4, 8, 9, 10  # of TensorProto
+_WIDTHS = {1: "<f4", 10: "<f2", 11: "<f8"}  # by TensorProto.DataType
+_BLOCK = 2**22  # bytes that are looked at together
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
 
@@ -53,8 +58,48 @@ def read_onnx_header(path: Path) -> OnnxHeader | None:
         return None
 
 
+def require_finite(path: Path) -> None:
+    """Read all weights of an ONNX file in 16, 32 or 64 bits.
+
+    Raises UnknownCheckpointError: the first ones with NaN or infinite values, by name. What cannot be read
+    as ONNX is left to the one who loads it.
+    """
+    try:
+        with path.open("rb") as file, Buffer(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            graph = _graph(data)
+            tensors = () if graph is None else _nested(data, *graph, _INITIALIZER)
+            broken = (one for one in tensors if not _is_finite(data, *one))
+            name = next((_tensor_name(data, *one).decode(errors="replace") for one in broken), None)
+    except (OSError, ValueError, IndexError):
+        return
+    if name is not None:
+        raise UnknownCheckpointError(
+            f"{path.name} is damaged: {name} holds values that are NaN or infinite; download it again"
+        )
+
+
+def _is_finite(data: Buffer, start: int, end: int) -> bool:
+    import numpy as np  # doctor runs without it
+
+    fields = dict(_fields(data, start, end))
+    raw = _WIDTHS.get(fields.get(_DATA_TYPE, (0, 0))[0]) if _RAW in fields else None
+    for field, kind in ((_RAW, raw), (_FLOATS, "<f4"), (_DOUBLES, "<f8")):
+        if kind is None or field not in fields:
+            continue
+        first, last = fields[field]
+        for at in range(first, last, _BLOCK):
+            block = data[at : min(at + _BLOCK, last)]
+            if not np.isfinite(np.frombuffer(block, kind, len(block) // np.dtype(kind).itemsize)).all():
+                return False
+    return True
+
+
+def _graph(data: Buffer) -> tuple[int, int] | None:
+    return next(_nested(data, 0, len(data), _GRAPH), None)
+
+
 def _read(data: Buffer) -> OnnxHeader | None:
-    graph = next((field for number, field in _fields(data, 0, len(data)) if number == _GRAPH), None)
+    graph = _graph(data)
     if graph is None:
         return None
     weights: set[bytes] = set()
@@ -93,9 +138,8 @@ def _shape(data: Buffer, start: int, end: int) -> tuple[int, ...]:
 
 
 def _tensor_name(data: Buffer, start: int, end: int) -> bytes:
-    return next(
-        (data[first : min(last, first + MAX_NAME)] for first, last in _nested(data, start, end, 8)), b""
-    )
+    names = _nested(data, start, end, _TENSOR_NAME)
+    return next((data[first : min(last, first + MAX_NAME)] for first, last in names), b"")
 
 
 def _nested(data: Buffer, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:

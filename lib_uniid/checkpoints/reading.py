@@ -25,13 +25,18 @@ def read(path: Path) -> dict[str, Tensor]:
         UnknownCheckpointError: damaged, hostile, or no weights; values that are NaN or infinite.
     """
     state = _tensors(path)
+    require_finite_tensors(state, path.name)
+    return state
+
+
+def require_finite_tensors(state: Mapping[str, Tensor], name: str) -> None:
+    """Raise UnknownCheckpointError, with the first tensor, where values are NaN or infinite."""
     broken = not_finite(state)
     if broken:
         raise UnknownCheckpointError(
-            f"{path.name} is damaged: {broken[0]} holds values that are NaN or infinite "
+            f"{name} is damaged: {broken[0]} holds values that are NaN or infinite "
             f"({len(broken)} such tensors); download it again"
         )
-    return state
 
 
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from lib_uniid import installation
+from lib_uniid.checkpoints.onnx_header import require_finite
 from lib_uniid.errors import ConfigError, MissingModelError, MissingPackageError, UnknownCheckpointError
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.domain import Domain
@@ -60,7 +61,7 @@ class FaceFinder:
     Raises:
         MissingModelError: no pack there, or no detector or recogniser in it.
         MissingPackageError: insightface cannot be imported.
-        UnknownCheckpointError: a file of the pack cannot be loaded.
+        UnknownCheckpointError: a file of the pack cannot be loaded, or its weights are NaN or infinite.
     """
 
     def __init__(
@@ -92,7 +93,10 @@ class FaceFinder:
         return None if self._recogniser is None else sha256(Path(self._recogniser.model_file))[:12]
 
     def find(self, picture: UInt8[np.ndarray, "height width 3"]) -> tuple[Face, ...]:
-        """Every face, numbered from 1 by the centre of its box, left to right."""
+        """Every face, numbered from 1 by the centre of its box, left to right.
+
+        Raises UnknownCheckpointError: the models answer with NaN or infinite values.
+        """
         height, width = picture.shape[:2]
         if min(height, width) * self._det_size < max(height, width):
             return ()  # a strip that fitting into the detector's square would reduce to nothing
@@ -135,6 +139,7 @@ class FaceFinder:
 
     def _detect(self, bgr: UInt8[np.ndarray, "height width 3"]) -> list[Found]:
         boxes, landmarks = self._detector.detect(bgr)
+        _require_numbers(self._detector, boxes, landmarks)
         return [
             Found(tuple(box[:4].tolist()), points.astype(np.float32), float(box[4]))
             for box, points in zip(boxes, landmarks, strict=True)
@@ -163,6 +168,7 @@ class FaceFinder:
             return None
         crop = align(bgr, landmarks, self._recogniser.input_size[0])
         embedding = self._recogniser.get_feat(crop).ravel()
+        _require_numbers(self._recogniser, embedding)
         return embedding / max(float(np.linalg.norm(embedding)), 1e-12)
 
 
@@ -170,6 +176,13 @@ def _clamped(one: Found, width: int, height: int) -> Found:
     """With its box inside the picture; landmarks stay where they are."""
     low, high = np.zeros(4), np.array([width, height, width, height])
     return one._replace(box=tuple(np.clip(one.box, low, high).tolist()))
+
+
+def _require_numbers(model: Any, *answers: np.ndarray) -> None:
+    if not all(np.isfinite(answer).all() for answer in answers):
+        raise UnknownCheckpointError(
+            f"{Path(model.model_file).name} gives values that are NaN or infinite; download it again"
+        )
 
 
 def _check_pack(pack: Path) -> None:
@@ -202,6 +215,8 @@ def _load(pack: Path, tasks: list[str], providers: list[str], det_size: int) -> 
         raise UnknownCheckpointError(
             f"the insightface pack in {pack} cannot be loaded ({error}); download its ONNX files again"
         ) from error
+    for model in models.values():
+        require_finite(Path(model.model_file))
     if "detection" not in models:
         raise MissingModelError(
             f"the insightface pack in {pack} has no face detector; add det_10g.onnx of buffalo_l"

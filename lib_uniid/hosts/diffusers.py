@@ -22,7 +22,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.caches import beside
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.checkpoints.reading import read
+from lib_uniid.checkpoints.reading import read, require_finite_tensors
 from lib_uniid.config import GenerationSettings
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
@@ -301,6 +301,8 @@ def _from_folder(folder: Path) -> Networks:
         text_model = CLIPTextModel.from_pretrained(folder / "text_encoder", **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise UnknownCheckpointError(f"{folder.name} cannot be read: {error}") from error
+    for part, module in (("unet", unet), ("vae", vae), ("text_encoder", text_model)):
+        require_finite_tensors(module.state_dict(), f"{folder.name}/{part}")
     reads, writes = unet.config["cross_attention_dim"], text_model.config.hidden_size
     if reads != writes:
         raise UnknownCheckpointError(

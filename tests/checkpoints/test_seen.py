@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,6 +16,7 @@ from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
 from tests.checkpoints.builders import faceid, write
+from tests.onnx_pack import write_pack
 
 LORA = {f"lora_unet_{number}.lora_down.weight": torch.zeros(1) for number in range(3)}
 
@@ -153,3 +156,17 @@ def test_the_report_for_doctor_names_a_tensor_that_is_not_finite_and_reads_it_on
         assert "faceid_proj.norm_out.bias holds values that are NaN" in str(entry.problem)
         monkeypatch.setattr("lib_uniid.checkpoints.reading.read", None)  # a second look would fail
     assert ModelFolder(root, also=()).look_up("faceid")
+
+
+def test_the_report_for_doctor_names_weights_of_a_face_model_that_are_not_finite(root: Path):
+    pack = write_pack(root / "insightface" / "models" / "pack")
+    spoil(pack / "w600k_r50.onnx")
+    entry = next(e for e in ModelFolder(root, also=()).report(values=True) if e.source.name == "insightface")
+    assert not entry.found
+    assert "w600k_r50.onnx is damaged: spoiled holds values that are NaN" in str(entry.problem)
+
+
+def spoil(file: Path) -> None:
+    model = onnx.load(file)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, np.nan], np.float16), "spoiled"))
+    onnx.save(model, file)

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 
 from lib_uniid.errors import ConfigError, MissingModelError, UnknownCheckpointError
@@ -142,6 +143,41 @@ def test_a_damaged_pack_is_named(tmp_path: Path):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UnknownCheckpointError, match="download"):
         FaceFinder(pack)
+
+
+def spoiled(file: Path, name: str, value: float, *, raw: bool = True) -> None:
+    """Write a value into one of the file's weights, as its bytes or as a list of numbers."""
+    model = onnx.load(file)
+    (tensor,) = (one for one in model.graph.initializer if one.name == name)
+    numbers = onnx.numpy_helper.to_array(tensor).copy()
+    numbers.flat[-1] = value
+    tensor.CopyFrom(
+        onnx.numpy_helper.from_array(numbers, name)
+        if raw
+        else onnx.helper.make_tensor(name, tensor.data_type, numbers.shape, numbers.ravel().tolist())
+    )
+    onnx.save(model, file)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_pack_whose_weights_are_no_numbers_is_refused_with_the_file_and_the_weights(
+    tmp_path: Path, value: float, raw: bool
+):
+    spoiled(write_pack(tmp_path) / "det_10g.onnx", "kernel16", value, raw=raw)
+    with pytest.raises(UnknownCheckpointError, match=r"det_10g\.onnx is damaged: kernel16 holds"):
+        FaceFinder(tmp_path)
+
+
+def test_a_recogniser_that_gives_no_numbers_is_named(tmp_path: Path):
+    file = write_pack(tmp_path) / "w600k_r50.onnx"
+    model = onnx.load(file)
+    model.graph.node[-1].output[0] = "flat"
+    model.graph.node.append(onnx.helper.make_node("Log", ["flat"], ["683"]))  # of -1 for black
+    onnx.save(model, file)
+    finder = FaceFinder(tmp_path, SIZE, recognise=True)
+    with pytest.raises(UnknownCheckpointError, match=r"w600k_r50\.onnx gives values that are NaN"):
+        finder.find(red_cells(SIZE, SIZE, (64, 96)))
 
 
 @pytest.mark.parametrize("det_size", [0, -32, 100])

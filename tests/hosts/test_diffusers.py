@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lib_uniid.attention.rows import Role, Rows
@@ -128,13 +129,29 @@ def test_words_beyond_the_77th_token_are_named(host: DiffusersHost):
     assert host.overlong("cat " * 75 + "dog, bird") == "dog, bird"
 
 
-def test_a_diffusers_folder_gives_the_same_picture_as_the_single_file(host: DiffusersHost, tmp_path: Path):
+def save_folder(host: DiffusersHost, folder: Path) -> None:
     for part, name in ((host.unet, "unet"), (host.vae, "vae"), (host.text_model, "text_encoder")):
-        part.save_pretrained(tmp_path / name)  # pyright: ignore[reportCallIssue]
-    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+        part.save_pretrained(folder / name)  # pyright: ignore[reportCallIssue]
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+
+
+def test_a_diffusers_folder_gives_the_same_picture_as_the_single_file(host: DiffusersHost, tmp_path: Path):
+    save_folder(host, tmp_path)
     folder = DiffusersHost.load(tmp_path, CPU, torch.float32)
     assert folder.side == 128
     assert torch.equal(folder.sample(BRIEF, [0]), host.sample(BRIEF, [0]))
+
+
+def test_a_diffusers_folder_whose_weights_are_no_numbers_is_refused_with_the_tensor(
+    host: DiffusersHost, tmp_path: Path
+):
+    save_folder(host, tmp_path)
+    (file,) = (tmp_path / "vae").glob("*.safetensors")
+    state = load_file(file)
+    state["decoder.conv_out.bias"][0] = float("nan")
+    save_file(state, file, {"format": "pt"})
+    with pytest.raises(UnknownCheckpointError, match=r"/vae is damaged: decoder\.conv_out\.bias holds"):
+        DiffusersHost.load(tmp_path, CPU, torch.float32)
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path):
