@@ -11,13 +11,13 @@ from pathlib import Path
 from lib_uniid.checkpoints.families import BASE_SD15, identify
 from lib_uniid.checkpoints.formats import FORMATS, detect
 from lib_uniid.checkpoints.header import read_header
-from lib_uniid.checkpoints.onnx_header import OnnxHeader, read_onnx_header, require_finite
 from lib_uniid.checkpoints.places import usual_places
 from lib_uniid.checkpoints.seen import Finding, Notebook
 from lib_uniid.checkpoints.sources import SOURCES, Source, source
 from lib_uniid.checkpoints.walking import DIFFUSERS_INDEX, candidates
 from lib_uniid.errors import MissingModelError, UniIDError
 from lib_uniid.files import sha256 as digest
+from lib_uniid.onnx_header import OnnxHeader, read_onnx_header, require_finite
 
 SECONDS = 3.0
 """Of this thread's processor time, for files that were not looked into before; the rest comes next time."""

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 from lib_uniid import installation
-from lib_uniid.checkpoints.onnx_header import require_finite
 from lib_uniid.errors import ConfigError, MissingModelError, MissingPackageError, UnknownCheckpointError
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.domain import Domain
 from lib_uniid.faces.looks import Box, Found, better, is_doubtful, is_likely, merged, parts
 from lib_uniid.files import sha256
+from lib_uniid.onnx_header import require_finite
 from lib_uniid.typing import Float, UInt8
 
 CPU = ("CPUExecutionProvider",)

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.checkpoints.onnx_header import OnnxHeader, read_onnx_header
 from lib_uniid.checkpoints.reading import convert
 from lib_uniid.checkpoints.sources import SOURCES, source
 from lib_uniid.checkpoints.walking import candidates
 from lib_uniid.errors import CheckpointMismatchError, MissingModelError
 from lib_uniid.files import sha256
+from lib_uniid.onnx_header import OnnxHeader, read_onnx_header
 from tests.checkpoints.builders import faceid, write, write_all
 from tests.onnx_pack import write_pack
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lib_uniid.checkpoints.onnx_header import read_onnx_header
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.hosts.diffusers import open_studio
@@ -29,6 +28,7 @@ from lib_uniid.miniature.recipes.__main__ import take
 from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.kept import kept_results
 from lib_uniid.miniature.recipes.team import Team
+from lib_uniid.onnx_header import read_onnx_header
 
 pytestmark = pytest.mark.slow
 
