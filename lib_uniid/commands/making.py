@@ -1,19 +1,15 @@
 """The part of ``uniid generate`` that needs the networks."""
 
-import tempfile
 import time
 from argparse import Namespace
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.asked import Asked
 from lib_uniid.commands.shared import bar, library, reference, saying_how_to_choose, studio
 from lib_uniid.config import GenerationSettings
-from lib_uniid.evaluation.overlay import draw_routing
-from lib_uniid.failures import explain
-from lib_uniid.hosts.saving import save, write_png
+from lib_uniid.hosts.saving import Saver
 from lib_uniid.library.store import Person
 from lib_uniid.pipeline import Made, Studio
 
@@ -84,9 +80,13 @@ class _Writer:
 
     def __init__(self, settings: GenerationSettings, options: Namespace) -> None:
         self.written: dict[int, dict[str, Any]] = {}
-        self.notes: list[str] = []
-        self._settings, self._options, self._folder = settings, options, options.out
+        self._settings, self._options, self._saver = settings, options, Saver(options.out)
         self._waiting: dict[int, Made] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """What was wrong with the folder."""
+        return self._saver.notes
 
     def take(self, number: int, made: Made, final: bool) -> None:
         """Picture ``number`` of the series is there; ``final`` unless further seeds are tried for it."""
@@ -103,20 +103,10 @@ class _Writer:
             self._options.say(f"finished and kept: {picture['path']}")
 
     def _write(self, made: Made) -> dict[str, Any]:
-        try:
-            path = save(made, self._settings, self._folder)
-        except OSError as error:  # it could be written before, and hours may have passed
-            self._folder = Path(tempfile.mkdtemp(prefix="uniid-"))
-            path = save(made, self._settings, self._folder)
-            self.notes.append(f"{explain(error)}; the pictures are in {self._folder}")
+        path = self._saver.save(made, self._settings)
         result: dict[str, Any] = {"path": str(path), "seed": made.seed, **_presence(made)}
-        if self._options.maps and made.routing is not None:
-            overlay = path.with_suffix(".routing.png")
-            try:
-                write_png(overlay, draw_routing(made.picture, made.routing))
-                result["routing"] = str(overlay)
-            except OSError as error:  # the picture itself is kept
-                self.notes.append(explain(error))
+        if self._options.maps and (overlay := self._saver.save_overlay(path, made)):
+            result["routing"] = str(overlay)
         return result
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,9 +13,44 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_uniid import __version__
 from lib_uniid.config import GenerationSettings
+from lib_uniid.evaluation.overlay import draw_routing
+from lib_uniid.failures import explain
 from lib_uniid.files import replacing
 from lib_uniid.pipeline import Made
 from lib_uniid.typing import UInt8
+
+
+class Saver:
+    """Saves pictures in a folder, or in a temporary one once that folder cannot be written any more.
+
+    It could be written before the sampling, and hours may have passed. ``notes`` say what was wrong.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.notes: list[str] = []
+
+    def save(self, made: Made, settings: GenerationSettings, more: Mapping[str, str] | None = None) -> Path:
+        """See :func:`save`; ``OSError`` where no folder can be written."""
+        try:
+            return save(made, settings, self.folder, more)
+        except OSError as error:
+            self.folder = Path(tempfile.mkdtemp(prefix="uniid-"))
+            path = save(made, settings, self.folder, more)
+            self.notes.append(f"{explain(error)}; the pictures are in {self.folder}")
+            return path
+
+    def save_overlay(self, path: Path, made: Made) -> Path | None:
+        """Who was given which place, beside a picture; None where there is no such map, or no room for it."""
+        if made.routing is None:
+            return None
+        overlay = path.with_suffix(".routing.png")
+        try:
+            write_png(overlay, draw_routing(np.ascontiguousarray(made.picture), made.routing))
+        except OSError as error:  # the picture itself is kept
+            self.notes.append(explain(error))
+            return None
+        return overlay
 
 
 def save(

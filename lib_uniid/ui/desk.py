@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from lib_uniid.failures import explain
 from lib_uniid.ui import drawing
 from lib_uniid.ui.making import CANCELLED, WAITING, Maker, Shown, Wish
 from lib_uniid.ui.panel import Panel
@@ -55,13 +56,27 @@ class Screen:
 
 @dataclass(slots=True)
 class _Tab:
-    """What a tab has asked for last, and what was made for it, newest first."""
+    """What a tab has asked for last, and what was made for it, newest first.
+
+    ``made`` has a copy and a caption for each picture of the latest run that has any, by the picture.
+    """
 
     values: list[Any] = field(default_factory=list)
-    made: list[tuple[str, str]] = field(default_factory=list)
+    made: dict[Path, tuple[str, str]] = field(default_factory=dict)
     earlier: list[tuple[str, str]] = field(default_factory=list)
     seed: int | None = None
-    last: Shown | None = None
+
+    def take(self, shown: Shown) -> None:
+        """Pictures that are finished; those of a run before become earlier ones."""
+        if not shown.pictures:
+            return
+        self.seed = shown.seed
+        if shown.pictures[0][0] not in self.made:
+            self.earlier = [*self.made.values(), *self.earlier][:EARLIER]
+            self.made = {}
+        self.made = {
+            path: self.made.get(path) or (_copied(path), caption) for path, caption in shown.pictures
+        }
 
 
 class Desk:
@@ -99,7 +114,6 @@ class Desk:
         wish = Wish(**dict(zip(names, values[: len(names)], strict=True)))
         panel = values[len(names) :]
         self._of(tab).values = list(values)
-        yield self._outputs(tab, BEGUN)
         self.runs.start(tab, BEGUN, WAITING, lambda run: self.maker.make(run, wish, panel), CANCELLED)
         yield from self._watch(tab)
 
@@ -109,28 +123,27 @@ class Desk:
         if run is None:
             yield [gr.update() for _ in self.screen.shown]
             return
+        before: Shown | None = None
         for shown in run.watch():
-            yield self._outputs(tab, shown)
+            yield self._outputs(tab, shown, before)
+            before = shown
 
-    def _outputs(self, tab: str, shown: Shown) -> list[Any]:
+    def _outputs(self, tab: str, shown: Shown, before: Shown | None = None) -> list[Any]:
+        """What is shown after ``before``; of a run that goes on only what has changed."""
         kept = self._of(tab)
-        if shown.pictures and kept.last is not shown:
-            made = [(_copied(path), caption) for path, caption in shown.pictures]
-            kept.last, kept.seed = shown, shown.seed
-            kept.earlier = [*kept.made, *kept.earlier][:EARLIER]
-            kept.made = made
-        going = not shown.finished
-        gallery = gr.update(
-            value=kept.made or None, selected_index=0 if kept.made else None, visible=not shown.rough
-        )
-        earlier = gr.update(value=kept.earlier, visible=bool(kept.earlier))
-        still = gr.update()
+        going, still = not shown.finished, gr.update()
+        words = drawing.progress(shown.words, shown.step, shown.steps) if going else _said(shown)
+        try:
+            kept.take(shown)
+        except OSError as error:
+            where = f"the finished pictures are in {shown.pictures[0][0].parent}"
+            words += drawing.problem(f"{explain(error)}; {where}")
         return [
-            drawing.progress(shown.words, shown.step, shown.steps) if going else _said(shown),
+            words,
             drawing.rough(shown.rough),
-            gr.update(visible=not shown.rough) if going else gallery,
+            _gallery(kept, shown) if _other(shown, before) else still,
             "" if going else drawing.checked(shown.checked),
-            still if going else earlier,
+            gr.update(value=kept.earlier, visible=bool(kept.earlier)) if _other(shown, before) else still,
             gr.update(interactive=not going),
             gr.update(interactive=going),
         ]
@@ -158,9 +171,23 @@ class Desk:
         return gr.update() if seed is None else seed
 
 
+def _other(shown: Shown, before: Shown | None) -> bool:
+    """Whether other pictures are shown than before, or in another place."""
+    if before is None or shown.finished:
+        return True
+    return (shown.pictures, not shown.rough) != (before.pictures, not before.rough)
+
+
+def _gallery(kept: _Tab, shown: Shown) -> Any:
+    """The latest pictures; a preview takes their place where none of its own run is finished."""
+    made = [*kept.made.values()]
+    visible = bool(shown.pictures) or not shown.rough
+    return gr.update(value=made or None, selected_index=0 if made else None, visible=visible)
+
+
 def _said(shown: Shown) -> str:
     if shown.wrong:
-        return drawing.problem(" ".join(shown.words))
+        return drawing.problem(shown.words[0]) + drawing.notes(shown.words[1:])
     return drawing.notes(shown.words) or ("" if shown.checked else drawing.result(["done"]))
 
 

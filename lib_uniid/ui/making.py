@@ -7,24 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lib_uniid.config import GenerationSettings, drawn_seed
 from lib_uniid.errors import ConfigError, NoFaceError, PictureError, SeveralFacesError, UniIDError
-from lib_uniid.evaluation.overlay import draw_routing, legend
 from lib_uniid.failures import explain
 from lib_uniid.files import require_writable
 from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.hosts.protocol import Look, Picture
-from lib_uniid.hosts.saving import save, write_png
-from lib_uniid.hosts.webui import infotext
+from lib_uniid.hosts.protocol import Look
 from lib_uniid.hosts.webui.people import Cast, gather
 from lib_uniid.hosts.webui.request import Request
 from lib_uniid.library.store import PeopleFolder
-from lib_uniid.pipeline import Made, Studio
+from lib_uniid.pipeline import Studio
 from lib_uniid.ui.asking import request_of
+from lib_uniid.ui.finished import Finished, Shown
 from lib_uniid.ui.form import Pictures
-from lib_uniid.ui.likeness import Verdict, verdicts
 from lib_uniid.ui.runs import Cancelled, Run
 
 LOOK_EVERY = 5
@@ -84,24 +79,6 @@ class Wish:
         return int(value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """What the page shows at a moment: words, steps done and in all, and pictures with their captions.
-
-    ``rough`` are previews. ``checked`` holds a verdict per person and picture, ``seed`` that of the first.
-    """
-
-    words: tuple[str, ...] = ()
-    wrong: bool = False
-    step: int = 0
-    steps: int = 0
-    rough: tuple[Picture, ...] = ()
-    pictures: tuple[tuple[Path, str], ...] = ()
-    checked: tuple[Verdict, ...] = ()
-    seed: int | None = None
-    finished: bool = False
-
-
 WAITING = Shown(words=("another page's picture is being made; this one is next",))
 CANCELLED = Shown(words=("cancelled",), finished=True)
 
@@ -124,16 +101,23 @@ class Maker:
         return self._studio
 
     def make(self, run: Run[Shown], wish: Wish, panel: Sequence[Any]) -> Shown:
-        """What the page shows in the end; raises ``Cancelled`` and nothing else."""
+        """What the page shows in the end, with the pictures that are finished.
+
+        Raises nothing but ``Cancelled``, where none is finished.
+        """
+        finished = Finished(run, self.out)
         try:
-            return self._made(run, wish, panel)
+            self._make(finished, wish, panel)
+            return finished.end()
         except Cancelled:
-            raise
+            if not finished:
+                raise
+            return finished.end("; ".join([*CANCELLED.words, *finished.kept]))
         except Exception as error:
-            words, keep = explain(error, "making a picture on the page"), isinstance(error, _INPUTS)
+            words, keep = _explained(error), isinstance(error, _INPUTS)
         if not keep:
             self._forget()
-        return Shown(words=(words,), wrong=True, finished=True)
+        return finished.end(words, *finished.kept, wrong=True)
 
     def _forget(self) -> None:
         """Open everything anew next time, and free the memory: files may have come, and memory gone."""
@@ -145,83 +129,90 @@ class Maker:
             with suppress(RuntimeError):  # of a graphics card that failed for good
                 torch.cuda.empty_cache()
 
-    def _made(self, run: Run[Shown], wish: Wish, panel: Sequence[Any]) -> Shown:
+    def _make(self, finished: Finished, wish: Wish, panel: Sequence[Any]) -> None:
         request = request_of(panel, self.uploads)
+        plain = request and replace(request, routing="auto")  # as others need people
         if request is None or request.style is None:
-            wish.settings(request and replace(request, routing="auto"), None)  # at once, before faces
+            wish.settings(plain, None)  # at once, before faces
         require_writable(self.out)  # before the sampling, not after
         if request is not None:
-            run.tell(Shown(words=("reading the faces",)))
-        cast, notes = self._cast(request)
-        settings = wish.settings(request, cast)
-        run.tell(Shown(words=("loading the models",)))
-        watched = _Watched(run, look=wish.preview)
-        people = {} if cast is None else cast.people
-        made = self.studio().generate(settings, people, progress=watched.progress, preview=watched.preview)
-        return self._finished(made, settings, request, cast, notes)
+            finished.tell(Shown(words=("reading the faces",)))
+        cast = self._cast(request, finished)
+        settings = wish.settings(plain if cast is None else request, cast)
+        finished.tell(Shown(words=("loading the models",)))
+        try:
+            return self._generate(finished, settings, wish, request, cast)
+        except Exception as error:
+            plainly = cast is not None and request is not None and request.fallback == "plain"
+            if isinstance(error, Cancelled) or not plainly:
+                raise
+            place = f" from picture {len(finished) + 1} on" if len(finished) else ""
+            finished.notes.append(f"Identities not applied{place}: {_explained(error)}")
+            keep = isinstance(error, _INPUTS)
+        if not keep:
+            self._forget()
+        self._generate(finished, _rest(settings, len(finished)), wish, None, None)
 
-    def _cast(self, request: Request | None) -> tuple[Cast | None, tuple[str, ...]]:
+    def _generate(
+        self,
+        finished: Finished,
+        settings: GenerationSettings,
+        wish: Wish,
+        request: Request | None,
+        cast: Cast | None,
+    ) -> None:
+        watched = _Watched(finished, look=wish.preview)
+        self.studio().generate(
+            settings,
+            {} if cast is None else cast.people,
+            progress=watched.progress,
+            tell=finished.taker(settings, request, cast),
+            preview=watched.preview,
+        )
+
+    def _cast(self, request: Request | None, finished: Finished) -> Cast | None:
         if request is None:
-            return None, ()
+            return None
         try:
             cast = gather(request, self.studio(), self.library)
         except UniIDError as error:
-            if request.fallback == "plain":
-                return None, (f"Identities not applied: {error}",)
-            raise
-        return cast, cast.notes
+            if request.fallback != "plain":
+                raise
+            finished.notes.append(f"Identities not applied: {error}")
+            return None
+        finished.notes += cast.notes
+        return cast
 
-    def _finished(
-        self,
-        made: Sequence[Made],
-        settings: GenerationSettings,
-        request: Request | None,
-        cast: Cast | None,
-        notes: tuple[str, ...],
-    ) -> Shown:
-        more = {} if cast is None else {infotext.KEY: infotext.describe(cast.request, cast.known)}
-        shown: list[tuple[Path, str]] = []
-        overlays: list[tuple[Path, str]] = []
-        words: list[str] = [*notes]
-        checked: list[Verdict] = []
-        for number, one in enumerate(made, 1):
-            path = save(one, settings, self.out, more)
-            shown.append((path, f"seed {one.seed}"))
-            if request is not None and cast is not None and request.check:
-                place = f"picture {number}: " if len(made) > 1 else ""
-                checked += [replace(one, sentence=place + one.sentence) for one in verdicts(one.presence)]
-            if request is not None and request.show_routing and one.routing is not None:
-                overlays.append((_drawn(path, one), f"routing map, seed {one.seed}"))
-        if overlays:
-            words.append(legend([one.name for one in settings.people]))
-        return Shown(
-            words=tuple(words),
-            pictures=(*shown, *overlays),
-            checked=tuple(checked),
-            seed=made[0].seed,
-            finished=True,
-        )
+
+def _rest(settings: GenerationSettings, done: int) -> GenerationSettings:
+    """The pictures that are left of a series, without people and style."""
+    return replace(
+        settings,
+        seed=settings.seed + done,
+        pictures=settings.pictures - done,
+        people=(),
+        style=None,
+        routing="auto",
+    )
+
+
+def _explained(error: Exception) -> str:
+    return explain(error, "making a picture on the page")
 
 
 class _Watched:
-    """Tells a run how far the sampling is."""
+    """Tells how far the sampling is."""
 
-    def __init__(self, run: Run[Shown], *, look: bool) -> None:
-        self._run, self._look = run, look
+    def __init__(self, finished: Finished, *, look: bool) -> None:
+        self._finished, self._look = finished, look
         self._calls, self._rough = 0, ()
         self.preview: Callable[[Look], None] = self._preview
 
     def progress(self, step: int, steps: int) -> None:
-        self._run.tell(Shown(words=("making the picture",), step=step, steps=steps, rough=self._rough))
+        words = ("making the picture",)
+        self._finished.tell(Shown(words=words, step=step, steps=steps, rough=self._rough))
 
     def _preview(self, look: Look) -> None:
         self._calls += 1
         if self._look and self._calls % LOOK_EVERY == 0:
             self._rough = tuple(look())
-
-
-def _drawn(path: Path, made: Made) -> Path:
-    assert made.routing is not None
-    overlay = path.with_suffix(".routing.png")
-    write_png(overlay, draw_routing(np.ascontiguousarray(made.picture), made.routing))
-    return overlay

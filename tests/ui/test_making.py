@@ -1,5 +1,6 @@
 """Generations of the page, without a browser: what is said when something fails, and what is kept."""
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from lib_uniid.errors import CheckpointMismatchError
 from lib_uniid.evaluation.presence import Appearance, Presence
-from lib_uniid.hosts.diffusers import ROUGH, rough_colours
+from lib_uniid.hosts import saving
+from lib_uniid.hosts.diffusers import ROUGH, DiffusersHost, rough_colours
 from lib_uniid.pipeline import Studio
 from lib_uniid.ui.form import Form, PersonForm
 from lib_uniid.ui.likeness import verdicts
 from lib_uniid.ui.making import Maker, Shown, Wish
-from lib_uniid.ui.runs import Run
+from lib_uniid.ui.runs import Cancelled, Run
 from lib_uniid.ui.uploads import Uploads
 from tests.standalone import needs_standalone_host
 
@@ -68,6 +72,40 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     return fail
 
 
+@pytest.fixture
+def decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Has the second picture that is decoded fail."""
+
+    def fail(error: BaseException) -> None:
+        decode, calls = DiffusersHost.decode, iter(range(100))
+
+        def second(host: DiffusersHost, latents: torch.Tensor) -> Any:
+            if next(calls) == 1:
+                raise error
+            return decode(host, latents)
+
+        monkeypatch.setattr(DiffusersHost, "decode", second)
+
+    return fail
+
+
+def cancelled_at(maker: Maker, step: int, panel: Sequence[Any] = OFF, **wish: Any) -> Shown:
+    """What is shown in the end of a run that is cancelled at a step."""
+
+    class Impatient(Run[Shown]):
+        def tell(self, state: Shown) -> None:
+            if state.step >= step:
+                self.cancel()
+            super().tell(state)
+
+    return maker.make(Impatient(Shown()), Wish(**{**WISH, "preview": False, **wish}), panel)
+
+
+def panel_of(who: str, where: str = "anywhere", **more: Any) -> list[Any]:
+    person = PersonForm(who=who, where=where)
+    return Form(enabled=True, people=(person, *Form().people[1:]), **more).values()
+
+
 @needs_standalone_host
 class TestMade:
     def test_a_picture_is_made_with_previews_on_the_way(self, maker: Maker):
@@ -119,6 +157,96 @@ class TestMade:
         assert sentence in last.words[0]
         monkeypatch.undo()
         assert shown(maker)[-1].pictures
+
+    def test_pictures_that_are_finished_when_it_is_cancelled_are_kept_and_named(self, maker: Maker):
+        last = cancelled_at(maker, 5, steps=2, pictures=3)
+        assert [path.is_file() for path, _ in last.pictures] == [True, True]
+        assert [caption for _, caption in last.pictures] == ["seed 3", "seed 4"]
+        assert not last.wrong
+        assert last.words[0].startswith("cancelled; 2 of 3 pictures are finished and kept: ")
+        assert all(path.name in last.words[0] for path, _ in last.pictures)
+
+    def test_a_run_that_is_cancelled_before_a_picture_is_finished_keeps_nothing(self, maker: Maker):
+        with pytest.raises(Cancelled):
+            cancelled_at(maker, 1, steps=2, pictures=3)
+
+    def test_pictures_are_handed_over_as_they_are_finished(self, maker: Maker):
+        told: list[Shown] = []
+        shown(maker, listener=told, steps=2, pictures=3)
+        counts = [len(one.pictures) for one in told]
+        assert {0, 1, 2} <= set(counts)
+        assert counts == sorted(counts)
+
+    def test_pictures_that_are_finished_when_another_fails_are_kept_and_named(
+        self, maker: Maker, decoding: Callable[[BaseException], None]
+    ):
+        decoding(MemoryError())
+        last = shown(maker, steps=1, pictures=3)[-1]
+        assert last.wrong
+        assert "lower the width and height" in last.words[0]
+        assert last.words[-1].startswith("1 of 3 pictures are finished and kept: ")
+        assert [path.is_file() for path, _ in last.pictures] == [True]
+
+    def test_a_disk_that_fills_up_meanwhile_loses_no_picture(
+        self, webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        maker = Maker(webui_models, tmp_path / "out", Uploads(), base=None, device="cpu")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        write = saving.write_png
+
+        def full(path: Path, *more: Any) -> None:
+            if path.parent == tmp_path / "out":
+                raise OSError(28, "No space left on device", str(path))
+            write(path, *more)
+
+        monkeypatch.setattr(saving, "write_png", full)
+        last = shown(maker, steps=1, pictures=2)[-1]
+        assert [path.is_file() for path, _ in last.pictures] == [True, True]
+        assert not last.wrong
+        assert "the disk is full" in last.words[0]
+        assert str(last.pictures[0][0].parent) in last.words[0]
+
+    @pytest.mark.parametrize("error", [MemoryError(), ValueError("odd"), CheckpointMismatchError("odd")])
+    def test_on_error_the_rest_is_made_without_identities_where_that_is_wanted(
+        self,
+        maker: Maker,
+        error: BaseException,
+        decoding: Callable[[BaseException], None],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        decoding(error)
+        last = shown(maker, panel_of("Anna", plain=True, routing="off"), steps=1, pictures=3)[-1]
+        assert not last.wrong
+        assert [caption for _, caption in last.pictures] == ["seed 3", "seed 4", "seed 5"]
+        assert last.words[0].startswith("Identities not applied from picture 2 on: ")
+        written = [Image.open(path).info["parameters"] for path, _ in last.pictures]
+        assert ["UniID: " in one for one in written] == [True, False, False]
+
+    def test_on_error_nothing_is_made_without_identities_where_that_is_not_wanted(
+        self, maker: Maker, decoding: Callable[[BaseException], None]
+    ):
+        decoding(MemoryError())
+        assert shown(maker, panel_of("Anna"), steps=1, pictures=2)[-1].wrong
+
+    def test_a_plain_picture_that_fails_too_is_an_error(
+        self, maker: Maker, failing: Callable[[BaseException], None]
+    ):
+        failing(MemoryError())
+        last = shown(maker, panel_of("Anna", plain=True))[-1]
+        assert last.wrong
+        assert "lower the width and height" in last.words[0]
+        assert not last.pictures
+
+    def test_what_is_cancelled_is_not_made_without_identities(self, maker: Maker):
+        with pytest.raises(Cancelled):
+            cancelled_at(maker, 1, panel_of("Anna", plain=True), steps=3)
+
+    def test_a_person_who_is_not_there_is_left_out_whatever_the_routing(self, maker: Maker):
+        last = shown(maker, panel_of("Zoe", where="left half", plain=True, routing="mask"), steps=1)[-1]
+        assert not last.wrong
+        assert last.words[0].startswith("Identities not applied: ")
 
     def test_a_wrong_input_keeps_the_networks(self, maker: Maker):
         assert shown(maker)[-1].pictures

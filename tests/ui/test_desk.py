@@ -1,0 +1,85 @@
+"""The page's events without a browser: what the components are given while a series is made, and after it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib_uniid.hosts.diffusers import DiffusersHost
+from lib_uniid.ui.making import Maker
+from lib_uniid.ui.uploads import Uploads
+from tests.standalone import needs_standalone_host, needs_standalone_page
+from tests.ui.test_making import OFF, WISH
+
+pytestmark = [needs_standalone_host, needs_standalone_page]
+WORDS, ROUGH, GALLERY, CHECKED, EARLIER, GO, CANCEL = range(7)
+
+
+@pytest.fixture(scope="module")
+def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    return Maker(webui_models, tmp_path_factory.mktemp("out"), Uploads(), base=None, device="cpu")
+
+
+@pytest.fixture
+def desk(maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    from lib_uniid.ui.desk import Desk
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    return Desk(maker)
+
+
+def generate(desk: Any, **wish: Any) -> Iterator[list[Any]]:
+    """What the components are given, again and again."""
+    return desk._make("a tab", *{**WISH, "steps": 1, "preview": False, **wish}.values(), *OFF)
+
+
+def captions(update: Any) -> list[str]:
+    return [caption for _, caption in update["value"] or []]
+
+
+def test_the_pictures_of_a_series_are_shown_as_they_come(desk: Any):
+    shown = [one[GALLERY] for one in generate(desk, steps=3, pictures=4) if "value" in one[GALLERY]]
+    counts = [len(captions(one)) for one in shown]
+    assert counts == sorted(counts)
+    assert counts[-1] == 4
+    assert any(0 < one < 4 for one in counts)
+    assert all(Path(path).is_file() for path, _ in shown[-1]["value"])
+
+
+def test_a_page_that_comes_back_is_shown_what_is_finished(desk: Any):
+    *_, last = generate(desk, pictures=2)
+    (again,) = desk._watch("a tab")
+    assert captions(again[GALLERY]) == captions(last[GALLERY]) == ["seed 3", "seed 4"]
+
+
+def test_pictures_become_earlier_ones_once_there_are_newer_ones(desk: Any, monkeypatch: pytest.MonkeyPatch):
+    *_, first = generate(desk)
+    assert not first[EARLIER]["visible"]
+
+    def decode(*_: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DiffusersHost, "decode", decode)
+        *_, failed = generate(desk)
+    assert "lower the width" in failed[WORDS]
+    assert captions(failed[GALLERY]) == ["seed 3"]
+    *_, second = generate(desk, seed=8)
+    assert captions(second[GALLERY]) == ["seed 8"]
+    assert captions(second[EARLIER]) == ["seed 3"]
+
+
+def test_a_picture_that_cannot_be_shown_is_named_and_the_next_one_can_be_made(
+    desk: Any, maker: Maker, monkeypatch: pytest.MonkeyPatch
+):
+    def full(_: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(shutil, "copy", full)
+    *_, last = generate(desk)
+    assert "the disk is full" in last[WORDS]
+    assert str(maker.out) in last[WORDS]
+    assert last[GO]["interactive"]
+    assert not last[CANCEL]["interactive"]
