@@ -12,7 +12,11 @@ from lib_uniid.ui.panel import build
 # The host executes this file anew at "Reload UI"; the old one's is then unloaded.
 host = WebUI()
 backstage = Backstage(host)
-extension = Extension(host, lambda values, api: request_of(values, backstage.uploads, api=api))
+extension = Extension(
+    host,
+    lambda values, api: request_of(values, backstage.uploads, api=api),
+    seen=lambda: backstage.seen,
+)
 
 
 class UniID(scripts.Script):

@@ -295,3 +295,16 @@ def test_ending_the_page_with_ctrl_c_is_no_failure(models: Path):
         assert page.wait(timeout=30) == 0, rest
     assert "Traceback" not in rest
     assert "127.0.0.1" in line
+
+
+@needs_standalone_page
+@pytest.mark.slow
+def test_the_page_says_at_its_start_what_the_models_know(here: Path):
+    command = [*PROGRAM, "serve", "--models", str(MODELS), "--out", str(here / "out")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as page:
+        assert page.stderr
+        next(line for line in page.stderr if "UniID is at" in line)
+        line = page.stderr.readline()
+        page.send_signal(signal.SIGINT)
+        page.stderr.read()
+    assert "know drawn faces only" in line

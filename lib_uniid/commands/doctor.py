@@ -5,6 +5,7 @@ Runs without any of the packages that it looks for.
 
 import sys
 from argparse import Namespace
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def run(options: Namespace) -> Outcome:
     others = {one.path: one.kind for one in folder.strangers()} if folder else {}
     shipped = {str(path): miniature.SHIPPED[path.name] for path in others if _is_known(path)}
     strangers = {str(path): kind for path, kind in others.items() if str(path) not in shipped}
+    knows = _knows(folder)
     ready = None not in packages.values() and all(file["found"] for file in files if file["needed"])
     result = {
         "version": __version__,
@@ -47,6 +49,7 @@ def run(options: Namespace) -> Outcome:
         "files": files,
         "shipped": shipped,
         "unused": strangers,
+        "knows": knows,
         "ready": ready,
     }
     words = [f"uniid {__version__}, Python {result['python']}", "packages"]
@@ -57,8 +60,18 @@ def run(options: Namespace) -> Outcome:
     words += [f"  not read yet, ask again: {path}" for path in (folder.unread if folder else [])]
     if any(not file["found"] and file["needed"] and file["fetched"] for file in files):
         words.append("uniid fetch gets what is missing, but for a base model")
+    words += [] if knows is None else [knows]
     words.append("people can be put into pictures" if ready else "people cannot be put into pictures yet")
     return Outcome(result=result, words=words, code=0 if ready else 1)
+
+
+def _knows(folder: ModelFolder | None) -> str | None:
+    """What the face models know, where it is less than photographs and what reads it is installed."""
+    with suppress(ImportError):
+        from lib_uniid.faces.domain import note_of
+
+        return None if folder is None else note_of(folder.look_up("insightface"))
+    return None
 
 
 def _is_known(path: Path) -> bool:

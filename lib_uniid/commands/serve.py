@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from threading import Event
 from typing import Any, NoReturn
 
+from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.inputs import require_file, require_port
 from lib_uniid.files import require_writable
@@ -28,6 +29,7 @@ def run(options: Namespace) -> Outcome:
     with ExitStack() as stack:
         folder = stack.enter_context(private_temporary_folder())
         os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read when gradio is imported
+        from lib_uniid.faces.domain import note_of
         from lib_uniid.ui.page import launch, make_page
 
         page = make_page(options.models, out, base=options.base, device=options.device)
@@ -35,6 +37,8 @@ def run(options: Namespace) -> Outcome:
         stack.callback(server.close, verbose=False)
         with suppress(KeyboardInterrupt):
             options.say(f"UniID is at {address} (on this machine alone); Ctrl+C ends it")
+            if known := note_of(ModelFolder(options.models).look_up("insightface")):
+                options.say(known)
             if options.open:
                 webbrowser.open(address)
             _wait()

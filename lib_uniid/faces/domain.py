@@ -5,6 +5,7 @@ Packs without it are for photographs, as insightface's own.
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,14 @@ class Domain:
         """Whether a picture whose best face has this score is of another kind than the models know."""
         seen = detail(picture)
         return any(seen >= least and score < needed for least, needed in self.limits)
+
+
+def note_of(pack: Path | None) -> str | None:
+    """The sentence of a pack; None where there is none, and for a damaged file, which is named in its use."""
+    with suppress(UnknownCheckpointError):
+        if pack is not None and (domain := Domain.of(pack)) is not None:
+            return domain.note
+    return None
 
 
 def detail(picture: UInt8[np.ndarray, "height width 3"]) -> float:

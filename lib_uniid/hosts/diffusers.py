@@ -26,6 +26,7 @@ from lib_uniid.checkpoints.reading import read, require_finite_tensors
 from lib_uniid.config import GenerationSettings
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
+from lib_uniid.faces.seen import SeenFaces
 from lib_uniid.hosts.finite import STANDALONE, require_finite
 from lib_uniid.hosts.ldm import Networks, hints_beside, networks
 from lib_uniid.hosts.protocol import Picture, Preview, Progress, silent, unseen
@@ -244,11 +245,12 @@ def open_studio(
     cache: Path | None = None,
     device: str | None = None,
     notify: Callable[[str], None] = lambda _: None,
+    seen: SeenFaces | None = None,
 ) -> Studio:
     """Everything from one models folder, on the best device there is.
 
     ``base`` is the checkpoint to make pictures with, where the folder's first is not meant. ``cache`` keeps
-    encodings, beside the models by default.
+    encodings, beside the models by default, and ``seen`` the faces of pictures.
     """
     folder, place = ModelFolder(models), _device(device or _best_device())
     dtype = torch.float32 if place.type == "cpu" else torch.float16
@@ -260,6 +262,7 @@ def open_studio(
             notify=notify,
         ),
         lambda: DiffusersHost.load(base or folder.find("base"), place, dtype),
+        seen,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from lib_uniid import installation
 from lib_uniid.errors import MissingModelError, MissingPackageError, UniIDError
 from lib_uniid.failures import explain
+from lib_uniid.library.names import normal
 from lib_uniid.ui.background import told
 from lib_uniid.ui.form import Upload, uploads_of
 from lib_uniid.ui.presets import Presets
@@ -80,6 +81,8 @@ class Situation:
     presets: tuple[str, ...]
     strangers: tuple[tuple[str, str], ...] = ()
     """Files in our folder that are of no use, with what they seem to be."""
+    knows: str | None = None
+    """What the face models know, where it is less than photographs."""
 
     @property
     def lacks(self) -> tuple[Missing, ...]:
@@ -99,13 +102,19 @@ class Backstage:
         self.place, self.uploads = place, Uploads()
         self._lock = threading.Lock()
         self._studio: Studio | None = None
-        self._seen: SeenFaces | None = None
-        self._faces: dict[str, Crop] = {}
+        self._faces: dict[str, Crop] = {}  # by id, in memory alone
 
     @cached_property
     def presets(self) -> Presets:
         """What was kept under names."""
         return Presets(path=self.place.models_folder() / "uniid" / "presets.json")
+
+    @cached_property
+    def seen(self) -> SeenFaces:
+        """Faces that were found in pictures, here or for a generation."""
+        from lib_uniid.faces.seen import SeenFaces
+
+        return SeenFaces()
 
     @property
     def library(self) -> PeopleFolder:
@@ -158,16 +167,23 @@ class Backstage:
 
         # A studio for this once: the encoders take gigabytes, and are on the processor, beside a generation.
         enrolment = Enrolment(studio=self._open(), library=self.library, uploads=self.uploads)
-        if pictures and (face := self._meant(pictures)) is not None:
-            self._faces[name] = face  # in memory alone
-        return enrolment.enrol(name, pictures, add=add, force=force)
+        return self._enrolled(name, pictures, enrolment.enrol(name, pictures, add=add, force=force))
+
+    def _enrolled(self, name: str, pictures: Sequence[Upload], saving: Iterator[Saving]) -> Iterator[Saving]:
+        """The same, after which the face that is meant is that person's."""
+        yield from saving
+        key = self.library.ids().get(normal(name))
+        if key is not None and (face := self._meant(pictures)) is not None:
+            self._faces[key] = face
 
     def face_of(self, name: str, uploads: str) -> Crop | None:
         """The face to know somebody by: out of the uploads, or of those that were enrolled here; or None."""
         with suppress(UniIDError):
             if uploads:
                 return self._meant(uploads_of(uploads))
-        return self._faces.get(name)
+        known = self.library.ids() if self._faces else {}
+        self._faces = {key: face for key, face in self._faces.items() if key in known.values()}
+        return self._faces.get(known.get(normal(name), ""))
 
     def _meant(self, uploads: Sequence[Upload]) -> Crop | None:
         """The first face that is meant in these pictures."""
@@ -182,17 +198,18 @@ class Backstage:
         """
         from lib_uniid.library.forgetting import delete
 
-        self._faces.pop(name, None)
         embedding = None
         with suppress(UniIDError):
             embedding = self.library.load(name).embedding
         deleted = delete(self.library, self._cache(), name)
+        self._faces.pop(deleted.id, None)
         self._forget_uploads(embedding)
         return deleted
 
     def situation(self) -> Situation:
         """What there is; looks at the disk."""
         from lib_uniid.checkpoints.folder import ModelFolder
+        from lib_uniid.faces.domain import note_of
 
         folder = ModelFolder(self.place.models_folder())
         checkpoint = self.place.checkpoint()
@@ -207,6 +224,7 @@ class Backstage:
             people=tuple(self.names()),
             presets=tuple(self.presets.names()),
             strangers=tuple((one.path.name, one.kind) for one in folder.strangers()),
+            knows=note_of(folder.look_up("insightface")),
         )
 
     def download(self) -> Iterator[tuple[str, int, int | None]]:
@@ -238,8 +256,7 @@ class Backstage:
             for file in kept.files:
                 with suppress(OSError):  # gone with gradio's own clearing up
                     file.unlink()
-        if self._seen is not None:
-            self._seen.forget(embedding, SAME_PERSON)
+        self.seen.forget(embedding, SAME_PERSON)
 
     def _see(self, file: Path) -> Upload:
         from lib_uniid.faces.picture import load_picture, read_picture
@@ -271,7 +288,6 @@ class Backstage:
         import torch
 
         from lib_uniid.checkpoints.folder import ModelFolder
-        from lib_uniid.faces.seen import SeenFaces
         from lib_uniid.models import Models
         from lib_uniid.pipeline import Studio
 
@@ -281,8 +297,7 @@ class Backstage:
             cache=self._cache(),
             notify=lambda _: None,
         )
-        self._seen = self._seen or SeenFaces()
-        return Studio(models, _no_host, self._seen)
+        return Studio(models, _no_host, self.seen)
 
     def _cache(self) -> EncodingCache:
         from lib_uniid.caches import beside

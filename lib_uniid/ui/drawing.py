@@ -38,7 +38,12 @@ def status(situation: Situation) -> str:
         return _box("bad", f"Missing model files: {names}.")
     lines = [_base(situation), *map(_limit, situation.limits)]
     kind = "bad" if situation.fits is False else "note" if situation.limits else "good"
-    return _box(kind, "<br>".join(lines))
+    return _box(kind, "<br>".join(lines)) + notes([_begun(situation.knows)] if situation.knows else [])
+
+
+def _begun(sentence: str) -> str:
+    """With a capital, at the beginning of a line."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _packages(found: Sequence[installation.Problem]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lib_uniid.config import GenerationSettings, drawn_seed
 from lib_uniid.errors import ConfigError, NoFaceError, PictureError, SeveralFacesError, UniIDError
+from lib_uniid.faces.seen import SeenFaces
 from lib_uniid.failures import explain
 from lib_uniid.files import require_writable
 from lib_uniid.hosts.diffusers import open_studio
@@ -84,14 +85,24 @@ CANCELLED = Shown(words=("cancelled",), finished=True)
 
 
 class Maker:
-    """Makes one generation at a time, as :class:`lib_uniid.ui.runs.Runs` calls it. Keeps the networks."""
+    """Makes one generation at a time, as :class:`lib_uniid.ui.runs.Runs` calls it. Keeps the networks.
+
+    ``seen`` are faces that were found in pictures before.
+    """
 
     def __init__(
-        self, models: Path, out: Path, pictures: Pictures, *, base: Path | None, device: str | None
+        self,
+        models: Path,
+        out: Path,
+        pictures: Pictures,
+        *,
+        base: Path | None,
+        device: str | None,
+        seen: SeenFaces | None = None,
     ) -> None:
         self.models, self.out, self.uploads = models, out, pictures
         self.library = PeopleFolder(folder=models / "uniid" / "library")
-        self._options: dict[str, Any] = {"base": base, "device": device}
+        self._options: dict[str, Any] = {"base": base, "device": device, "seen": seen}
         self._studio: Studio | None = None
 
     def studio(self) -> Studio:

@@ -41,7 +41,7 @@ class Place:
 def make_page(models: Path, out: Path, *, base: Path | None = None, device: str | None = None) -> gr.Blocks:
     """The page, ready to be launched; pictures are written into ``out``."""
     backstage = Backstage(Place(models, base))
-    desk = Desk(Maker(models, out, backstage.uploads, base=base, device=device))
+    desk = Desk(Maker(models, out, backstage.uploads, base=base, device=device, seen=backstage.seen))
     with gr.Blocks(title="UniID", analytics_enabled=False, fill_width=True, delete_cache=KEPT) as page:
         with gr.Tab("Pictures", elem_id="uniid_pictures"):
             screen = _pictures(backstage)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib_uniid.cli import main
 from lib_uniid.errors import NoFaceError, UnknownCheckpointError
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.faces.domain import FILE, Domain
@@ -16,7 +17,10 @@ from lib_uniid.hosts.diffusers import open_studio
 from lib_uniid.miniature import MODELS, SAMPLES
 from lib_uniid.miniature.assemble import DOMAIN
 from lib_uniid.pipeline import Reference
+from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.drawing import status
 from tests.onnx_pack import red_cells, write_pack
+from tests.ui.bare_host import Place
 
 PACK = MODELS / "insightface" / "models" / "miniature"
 
@@ -86,6 +90,17 @@ def test_the_shipped_domain_is_the_assembled_one():
     domain = Domain.of(PACK)
     assert domain is not None
     assert (domain.note, [list(one) for one in domain.limits]) == (DOMAIN["note"], DOMAIN["limits"])
+
+
+def test_the_panel_and_the_doctor_say_up_front_what_the_models_know(
+    models: Path, capsys: pytest.CaptureFixture[str]
+):
+    shown = [status(Backstage(Place(folder)).situation()) for folder in (MODELS, models)]
+    assert 'uniid-note">These face models know drawn faces only' in shown[0]
+    assert "know drawn faces only" not in shown[1]
+    for folder, known in ((MODELS, True), (models, False)):
+        main(["doctor", "--models", str(folder)])
+        assert ("these face models know drawn faces only" in capsys.readouterr().out) == known
 
 
 def test_a_damaged_domain_is_named(tmp_path: Path):

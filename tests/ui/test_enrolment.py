@@ -2,6 +2,7 @@
 
 import shutil
 import stat
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from PIL import Image
 
 from lib_uniid.errors import ConfigError, DifferentPeopleError, NoFaceError
 from lib_uniid.faces.detection import Face, FaceFinder
+from lib_uniid.faces.picture import load_picture
+from lib_uniid.pipeline import Reference
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.drawing import picked
 from lib_uniid.ui.form import Upload
@@ -140,6 +143,45 @@ def test_a_picture_is_looked_at_once_however_often_it_is_uploaded_and_enrolled(
     assert len(looked) == 1
     uploaded(backstage, png(tmp_path / "other.png", (60, 64)))
     assert len(looked) == 2
+
+
+def test_a_generation_knows_the_faces_that_the_panel_found(
+    backstage: Backstage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from lib_uniid.hosts.webui.run import Workshop
+
+    uploaded(backstage, png(tmp_path / "a.png", (64, 64)))
+    monkeypatch.setattr(FaceFinder, "find", lambda *_: pytest.fail("looked at twice"))
+    workshop = Workshop(backstage.place.models_folder(), "cpu", nullcontext, backstage.seen)
+    reference = Reference(picture=load_picture((tmp_path / "a.png").read_bytes(), "a.png"), label="a.png")
+    _, (seen,) = workshop.studio.enrol("Zoe", [reference])
+    assert seen.face.number == 1
+
+
+def test_a_face_belongs_to_a_person_once_the_person_is_in_the_library(backstage: Backstage, tmp_path: Path):
+    one = uploaded(backstage, png(tmp_path / "one.png", (64, 64)))
+    with pytest.raises(ConfigError):
+        list(backstage.enrol("x" * 201, one))
+    with pytest.raises(ConfigError):
+        list(backstage.enrol("Anna", one))
+    assert backstage.face_of("Anna", "") is None
+    list(backstage.enrol(" Zoe ", one))
+    assert backstage.face_of("Zoe", "") is not None
+
+
+def test_a_face_follows_a_person_who_is_renamed_and_goes_with_one_who_is_deleted(
+    backstage: Backstage, tmp_path: Path
+):
+    list(backstage.enrol("Zoe", uploaded(backstage, png(tmp_path / "one.png", (64, 64)))))
+    backstage.library.rename("Zoe", "Zora")
+    assert backstage.face_of("Zora", "") is not None
+    assert backstage.face_of("Zoe", "") is None
+    backstage.library.remove("Zora")  # by another program
+    assert backstage.face_of("Zora", "") is None
+    list(backstage.enrol("Zoe", uploaded(backstage, png(tmp_path / "two.png", (70, 60)))))
+    deleted = backstage.delete("Zoe")
+    backstage.library.restore(deleted.id)
+    assert backstage.face_of("Zoe", "") is None
 
 
 def test_pictures_of_two_people_are_joined_only_when_it_is_confirmed(

@@ -19,6 +19,7 @@ from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
 from lib_uniid.evaluation.overlay import draw_routing, legend
 from lib_uniid.evaluation.presence import Presence
+from lib_uniid.faces.seen import SeenFaces
 from lib_uniid.hosts.protocol import Host
 from lib_uniid.hosts.webui.a1111 import A1111People
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
@@ -37,7 +38,13 @@ log = logging.getLogger("uniid")
 class Workshop:
     """The networks of the host's models folder, and the people enrolled there; kept between generations."""
 
-    def __init__(self, models: Path, device: str, room: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self,
+        models: Path,
+        device: str,
+        room: Callable[[], AbstractContextManager[None]],
+        seen: SeenFaces | None = None,
+    ) -> None:
         self.library = PeopleFolder(folder=models / "uniid" / "library")
         self.studio = Studio(
             Models(
@@ -48,6 +55,7 @@ class Workshop:
                 room=room,
             ),
             _no_host,
+            seen,
         )
 
 

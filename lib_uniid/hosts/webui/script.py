@@ -26,10 +26,11 @@ from lib_uniid.hosts.webui.named import nothing_asked
 from lib_uniid.hosts.webui.request import Request, parse, parse_json
 
 if TYPE_CHECKING:
+    from lib_uniid.faces.seen import SeenFaces
     from lib_uniid.hosts.webui.attachment import Attachment
     from lib_uniid.hosts.webui.run import Run, Workshop
 else:  # imported when they are needed, and not to say what they are
-    Attachment = Run = Workshop = Any
+    Attachment = Run = SeenFaces = Workshop = Any
 
 
 log = logging.getLogger("uniid")
@@ -105,6 +106,7 @@ class Extension:
 
     ``_attached`` is what is on a UNet now, and for whom. It is on only while sampling: put on before every
     pass and taken off after it, so a generation that another script runs in between finds the plain model.
+    ``seen`` gives the faces that the panel has found in pictures, once they are needed.
     """
 
     def __init__(
@@ -112,8 +114,9 @@ class Extension:
         services: HostServices,
         read: Read = lambda values, api: asked(*values, api=api),
         title: str = "UniID",
+        seen: Callable[[], SeenFaces | None] = lambda: None,
     ) -> None:
-        self.services, self._read, self._title = services, read, title
+        self.services, self._read, self._title, self._seen = services, read, title, seen
         self.entries, self.jobs = Entries(self._ended), Jobs()
         self._workshop: Workshop | None = None
         self._attached: tuple[Entry, Attachment] | None = None
@@ -288,7 +291,7 @@ class Extension:
 
         if self._workshop is None:
             self._workshop = Workshop(
-                self.services.models_folder(), self.services.device(), self.services.room
+                self.services.models_folder(), self.services.device(), self.services.room, self._seen()
             )
         return Run(request, self._workshop)
 
