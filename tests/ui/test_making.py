@@ -98,7 +98,8 @@ def cancelled_at(maker: Maker, step: int, panel: Sequence[Any] = OFF, **wish: An
                 self.cancel()
             super().tell(state)
 
-    return maker.make(Impatient(Shown()), Wish(**{**WISH, "preview": False, **wish}), panel)
+    asked: dict[str, Any] = {**WISH, "preview": False, **wish}
+    return maker.make(Impatient(Shown()), Wish(**asked), panel)
 
 
 def panel_of(who: str, where: str = "anywhere", **more: Any) -> list[Any]:
