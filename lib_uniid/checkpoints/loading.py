@@ -1,6 +1,5 @@
 """From a file to the state dicts that modules load, checked before a tensor is read."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lib_uniid import json_text
 from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.format import Format
 from lib_uniid.checkpoints.formats import FORMATS, IP_ADAPTER, UNIPORTRAIT_FACEID, UNIPORTRAIT_ROUTER, detect
@@ -125,7 +125,7 @@ def read_config(weights: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json_text.read(path)
     except (OSError, ValueError) as error:
         raise UnknownCheckpointError(f"{path} cannot be read as JSON ({error}); download it again") from error
     if not isinstance(config, dict):

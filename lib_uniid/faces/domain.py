@@ -4,7 +4,6 @@
 Packs without it are for photographs, as insightface's own.
 """
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lib_uniid import json_text
 from lib_uniid.errors import UnknownCheckpointError
 from lib_uniid.typing import UInt8
 
@@ -38,7 +38,7 @@ class Domain:
         if not path.is_file():
             return None
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = json_text.read(path)
             limits = tuple((float(detail), float(score)) for detail, score in raw["limits"])
             return cls(note=str(raw["note"]), limits=limits)
         except (OSError, ValueError, KeyError, TypeError) as error:

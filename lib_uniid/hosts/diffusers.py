@@ -5,7 +5,6 @@ noise on the device. Ours draws every picture's noise on the CPU from its own se
 same picture alone, in a batch and on another device (up to rounding).
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from einops import rearrange
 from torch import Generator, Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from lib_uniid import json_text
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.caches import beside
 from lib_uniid.checkpoints.folder import ModelFolder
@@ -27,6 +27,7 @@ from lib_uniid.config import GenerationSettings
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
 from lib_uniid.faces.seen import SeenFaces
+from lib_uniid.failures import reading
 from lib_uniid.hosts.finite import STANDALONE, require_finite
 from lib_uniid.hosts.ldm import Networks, hints_beside, networks
 from lib_uniid.hosts.protocol import Picture, Preview, Progress, silent, unseen
@@ -313,7 +314,8 @@ def _from_folder(folder: Path) -> Networks:
             f"{reads}, its text model writes {writes}"
         )
     config = folder / "scheduler" / "scheduler_config.json"
-    saved = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    with reading(config):
+        saved = dict(json_text.read(config)) if config.is_file() else {}
     return Networks(
         unet=unet.requires_grad_(False).eval(),
         vae=vae.requires_grad_(False).eval(),

@@ -5,7 +5,6 @@ predicts) comes from a ``.yaml`` of the same name, the same file that AUTOMATIC1
 Diffusion 1.5's.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from lib_uniid import json_text
 from lib_uniid.checkpoints.families import BASE_SD15, identify
 from lib_uniid.checkpoints.header import Header
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
@@ -89,7 +89,7 @@ def hints_beside(checkpoint: Path) -> Hints:
             latent_side=int(params.get("image_size", 64)),
             prediction={"v": "v_prediction"}.get(params.get("parameterization", "eps"), "epsilon"),
         )
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (yaml.YAMLError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise UnknownCheckpointError(
             f"{path.name} is not an ldm configuration ({type(error).__name__}: {error}); "
             "repair it, or remove it if the checkpoint is an ordinary Stable Diffusion 1.5 model"
@@ -106,7 +106,7 @@ def _text_config(version: object, folder: Path) -> dict[str, Any]:
     paths = [one / "config.json" for one in folders if (one / "config.json").is_file()]
     if version is None or not paths:
         return {}
-    config = json.loads(paths[0].read_text(encoding="utf-8"))
+    config = json_text.read(paths[0])
     return config.get("text_config", config)
 
 

@@ -6,12 +6,12 @@ is said by :mod:`lib_uniid.hosts.webui.request`. Imported at the WebUI's start: 
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from lib_uniid import json_text
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.regions import ANYWHERE
 from lib_uniid.hosts.webui.request import VERSION, Request
@@ -110,7 +110,7 @@ def _reference(tab: int, upload: Upload, pictures: Pictures) -> dict[str, Any]:
 def _pasted_of(person: PersonForm) -> dict[str, Any]:
     """What an infotext said of somebody counts for as long as the same person is chosen."""
     try:
-        kept = json.loads(person.pasted) if person.pasted and not person.uploads else {}
+        kept = json_text.parsed(person.pasted) if person.pasted and not person.uploads else {}
     except (TypeError, ValueError):  # never written by a paste
         kept = {}
     return kept if isinstance(kept, dict) and kept.get("who") == person.who else {}

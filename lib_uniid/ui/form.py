@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
+from lib_uniid import json_text
 from lib_uniid.config import STYLE_STRENGTH
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.regions import ANYWHERE
@@ -112,7 +113,7 @@ def uploads_of(text: str) -> list[Upload]:
     if text == LOOKING:
         raise ConfigError("faces are still being looked for in the uploaded pictures; try again in a moment")
     try:
-        return [Upload(**one) for one in json.loads(text)] if text else []
+        return [Upload(**one) for one in json_text.parsed(text)] if text else []
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"the list of uploads must be as the panel writes it, got {text[:60]!r}; "

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lib_uniid import json_text
 from lib_uniid.errors import ConfigError
 from lib_uniid.files import exclusive, remove_stale, replacing
 from lib_uniid.hosts.webui.request import Request, parse, to_dict
-from lib_uniid.library.names import normal
+from lib_uniid.library.names import checked
+from lib_uniid.printing import shortened
 
 FORMAT = 1
-MAX_NAME = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +32,14 @@ class Presets:
         """The request of this name; ``ConfigError`` where there is none."""
         presets = self._read()
         if name not in presets:
-            known = ", ".join(sorted(presets)) or "there are none yet"
-            raise ConfigError(f"there is no preset {name!r} ({known})")
+            known = shortened(", ".join(sorted(presets)), 200) or "there are none yet"
+            raise ConfigError(f"there is no preset {shortened(name, 100)!r} ({known})")
         return parse(presets[name])
 
     def save(self, name: str, request: Request) -> None:
         """Keep a request under a name, in the place of an earlier one."""
-        name = normal(name)
-        if not 0 < len(name) <= MAX_NAME:
-            raise ConfigError(f"a preset's name must have 1 to {MAX_NAME} characters, got {len(name)}")
-        shown = [one.name or "somebody" for one in request.people if one.references]
+        name = checked(name, "a preset's name")
+        shown = [one.name or "people without a name" for one in request.people if one.references]
         if shown:
             raise ConfigError(
                 f"{', '.join(shown)} are only shown in pictures, which a preset does not keep; "
@@ -66,7 +65,7 @@ class Presets:
         if not self.path.is_file():
             return {}
         try:
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
+            kept = json_text.read(self.path)
             if kept["version"] != FORMAT:
                 raise ConfigError(
                     f"{self.path.name} is of version {kept['version']}; get a newer UniID for it"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_args
 
+from lib_uniid import json_text
 from lib_uniid.config import MAX_PEOPLE, STYLE_STRENGTH, Routing
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.regions import REGIONS
@@ -106,8 +107,8 @@ def parse(raw: object) -> Request:
 def parse_json(text: str) -> Request:
     """A request from JSON text, as the panel and an infotext hold it."""
     try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        raw = json_text.parsed(text)
+    except ValueError as error:
         raise ConfigError(f"the request must be JSON ({error}), got {_shown(text)}") from error
     return parse(raw)
 
@@ -139,7 +140,7 @@ def _shown(value: object, most: int = 60) -> str:
     """A value as JSON writes it, where it can; pictures are not poured into a message."""
     try:
         text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         text = f"{type(value).__name__}"
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 

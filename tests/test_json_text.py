@@ -1,0 +1,38 @@
+"""Laws of reading JSON that others wrote."""
+
+from pathlib import Path
+
+import pytest
+
+from lib_uniid import json_text
+
+
+def test_what_is_written_comes_back(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_text('{"é": [1, 2.5, null, "a, [b] {c}"]}', encoding="utf-8")
+    assert json_text.read(path) == {"é": [1, 2.5, None, "a, [b] {c}"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("[" + "{}," * 300_000 + "{}]", "about 600002 values, and at most 200000"),
+        ("9" * 10_000, "digits"),
+        ("", "Expecting value"),
+    ],
+)
+def test_what_is_too_deep_too_much_or_no_json_is_a_value_error_that_says_so(text: str, said: str):
+    with pytest.raises(ValueError, match=said):
+        json_text.parsed(text)
+
+
+def test_a_large_file_is_not_read_to_its_end(tmp_path: Path):
+    path = tmp_path / "large.json"
+    with path.open("wb") as file:
+        file.truncate(10 * json_text.MAX_FILE)
+    with pytest.raises(ValueError, match="more than 64 MB"):
+        json_text.read(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="utf-8"):
+        json_text.read(path)
