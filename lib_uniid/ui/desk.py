@@ -7,6 +7,7 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from lib_uniid.ui.runs import MOST, Runs
 
 EARLIER = 12
 """Pictures in a tab's history."""
+
+_AS_IT_IS: Mapping[str, Any] = {}
+"""In the place of a picture of which nothing is known."""
 
 BEGUN = Shown(words=("beginning",))
 
@@ -56,7 +60,7 @@ class Screen:
 
 @dataclass(slots=True)
 class _Tab:
-    """What a tab has asked for last, and what was made for it, newest first.
+    """What stands in a tab's controls, and what was made for it, newest first.
 
     ``made`` has a copy and a caption for each picture of the latest run that has any, by the picture.
     """
@@ -100,7 +104,26 @@ class Desk:
         restored.then(self._watch, inputs=[tab], outputs=screen.shown, **going)
         screen.go.click(self._make, inputs=[tab, *asked], outputs=screen.shown, **going)
         screen.cancel.click(self.runs.cancel, inputs=[tab], queue=False)
+        self._keep_what_is_typed(tab, asked)
         screen.reuse.click(self._seed, inputs=[tab], outputs=[screen.wish["seed"]], queue=False)
+
+    def _keep_what_is_typed(self, tab: Any, asked: list[Any]) -> None:
+        """For a reload; the page's script presses the button. Pictures do not travel at every key."""
+        places = [place for place, one in enumerate(asked) if not isinstance(one, gr.Image | gr.ImageEditor)]
+        typed = [asked[place] for place in places]
+        options: dict[str, Any] = {"inputs": [tab, *typed], "queue": False, "show_progress": "hidden"}
+        button = gr.Button("Keep what is typed", elem_id="uniid_keep")
+        uploads = [one.references.uploads for one in self.screen.panel.remembering]
+        for event in (button.click, *(one.change for one in uploads)):
+            event(partial(self._keep, places, len(asked)), outputs=[], **options)
+
+    def _keep(self, places: list[int], count: int, tab: str, *typed: Any) -> None:
+        if not tab:
+            return
+        values = self._of(tab).values or [_AS_IT_IS] * count
+        for place, value in zip(places, typed, strict=True):
+            values[place] = value
+        self._of(tab).values = values
 
     def _of(self, tab: str) -> _Tab:
         kept = self._tabs.setdefault(tab, _Tab())

@@ -199,12 +199,10 @@ def open_choices(uploads: Sequence[Upload]) -> list[str]:
     ]
 
 
-def caption(upload: Upload, face: int, *, several: bool) -> str:
-    """Below a face, where there is little room; ``several`` where it is one of several pictures."""
+def caption(upload: Upload, face: int) -> str:
+    """Below a face; ``javascript/uniid.js`` gives it to the face's button as its name."""
     meant = "\u2713 " if upload.face == face else ""
-    if upload.faces == 1:
-        return f"{meant}{upload.name}"
-    return f"{meant}face {face} of {upload.name}" if several else f"{meant}face {face}"
+    return f"{meant}Face {face} of {upload.faces} in {upload.name}"
 
 
 def tile(crop: Crop, *, meant: bool) -> Any:

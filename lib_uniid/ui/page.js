@@ -18,12 +18,20 @@
     document.activeElement?.blur?.();  // a number that was just typed counts
     setTimeout(() => button.click(), 150);
   }, true);
+  // What was typed is kept for a reload, a moment after the last key or click.
+  let waiting;
+  const keep = () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => document.querySelector("#uniid_keep")?.click(), 300);
+  };
   // What is wrong is no longer said once something was changed.
   const forget = () => document.querySelectorAll("#uniid_words .uniid-bad").forEach(
     (one) => { one.style.display = "none"; });
-  for (const kind of ["input", "change"]) {
+  for (const kind of ["input", "change", "click"]) {
     document.addEventListener(kind, (event) => {
-      if (event.isTrusted && event.target.closest("#uniid_desk")) forget();
+      if (!event.isTrusted || !event.target.closest?.("#uniid_desk")) return;
+      keep();
+      if (kind !== "click") forget();
     }, true);
   }
 }

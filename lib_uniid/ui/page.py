@@ -21,6 +21,8 @@ from lib_uniid.ui.people import add_people
 STYLES = (Path(__file__).parents[2] / "style.css", Path(__file__).with_name("page.css"))
 """The WebUI's, which a wheel does not hold (the page is then only plainer), and the page's own."""
 SCRIPT = Path(__file__).with_name("page.js")
+NAMES = Path(__file__).parents[2] / "javascript" / "uniid.js"
+"""The WebUI's script, which a wheel does not hold, either."""
 KEPT = (600, 24 * 3600)
 """How often temporary files are looked at, and after how long one is removed, in seconds."""
 
@@ -170,7 +172,7 @@ def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = 
         quiet=True,
         share=False,
         css="\n".join(one.read_text(encoding="utf-8") for one in STYLES if one.is_file()),
-        js=SCRIPT.read_text(encoding="utf-8"),
+        js=_script(),
         theme=_theme(),
         auth=auth,
         max_file_size=MAX_BYTES,
@@ -182,6 +184,12 @@ def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = 
         num_workers=0,
     )
     return address, page
+
+
+def _script() -> str:
+    """A function, as gradio wants it."""
+    names = NAMES.read_text(encoding="utf-8") if NAMES.is_file() else ""
+    return f"() => {{\n{names}\n({SCRIPT.read_text(encoding='utf-8')})();\n}}"
 
 
 def _theme() -> Any:

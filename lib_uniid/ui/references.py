@@ -97,9 +97,8 @@ class References:
 
     def _gallery(self, text: str) -> Any:
         uploads = uploads_of(text)
-        several = len(uploads) > 1
         tiles = [
-            (tile(crop, meant=one.face == face), drawing.caption(one, face, several=several))
+            (tile(crop, meant=one.face == face), drawing.caption(one, face))
             for one in uploads
             for face, crop in enumerate(self.backstage.uploads.get(one.key).faces, 1)
         ]

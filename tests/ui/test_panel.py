@@ -15,9 +15,10 @@ from PIL import Image
 from lib_uniid.library.store import PeopleFolder
 from tests.hub import Hub, running
 from tests.red_faces import red_face_picture
-from tests.ui.browser import needs_chromium, opened, served
+from tests.ui.browser import ROOT, needs_chromium, opened, served
 
 pytestmark = [needs_chromium, pytest.mark.slow]
+SCRIPT = ROOT / "javascript" / "uniid.js"
 PREFIX = "#script_txt2img_uniid_"
 
 
@@ -160,6 +161,10 @@ def test_somebody_from_the_library_and_somebody_from_pictures(driver: Driver, tm
     assert driver.ask() == "person 2: both.png shows 2 faces; click the one that is meant"
     faces.nth(1).click()
     driver.part("person_2_faces").get_by_text("\u2713 face 2").wait_for()
+    driver.page.add_script_tag(path=SCRIPT)  # as a WebUI does with all scripts of an extension
+    named = driver.part("person_2_faces").get_by_role("button", name="Face 2 of 2 in both.png", exact=True)
+    named.wait_for()
+    assert named.get_attribute("aria-pressed") == "true"
     shown = json.loads(driver.ask())["people"][1]
     assert shown["name"] == "person 2"
     (reference,) = shown["references"]
