@@ -28,8 +28,10 @@ Keep = Callable[..., Any]
 """Makes a component with a value from its kind, its name and its options."""
 
 # The size of the picture is in fields of the WebUI or the page, which are no arguments of ours. The panel is
-# in the same tab as the right ones.
+# in the same tab as the right ones. The list of regions of gradio 3 takes the focus back when its own click
+# ends, and would lie open over the canvas; a stroke does not close it.
 _SIZE = """(_) => {{
+  setTimeout(() => document.activeElement.closest('[id$="_where"]') && document.activeElement.blur(), 300);
   const names = ["txt2img", "img2img", "uniid"];
   for (let node = document.getElementById("{panel}"); node; node = node.parentElement) {{
     for (const name of names) {{

@@ -94,11 +94,22 @@ class Driver:
     def place(self, number: int, where: str) -> None:
         """Opens what says where, the first time, and picks from it."""
         if not self.part(f"person_{number}_where").is_visible():
-            folded = self.page.get_by_text("Region, mixing, timing")
-            folded.locator("visible=true").first.click()
+            self.unfold(number)
         self.pick(f"person_{number}_where", where)
         # An answer that comes while a file is on its way leaves gradio 3 at "Uploading..." for good.
         self.page.wait_for_timeout(2000)
+
+    def unfold(self, number: int) -> None:
+        """What says where somebody may be; their tab is open."""
+        self.page.get_by_text("Region, mixing, timing").locator("visible=true").first.click()
+        self.part(f"person_{number}_where").wait_for()
+
+    def paste(self, request: dict[str, Any]) -> None:
+        """As from an infotext; it switches the panel on."""
+        self.page.locator("#infotext textarea, #infotext input").first.fill(json.dumps(request))
+        self.page.wait_for_timeout(500)
+        self.page.locator("#paste").click()
+        self.part("status").get_by_text("UniPortrait").wait_for()  # switching on looks at what is there
 
     def draw(self, number: int) -> bool:
         """A line across the middle of somebody's mask; false where nothing can be drawn (gradio 4)."""
@@ -106,6 +117,7 @@ class Driver:
         if not canvas.count():
             return False
         self.page.wait_for_timeout(3000)  # it is blank, and then it is of the picture's proportions
+        canvas.scroll_into_view_if_needed()  # the mouse goes to places of the window, also outside of it
         box = canvas.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         self.page.mouse.move(x - 40, y)
@@ -214,10 +226,7 @@ def test_what_a_picture_says_fills_the_panel(driver: Driver):
         "people": [{"name": "Anna", "weight": 0.5, "mix": [{"name": "Ben", "share": 0.25}]}, {"name": "Ben"}],
         "routing": "off",
     }
-    driver.page.locator("#infotext textarea, #infotext input").first.fill(json.dumps(request))
-    driver.page.wait_for_timeout(500)
-    driver.page.locator("#paste").click()
-    driver.part("status").get_by_text("UniPortrait").wait_for()  # switching on looks at what is there
+    driver.paste(request)
     assert json.loads(driver.ask()) == request
 
 
@@ -230,11 +239,50 @@ def test_a_place_is_a_region_or_drawn(driver: Driver):
     assert driver.ask().startswith("person 1: nothing is drawn")
     if not driver.draw(1):
         return
-    (anna,) = json.loads(driver.ask())["people"]
+    mask = drawn(driver.ask())
+    assert mask.size == (320, 320)
+    assert mask.getpixel((160, 160)) == 255
+    assert mask.getpixel((160, 20)) == 0
+
+
+def drawn(said: str) -> Image.Image:
+    """The mask of the only person who is asked for."""
+    (anna,) = json.loads(said)["people"]
     with Image.open(io.BytesIO(base64.b64decode(anna["mask"]))) as mask:
-        assert mask.size == (320, 320)
-        assert mask.getpixel((160, 160)) == 255
-        assert mask.getpixel((160, 20)) == 0
+        return mask.convert("L")
+
+
+def test_a_mask_is_drawn_in_a_window_that_is_lower_than_the_panel(address: str):
+    with opened(address, (1280, 500)) as page:
+        driver = Driver(page)
+        driver.switch_on()
+        driver.choose("person_1_who", "Anna")
+        driver.place(1, "as drawn or uploaded")
+        if driver.draw(1):
+            assert drawn(driver.ask()).getpixel((160, 160)) == 255
+
+
+def test_the_list_of_regions_is_closed_once_one_is_chosen(address: str):
+    with opened(address, (1280, 900)) as page:  # where it opens upwards, gradio 3 leaves it open
+        driver = Driver(page)
+        driver.switch_on()
+        driver.place(1, "as drawn or uploaded")
+        assert not page.locator(OPTIONS).count()
+
+
+def test_a_mask_that_arrives_while_it_is_folded_away_can_be_drawn_on(driver: Driver):
+    half = Image.new("L", (320, 240))
+    half.paste(255, (0, 0, 320, 60))
+    buffer = io.BytesIO()
+    half.save(buffer, format="PNG")
+    mask = base64.b64encode(buffer.getvalue()).decode()
+    driver.paste({"version": 1, "people": [{"name": "Anna", "mask": mask}]})
+    driver.unfold(1)
+    if not driver.draw(1):
+        return
+    shown = drawn(driver.ask())
+    assert shown.size == (320, 240)
+    assert [shown.getpixel((160, y)) for y in (20, 120, 220)] == [255, 255, 0]
 
 
 def test_the_style_of_a_picture_is_taken_and_comes_back_from_a_preset(driver: Driver, tmp_path: Path):
