@@ -1,6 +1,7 @@
 """A WebUI of either kind around a narrow UNet."""
 
 import copy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from tests.hosts.webui.standin.webui import WebUI
 from tests.narrow import UNET_CONFIG
 
 HOSTS = {"a1111": A1111, "forge": Forge, "neo": Neo}
+COLUMN = Path(sys.prefix).name.removeprefix(".venv-").replace("classic", "forge")
+KINDS = [COLUMN] if COLUMN in HOSTS else list(HOSTS)
+"""Under a WebUI's own pins, that WebUI alone."""
 Start = Callable[..., WebUI]
 
 
@@ -42,7 +46,7 @@ def start(
     return start_one
 
 
-@pytest.fixture(params=list(HOSTS))
+@pytest.fixture(params=KINDS)
 def webui(request: pytest.FixtureRequest, start: Start) -> WebUI:
     """Each kind in turn."""
     return start(request.param)

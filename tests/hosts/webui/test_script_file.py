@@ -74,6 +74,11 @@ def test_the_tabs_have_the_same_plain_arguments(webui: WebUI):
     assert webui.defaults["txt2img"][webui.first :][:2] == ["", False]
 
 
+def test_the_panel_is_built_again_with_the_same_values(webui: WebUI):
+    webui.load(builds=3)
+    assert webui.runners
+
+
 def test_the_host_keeps_no_values_by_labels_that_repeat(webui: WebUI):
     assert all(component.do_not_save_to_config for component in webui.components)
     names = [component.elem_id for component in webui.components]

@@ -7,6 +7,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import gradio as gr
 import pytest
@@ -66,8 +67,11 @@ class WebUI:
         self.paste_fields: dict[str, list[tuple[Any, Any]]] = {}
         self.paste_field_names: list[str] = []
 
-    def load(self) -> None:
-        """Execute the script file as the hosts do: its folder is on the path only meanwhile."""
+    def load(self, builds: int = 1) -> None:
+        """Execute the script file as the hosts do: its folder is on the path only meanwhile.
+
+        The panel is built ``builds`` times: hosts do it again for the API and for its documentation.
+        """
         path = ROOT / "scripts" / "uniid.py"
         module = ModuleType(path.name)
         sys.path.insert(0, str(ROOT))
@@ -99,7 +103,7 @@ class WebUI:
                 self.fields, self.first = list(script.infotext_fields), script.args_from
                 self.paste_fields[tab] = self.fields
                 self.paste_field_names = list(script.paste_field_names)
-                for _ in range(2):  # once more per start of the API and of the documentation
+                for _ in range(builds - 1):
                     again = _built(script, is_img2img)
                     assert [c.value for c in again] == [c.value for c in components]
                 self.components = components
@@ -153,5 +157,6 @@ def _host_api() -> Any:
 
 
 def _built(script: Script, is_img2img: bool) -> list[Any]:
-    with gr.Blocks(analytics_enabled=False):
+    """The panel's components; no server is made for them, which would take longer than all the rest."""
+    with patch.object(gr.routes.App, "create_app"), gr.Blocks(analytics_enabled=False):
         return script.ui(is_img2img)
