@@ -108,10 +108,9 @@ INSIDE = [
         "ui/test_panel.py",
     )
 ]
-"""The tests of what meets a WebUI's pins: gradio, fastapi, numpy, Pillow, OpenCV, onnxruntime, safetensors.
-
-The rest uses torch and einops alone, and is tested stand-alone.
-"""
+"""Tests of what meets a WebUI's pins: gradio, fastapi, numpy, Pillow, OpenCV, onnxruntime, safetensors."""
+TORCH_ALONE = [f"--ignore=tests/hosts/webui/test_{name}.py" for name in ("networks", "rows", "style")]
+"""The rest, and these, use torch and einops alone, and are tested stand-alone."""
 
 
 def setup(_arguments: list[str]) -> int:
@@ -143,7 +142,7 @@ def test(arguments: list[str]) -> int:
 def hosts(arguments: list[str]) -> int:
     """Run what runs inside a WebUI, under the pins of the one that is named or of those that CI has."""
     names = [arguments.pop(0)] if arguments and arguments[0] in HOSTS else IN_CI
-    command = ("-m", "pytest", *arguments) if arguments else (*SUITE, *INSIDE)
+    command = ("-m", "pytest", *arguments) if arguments else (*SUITE, *INSIDE, *TORCH_ALONE)
     return max(first_failure(command, where=inside(name)) for name in names)
 
 
