@@ -120,7 +120,7 @@ def setup(_arguments: list[str]) -> int:
 
 
 def demo(arguments: list[str]) -> int:
-    """Put people into pictures with the miniature's weights."""
+    """Generate with people, with the miniature's weights."""
     return python("-m", "lib_uniid.miniature.demo", *arguments)
 
 

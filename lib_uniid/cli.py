@@ -1,7 +1,7 @@
 """``uniid``: enrol people, put them into pictures, and see what is installed.
 
 Standard output carries the result (with ``--json`` one object), standard error everything else. Exit codes:
-0 done, 1 ``doctor`` found that people cannot be put into pictures, 2 something has to be changed and one
+0 done, 1 ``doctor`` found that files or packages are missing, 2 something has to be changed and one
 sentence says what, 70 an unexpected failure whose log file is named, 130 interrupted. Nothing heavy is
 imported before a command needs it.
 """

@@ -131,7 +131,7 @@ class GenerationSettings:
 
     Picture n of the call has the seed ``seed + n``. ``strength`` matters only with a start picture: the share
     of the steps that is run on it. ``retries`` is how many further seeds may be tried for a picture in which
-    somebody is missing. With a ``style`` the sampler is DDIM, and the prompt may be empty, as it is in
+    a person is missing. With a ``style`` the sampler is DDIM, and the prompt may be empty, as it is in
     UniPortrait's stylise mode; where there is one it is for the pictures being made, and the style picture
     is sampled along without words.
     """
@@ -185,7 +185,7 @@ class GenerationSettings:
             raise ConfigError(f"routing must be one of {', '.join(get_args(Routing))}, got {self.routing!r}")
         unmasked = [person.name for person in self.people if person.mask is None]
         if self.routing == "mask" and unmasked:
-            raise ConfigError(f"routing by mask needs a mask for everybody; {', '.join(unmasked)} has none")
+            raise ConfigError(f"routing by mask needs a mask for each person; {', '.join(unmasked)} has none")
 
 
 def drawn_seed(seed: int) -> int:

@@ -338,9 +338,9 @@ def _faces(finder: FaceFinder, picture: Picture) -> list[SeenFace]:
 
 
 def _encoder_of(asked: Sequence[PersonSettings], people: Mapping[str, Person]) -> str:
-    """The fingerprint of the encoders that made everybody; only some may have been encoded with structure.
+    """The fingerprint of the encoders that made all people; only some may have been encoded with structure.
 
-    Raises ``ConfigError`` for somebody who was not given, ``EncoderMismatchError`` for other encoders.
+    Raises ``ConfigError`` for a person who was not given, ``EncoderMismatchError`` for other encoders.
     """
     names = [name for person in asked for name in (person.name, *dict(person.mix))]
     for name in names:
@@ -398,7 +398,7 @@ def fitted(
 def routing_maps(
     record: RoutingRecord, rows: int, columns: int
 ) -> Float[np.ndarray, "b i rows columns"] | None:
-    """The mean over all sites of who has which place, in the last step; None where nobody was injected."""
+    """The mean over all sites of who has which place, in the last step; None where no person was injected."""
     layers: list[torch.Tensor] = []
     for routing in record.maps.values():
         height, width = grids(rows, columns).get(routing.shape[1], (1, 1))

@@ -98,7 +98,7 @@ def test_every_person_option_reaches_the_picture(here: Path, uniid: Callable[...
 
 def test_a_picture_without_people_says_so_and_a_seed_is_drawn(here: Path, uniid: Callable[..., Any]):
     made = uniid("generate", "a park", "--steps", "1", "--width", "64", "--height", "72", "--cfg-scale", "1")
-    assert "nobody was named" in made["notes"][0]
+    assert "no person was named" in made["notes"][0]
     (picture,) = made["pictures"]
     assert f"-{picture['seed']}.png" in picture["path"]
     assert np.asarray(Image.open(picture["path"])).shape == (72, 64, 3)
@@ -156,14 +156,14 @@ def test_the_doctor_says_what_is_missing_and_where_to_get_it(here: Path, capsys:
         words = capsys.readouterr().out
         (line,) = [line for line in words.splitlines() if "uniportrait-faceid_sd15.bin" in line]
         assert line == (
-            "  MISSING: faceid (puts one person into a picture), 224 MB: uniportrait-faceid_sd15.bin from"
+            "  MISSING: faceid (generates with one person), 224 MB: uniportrait-faceid_sd15.bin from"
             f" https://huggingface.co/Junjie96/UniPortrait into {folder / 'uniid'} (licence: Apache-2.0)"
         )
         missing = [line for line in words.splitlines() if "MISSING: " in line or "optional: " in line]
         assert len(missing) == len(SOURCES)
         assert all(" from https://" in line and " into " in line and " MB: " in line for line in missing[1:])
         assert "uniid fetch gets what is missing" in words
-        assert words.endswith("people cannot be put into pictures yet\n")
+        assert words.endswith("not ready to generate yet: files or packages are missing\n")
 
 
 def test_the_doctor_knows_every_file_that_ships_with_its_own_licence(
@@ -197,7 +197,7 @@ def test_words_for_people_are_printed_without_json(
     assert main(["faces", "group.png", "--models", str(models)]) == 0
     assert capsys.readouterr().out.startswith("group.png: 2 faces\n  1: ")
     assert main(["doctor", "--models", str(models)]) == 0
-    assert capsys.readouterr().out.endswith("people can be put into pictures\n")
+    assert capsys.readouterr().out.endswith("ready to generate\n")
 
 
 def test_the_module_runs_as_a_program_and_needs_nothing_heavy_for_its_version():
@@ -235,7 +235,7 @@ NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=an
         (("generate", "  ", *PERSON), "the prompt is empty"),
         (("generate", "a park", *NINE), "at most 8 people fit into one picture, got 9"),
         (("generate", "a park", *PERSON, *PERSON), "named twice"),
-        (("generate", "a park", "--person", "Eve"), "nobody called 'Eve' is enrolled"),
+        (("generate", "a park", "--person", "Eve"), "no person named 'Eve' is enrolled"),
         (("generate", "a park", "--person", "Eve=empty.png"), "empty.png: no face"),
         (("generate", "a park", *PERSON, "--weight", "Ben=1"), "--weight names 'Ben'"),
         (("generate", "a park", *PERSON, "--weight", "strong"), "--weight takes NUMBER or NAME=NUMBER"),

@@ -1,4 +1,4 @@
-"""Who gets which place in the picture: the router, drawn masks that win over it, or everybody alike."""
+"""Who gets which place in the picture: the router, drawn masks that win over it, or all people alike."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def routing_rule(
     people = len(masks)
     undrawn = tuple(i for i, mask in enumerate(masks) if mask is None)
     if routing == "mask" and undrawn:
-        raise ConfigError(f"routing by mask needs a mask for everybody; person {undrawn[0] + 1} has none")
+        raise ConfigError(f"routing by mask needs a mask for each person; person {undrawn[0] + 1} has none")
     if routing == "off":
         return RoutingRule(
             fixed=torch.full((1, people), 1.0 / people), learned=(), people=people, choose=None

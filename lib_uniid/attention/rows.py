@@ -1,4 +1,4 @@
-"""The rows of a UNet call: which are guided by the prompt, which against it, and which nobody is put into."""
+"""The rows of a UNet call: which are guided by the prompt, which against it, and which have no person."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

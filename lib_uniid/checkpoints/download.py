@@ -1,4 +1,4 @@
-"""Getting model files, when somebody says so: resumed where it stopped, checked, whole or not there.
+"""Getting model files, when a user says so: resumed where it stopped, checked, whole or not there.
 
 Only the standard library is used, so that it works in any host. ``HF_ENDPOINT`` names a mirror of the hub;
 with ``UNIID_OFFLINE`` or ``HF_HUB_OFFLINE`` set nothing is asked of the network.
@@ -272,7 +272,7 @@ def _require_room(folder: Path, size: int) -> None:
 
 def _refused(url: str, code: int) -> str:
     if code in (401, 403):
-        return f"{url} is not given to everybody (HTTP {code}); accept its licence there and get it by hand"
+        return f"{url} is not open to all (HTTP {code}); accept its licence there and get it by hand"
     if code == 404:
         return f"{url} is not there (HTTP 404); it may have moved, get it by hand"
     return f"{url} was refused (HTTP {code}); try again later"

@@ -98,7 +98,7 @@ SOURCES = (
     ),
     Source(
         name="faceid",
-        purpose="puts one person into a picture",
+        purpose="generates with one person",
         repository="Junjie96/UniPortrait",
         path="uniportrait-faceid_sd15.bin",
         about="224 MB",
@@ -108,7 +108,7 @@ SOURCES = (
     ),
     Source(
         name="router",
-        purpose="puts several people into one picture",
+        purpose="generates with several people",
         repository="Junjie96/UniPortrait",
         path="uniportrait-router_sd15.bin",
         about="226 MB",

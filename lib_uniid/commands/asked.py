@@ -44,7 +44,7 @@ def asked(options: Namespace) -> Asked:
 
 
 def _people(texts: Sequence[str]) -> dict[str, str]:
-    """By name the picture, or an empty text for somebody enrolled."""
+    """By name the picture, or an empty text for an enrolled person."""
     people: dict[str, str] = {}
     for text in texts:
         name, given, value = text.partition("=")

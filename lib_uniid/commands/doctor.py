@@ -61,7 +61,7 @@ def run(options: Namespace) -> Outcome:
     if any(not file["found"] and file["needed"] and file["fetched"] for file in files):
         words.append("uniid fetch gets what is missing, but for a base model")
     words += [] if knows is None else [knows]
-    words.append("people can be put into pictures" if ready else "people cannot be put into pictures yet")
+    words.append("ready to generate" if ready else "not ready to generate yet: files or packages are missing")
     return Outcome(result=result, words=words, code=0 if ready else 1)
 
 

@@ -1,4 +1,4 @@
-"""``uniid fetch``: get the model files that are missing, because somebody asked for it."""
+"""``uniid fetch``: get the model files that are missing, because a user asked for it."""
 
 from argparse import Namespace
 from typing import Any

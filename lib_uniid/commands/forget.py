@@ -1,4 +1,4 @@
-"""``uniid forget``: erase what is kept of pictures, and everybody in the bin, for good."""
+"""``uniid forget``: erase what is kept of pictures, and all people in the bin, for good."""
 
 from argparse import Namespace
 

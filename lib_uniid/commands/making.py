@@ -68,7 +68,7 @@ def _people(asked: Asked, work: Studio, options: Namespace) -> dict[str, Person]
 
 def _notes(settings: GenerationSettings, work: Studio) -> list[str]:
     plain = "the model's plain picture" + (" in that style" if settings.style else "")
-    notes = [] if settings.people else [f"nobody was named with --person, so this is {plain}"]
+    notes = [] if settings.people else [f"no person was named with --person, so this is {plain}"]
     notes += [note for person in settings.people for note in person.notes]
     if unread := work.host.overlong(settings.prompt):
         notes.append(f"the prompt is too long, its end is not read: {unread}")
@@ -130,5 +130,5 @@ def _in_words(picture: dict[str, Any]) -> list[str]:
         doubles = f", again as face {', '.join(map(str, person['doubles']))}" if person["doubles"] else ""
         words.append(f"  {person['name']}: {state}{similarity}{doubles}")
     if picture["unknown"]:
-        words.append(f"  nobody asked for: face {', '.join(map(str, picture['unknown']))}")
+        words.append(f"  not asked for: face {', '.join(map(str, picture['unknown']))}")
     return words

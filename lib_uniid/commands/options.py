@@ -116,7 +116,10 @@ def _add_managing(add_parser: AddParser) -> None:
 def _add_forget(add_parser: AddParser) -> argparse.ArgumentParser:
     add = add_parser("forget", help="erase the bin and what is kept of pictures, for good")
     add.add_argument(
-        "name", nargs="?", metavar="NAME", help="delete this person for good, too (default: nobody enrolled)"
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="delete this person for good, too (default: no enrolled person)",
     )
     _add_library(add.add_argument)
     return add

@@ -34,7 +34,7 @@ class Appearance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """Everybody who was asked for, in that order, and the numbers of faces that are nobody's."""
+    """All people who were asked for, in that order, and the numbers of the other faces."""
 
     people: tuple[Appearance, ...]
     unknown: tuple[int, ...] = ()
@@ -53,12 +53,12 @@ class Presence:
 
     @property
     def complete(self) -> bool:
-        """Everybody is there once; bystanders do not matter."""
+        """Each person is there once; bystanders do not matter."""
         return not self.missing and not self.doubled and not self.unchecked
 
     @property
     def improvable(self) -> bool:
-        """Another try may do better: somebody is missing or doubled."""
+        """Another try may do better: a person is missing or doubled."""
         return bool(self.missing or self.doubled)
 
     @property
@@ -68,7 +68,7 @@ class Presence:
 
     @property
     def rank(self) -> tuple[int, int, float]:
-        """Larger is better: first everybody there, then nobody twice, then likeness."""
+        """Larger is better: first all people there, then none twice, then likeness."""
         likeness = math.fsum(person.similarity or 0.0 for person in self.people)
         doubles = sum(len(person.doubles) for person in self.people)
         return -len(self.missing), -doubles, likeness
@@ -111,7 +111,7 @@ def check(
 
 
 def other_recogniser(made_by: str, used: str) -> str:
-    """Why somebody cannot be looked for whose embedding is of another recogniser (fingerprints of both)."""
+    """Why a person cannot be looked for whose embedding is of another recogniser (fingerprints of both)."""
     return (
         f"enrolled with the face recogniser {made_by}, and {used} is there now; enrol this person again from "
         "pictures"

@@ -38,7 +38,7 @@ def forget(library: PeopleFolder, cache: EncodingCache, name: str | None = None)
     """Erase what can be erased without losing people who are enrolled: what ``uniid forget`` does.
 
     These are the encodings of all pictures, also of people who were only shown in a request and never
-    enrolled, and everybody in the bin. With a ``name`` that person is deleted first, and so is gone for good.
+    enrolled, and all people in the bin. With a ``name`` that person is deleted first, for good.
     Raises like :func:`delete`.
     """
     if name is not None:

@@ -41,7 +41,7 @@ BIN_DAYS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Person:
-    """Somebody who can be put into pictures: features for making, an ID embedding for checking.
+    """A person who can be in pictures: features for making, an ID embedding for checking.
 
     The embedding is the recogniser's, the L2-normalised mean over the references. ``recogniser`` is the
     fingerprint of the recogniser's file, see :attr:`lib_uniid.faces.detection.FaceFinder.recogniser`; None
@@ -79,11 +79,11 @@ class PeopleFolder:
     folder: Path
 
     def ids(self) -> dict[str, str]:
-        """Everybody's id, by name."""
+        """The id of each person, by name."""
         return {name: path.stem for path, name in self._files()}
 
     def names(self) -> list[str]:
-        """Everybody's name, in alphabetical order."""
+        """The name of each person, in alphabetical order."""
         return sorted((name for _, name in self._files()), key=str.casefold)
 
     def load(self, name: str) -> Person:
@@ -94,8 +94,8 @@ class PeopleFolder:
         """Id and person of a name, as :meth:`load`."""
         path = self._find(name)
         if path is None:
-            known = ", ".join(self.names()) or "nobody is enrolled yet"
-            raise ConfigError(f"nobody called {name!r} is enrolled ({known}); enrol them with uniid enrol")
+            known = ", ".join(self.names()) or "no person is enrolled yet"
+            raise ConfigError(f"no person named {name!r} is enrolled ({known}); enrol them with uniid enrol")
         return path.stem, _read(path)
 
     def load_id(self, wanted: str) -> Person:
@@ -103,7 +103,7 @@ class PeopleFolder:
         # Compared with what is there, never made into a path.
         path = next((path for path, _ in self._files() if path.stem == wanted), None)
         if path is None:
-            raise ConfigError(f"nobody with the id {wanted!r} is enrolled; import or enrol them again")
+            raise ConfigError(f"no person with the id {wanted!r} is enrolled; import or enrol them again")
         return _read(path)
 
     def save(self, person: Person, *, replace: bool = False) -> Path:
@@ -211,7 +211,7 @@ class PeopleFolder:
     def _require(self, name: str) -> Path:
         path = self._find(name)
         if path is None:
-            raise ConfigError(f"nobody called {name!r} is enrolled; look again who is")
+            raise ConfigError(f"no person named {name!r} is enrolled; uniid people list shows who is")
         return path
 
     def _require_deleted(self, wanted: str) -> Deleted:

@@ -108,7 +108,7 @@ def _reference(tab: int, upload: Upload, pictures: Pictures) -> dict[str, Any]:
 
 
 def _pasted_of(person: PersonForm) -> dict[str, Any]:
-    """What an infotext said of somebody counts for as long as the same person is chosen."""
+    """What an infotext said of a person counts for as long as the same person is chosen."""
     try:
         kept = json_text.parsed(person.pasted) if person.pasted and not person.uploads else {}
     except (TypeError, ValueError):  # never written by a paste

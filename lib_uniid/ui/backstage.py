@@ -1,6 +1,6 @@
 """What the panel has to know of the machine: who is enrolled, which faces a picture shows, what is missing.
 
-Imported at the WebUI's start; whatever is heavy is imported when somebody first asks.
+Imported at the WebUI's start; whatever is heavy is imported when it is first asked for.
 """
 
 import threading
@@ -50,7 +50,7 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """A model file that is not there, or cannot be used; ``needed`` when nobody can be put in without it."""
+    """A model file that is not there, or cannot be used; ``needed`` when nothing works without it."""
 
     name: str
     purpose: str
@@ -66,7 +66,7 @@ class Missing:
 class Situation:
     """What the panel says above its controls.
 
-    ``base`` is the kind of the checkpoint in words, and ``fits`` whether people can be put in with it; both
+    ``base`` is the kind of the checkpoint in words, and ``fits`` whether people can be applied with it; both
     None where no checkpoint could be read.
     """
 
@@ -86,7 +86,7 @@ class Situation:
 
     @property
     def lacks(self) -> tuple[Missing, ...]:
-        """What has to be there before anybody can be put in."""
+        """What has to be there before people can be applied."""
         return tuple(one for one in self.missing if one.needed)
 
     @property
@@ -124,11 +124,11 @@ class Backstage:
         return PeopleFolder(folder=self.place.models_folder() / "uniid" / "library")
 
     def names(self) -> list[str]:
-        """Everybody who is enrolled."""
+        """All enrolled people."""
         return self.library.names()
 
     def name_of(self, wanted: str) -> str | None:
-        """The name that belongs to an id; None when nobody of it is enrolled."""
+        """The name that belongs to an id; None when no enrolled person has it."""
         return next((name for name, key in self.library.ids().items() if key == wanted), None)
 
     def see(self, files: Iterable[Path]) -> tuple[list[Upload], list[str]]:
@@ -161,7 +161,7 @@ class Backstage:
     def enrol(
         self, name: str, pictures: Sequence[Upload], *, add: bool = False, force: bool = False
     ) -> Iterator[Saving]:
-        """Keep somebody in the library; see :meth:`lib_uniid.ui.enrolment.Enrolment.enrol`."""
+        """Keep a person in the library; see :meth:`lib_uniid.ui.enrolment.Enrolment.enrol`."""
         installation.require()
         from lib_uniid.ui.enrolment import Enrolment
 
@@ -177,7 +177,7 @@ class Backstage:
             self._faces[key] = face
 
     def face_of(self, name: str, uploads: str) -> Crop | None:
-        """The face to know somebody by: out of the uploads, or of those that were enrolled here; or None."""
+        """The face to know a person by: out of the uploads, or of those that were enrolled here; or None."""
         with suppress(UniIDError):
             if uploads:
                 return self._meant(uploads_of(uploads))
@@ -324,7 +324,7 @@ def _missing(folder: ModelFolder) -> tuple[Missing, ...]:
 
 
 def _kind(checkpoint: Path) -> tuple[str | None, bool | None]:
-    """What a checkpoint is by its content, and whether people can be put into its pictures."""
+    """What a checkpoint is by its content, and whether people can be applied with it."""
     from lib_uniid.checkpoints.families import BASE_SD15, identify
     from lib_uniid.checkpoints.header import read_header
 

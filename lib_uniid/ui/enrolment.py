@@ -1,4 +1,4 @@
-"""From uploaded pictures to somebody in the library; imported when somebody is to be kept."""
+"""From uploaded pictures to a person in the library; imported when a person is to be kept."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Enrolment:
     def enrol(
         self, name: str, pictures: Sequence[Upload], *, add: bool, force: bool = False
     ) -> Iterator[Saving]:
-        """Enrol somebody under a name, or add the pictures to somebody who has it already.
+        """Enrol a person under a name, or add the pictures to the person who has it already.
 
         Raises the error of :mod:`lib_uniid.errors` that fits; nothing is written then. ``force`` joins
         pictures that seem to show different people.
@@ -45,7 +45,7 @@ class Enrolment:
         name = checked(name)
         if add == (name not in self.library.names()):
             raise ConfigError(
-                f"nobody called {name!r} is in the library; save the person first"
+                f"no person named {name!r} is in the library; save the person first"
                 if add
                 else f"{name!r} is in the library already; type another name"
             )

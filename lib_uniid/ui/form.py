@@ -24,7 +24,7 @@ LENT = round(STYLE_STRENGTH, 2)
 """Where the slider of the style's strength stands at rest."""
 
 DRAWN = "as drawn or uploaded"
-"""Where somebody may be, beside anywhere and the regions that have a name."""
+"""Where a person may be, beside anywhere and the regions that have a name."""
 
 LOOKING = "looking"
 """Stands in the place of a list of uploads for as long as faces are looked for in the pictures."""
@@ -32,7 +32,7 @@ LOOKING = "looking"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonForm:
-    """One tab. ``who`` is a name, or an id where a pasted one is of nobody who is enrolled.
+    """One tab. ``who`` is a name, or an id where a pasted one is of no enrolled person.
 
     ``uploads`` is a list of :class:`Upload` as JSON. ``pasted`` keeps what an infotext says of ``who`` and
     has no control of its own. ``where`` is ANYWHERE, a region or DRAWN, which alone makes ``mask`` count, a

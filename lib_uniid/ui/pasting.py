@@ -92,14 +92,14 @@ def _shown_mask(text: str) -> Any:
 
 
 def _shown(named: Any, name_of: Callable[[str], str | None]) -> str:
-    """The name of somebody in a request, or their id where nobody of it is enrolled."""
+    """The name of a person in a request, or their id where no enrolled person has it."""
     return named.name if named.id is None else name_of(named.id) or named.id
 
 
 def readers(key: str, name_of: Callable[[str], str | None]) -> list[Entry]:
     """One reader per argument that says what an infotext's parameters make of it; None leaves it alone.
 
-    A picture without anybody switches the panel off and leaves who is chosen in it. The text is read once
+    A picture without people switches the panel off and leaves who is chosen in it. The text is read once
     for all: anew by the first function, which the host calls first, so that people enrolled since are known.
     """
     last: list[Any] = [None, []]

@@ -13,7 +13,7 @@ from lib_uniid.ui.form import LOOKING, text_of, uploads_of
 from lib_uniid.ui.tiles import tile
 from lib_uniid.ui.versions import BARE, SCRIPT
 
-# Run by the browser: until the server has looked, nobody may be left out of a picture silently.
+# Run by the browser: until the server has looked, no person may be left out of a picture silently.
 _LOOKING: dict[str, Any] = {SCRIPT: f"(files) => files && files.length ? {json.dumps(LOOKING)} : ''"}
 
 

@@ -1,6 +1,6 @@
 """Generations of the page: one at a time, each of one browser tab, which may leave and come back.
 
-A tab is known by a secret of its own, which it keeps over a reload. Nobody else's run can be seen or ended.
+A tab is known by a secret of its own, which it keeps over a reload. No other tab's run can be seen or ended.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Where somebody may be: a named region, or a mask that is drawn or uploaded in one component."""
+"""Where a person may be: a named region, or a mask that is drawn or uploaded in one component."""
 
 import re
 from collections.abc import Callable

@@ -28,7 +28,7 @@ def hub() -> Generator[Hub]:
 def source(**values: Any) -> Source:
     defaults: dict[str, Any] = {
         "name": "faceid",
-        "purpose": "puts one person into a picture",
+        "purpose": "generates with one person",
         "repository": "someone/something",
         "path": "weights.bin",
         "placed": "uniid",

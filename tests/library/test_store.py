@@ -60,7 +60,7 @@ def test_a_name_that_is_taken_is_kept_unless_replaced(tmp_path: Path):
 
 def test_nobody_of_a_name_lists_those_there_are(tmp_path: Path):
     store = PeopleFolder(folder=tmp_path)
-    with pytest.raises(ConfigError, match="nobody is enrolled yet"):
+    with pytest.raises(ConfigError, match="no person is enrolled yet"):
         store.load("Ben")
     store.save(person("Anna"))
     with pytest.raises(ConfigError, match=r"'Ben' is enrolled \(Anna\)"):
@@ -87,7 +87,7 @@ def test_an_id_that_is_nobodys_is_refused_and_never_becomes_a_path(tmp_path: Pat
     store = PeopleFolder(folder=tmp_path / "people")
     PeopleFolder(folder=tmp_path).save(person("Ben")).rename(tmp_path / "person.safetensors")
     store.save(person("Anna"))
-    with pytest.raises(ConfigError, match="nobody with the id"):
+    with pytest.raises(ConfigError, match="no person with the id"):
         store.load_id(wanted)
 
 
@@ -117,7 +117,7 @@ def test_references_of_other_encoders_are_not_added(tmp_path: Path):
     with pytest.raises(EncoderMismatchError, match="Anna was enrolled with other face encoders"):
         store.extend(other)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == before
-    with pytest.raises(ConfigError, match="nobody called 'Ben'"):
+    with pytest.raises(ConfigError, match="no person named 'Ben'"):
         store.extend(person("Ben"))
 
 
@@ -127,7 +127,7 @@ def test_somebody_is_renamed_and_keeps_their_id(tmp_path: Path):
     before = store.ids()["Anna"]
     store.rename("Anna", " Annabel ")
     assert store.ids() == {"Annabel": before}
-    with pytest.raises(ConfigError, match="nobody called 'Anna'"):
+    with pytest.raises(ConfigError, match="no person named 'Anna'"):
         store.rename("Anna", "Ben")
 
 

@@ -58,7 +58,7 @@ def test_a_name_that_is_taken_changes_nobody_unless_pictures_are_to_be_added(
     assert np.array_equal(backstage.library.load("Anna").embedding, before.embedding)
     list(backstage.enrol("Anna", pictures, add=True))
     assert backstage.library.load("Anna").features.references == 3
-    with pytest.raises(ConfigError, match="nobody called 'Zoe' is in the library"):
+    with pytest.raises(ConfigError, match="no person named 'Zoe' is in the library"):
         list(backstage.enrol("Zoe", pictures, add=True))
 
 

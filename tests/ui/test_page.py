@@ -126,7 +126,7 @@ def test_what_is_wrong_stands_where_the_picture_would_be_announced(visitor: Visi
     visitor.choose("person_1_who", "Zoe")
     visitor.fill("prompt", "a park")
     visitor.press("generate")
-    assert "Zoe" in visitor.words("words", "people[0].name: nobody called 'Zoe' is enrolled")
+    assert "Zoe" in visitor.words("words", "people[0].name: no person named 'Zoe' is enrolled")
 
 
 def test_a_generation_is_cancelled_and_the_next_one_is_made(visitor: Visitor, page_of: Served):

@@ -87,8 +87,8 @@ class A1111People:
         notes = self.counter.notes()
         if self.cursor.unexplained:
             notes.append(
-                f"in {self.cursor.unexplained} calls of the UNet nobody was put in: another extension made "
-                "them with rows that the host had not announced"
+                f"in {self.cursor.unexplained} calls of the UNet identities were not applied: another "
+                "extension made them with rows that the host had not announced"
             )
         return notes
 

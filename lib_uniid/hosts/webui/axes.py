@@ -50,7 +50,7 @@ class Axis:
 
 
 def axes(names: Callable[[], list[str]]) -> list[Axis]:
-    """All of them; ``names`` gives everybody who is enrolled."""
+    """All of them; ``names`` gives all enrolled people."""
     numbers = [
         Axis(label=f"[UniID] {label}, {_whom(person)}", kind=float, change=Change(field, person))
         for person in range(PEOPLE + 1)
@@ -86,7 +86,7 @@ def axes(names: Callable[[], list[str]]) -> list[Axis]:
 
 
 def _whom(person: int) -> str:
-    return "everybody" if person == EVERYBODY else f"person {person}"
+    return "all people" if person == EVERYBODY else f"person {person}"
 
 
 def register(scripts_data: Iterable[Any], names: Callable[[], list[str]]) -> None:
@@ -136,7 +136,7 @@ def _meant(people: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
     if number > len(people):
         raise ConfigError(
             f"an axis of the X/Y/Z plot changes person {number}, and {len(people)} are in the request; "
-            "choose somebody in that tab"
+            "choose a person in that tab"
         )
     return [people[number - 1]]
 
@@ -151,8 +151,8 @@ def _change(person: dict[str, Any], change: Change, value: Any) -> None:
     elif change.field == "share":
         if not person.get("mix") and change.person != EVERYBODY:
             raise ConfigError(
-                f"an axis of the X/Y/Z plot changes the mix of person {change.person}, who is mixed with "
-                "nobody; choose somebody to mix with"
+                f"an axis of the X/Y/Z plot changes the mix of person {change.person}, who is not "
+                "mixed; choose a person to mix with"
             )
         person["mix"] = [{**part, "share": value} for part in person.get("mix", [])]
     else:

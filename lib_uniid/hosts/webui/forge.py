@@ -70,8 +70,8 @@ class ForgePeople:
         notes = self.counter.notes()
         if self.unexplained:
             notes.append(
-                f"in {self.unexplained} calls of the UNet nobody was put in: another extension made them "
-                "with rows that the host had not announced"
+                f"in {self.unexplained} calls of the UNet identities were not applied: another extension "
+                "made them with rows that the host had not announced"
             )
         return notes
 

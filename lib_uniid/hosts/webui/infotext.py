@@ -44,7 +44,7 @@ def write(p: Any, request: Request, known: Mapping[str, str]) -> None:
 
 
 def describe(request: Request, known: Mapping[str, str]) -> str:
-    """The entry's value; ``known`` has the fingerprint of everybody in ``request`` by their id."""
+    """The entry's value; ``known`` has the fingerprint of each person in ``request`` by their id."""
     people, style = tuple(_described(person, known) for person in request.people), request.style
     if style is not None:
         style = replace(style, picture=_digest(style.picture))
@@ -59,7 +59,7 @@ def remove(p: Any) -> None:
 
 
 def _described(person: PersonRequest, known: Mapping[str, str]) -> PersonRequest:
-    assert person.id is not None, "everybody has an id once they are found"
+    assert person.id is not None, "each person has an id once they are found"
     return replace(
         person,
         name=None,

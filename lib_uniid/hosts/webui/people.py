@@ -21,7 +21,7 @@ from lib_uniid.pipeline import Reference, Studio
 from lib_uniid.typing import Float32
 
 SHOWN = "pictures-"
-"""What the id of somebody begins with who is in no library; the fingerprint of their features follows."""
+"""What the id of a person begins with who is in no library; the fingerprint of their features follows."""
 
 MAX_PIXELS = 200_000_000
 """Of all pictures of a request together: sixteen photographs of twelve megapixels."""
@@ -32,10 +32,10 @@ SIDE = 384
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cast:
-    """Everybody of one generation.
+    """All people of one generation.
 
     ``people`` has them by name, those who are only mixed in too. ``request`` is the one that was asked for
-    with everybody's id in it, ``known`` has their fingerprints by id, and ``notes`` what should be said.
+    with each person's id in it, ``known`` has their fingerprints by id, and ``notes`` what should be said.
     ``style`` is the picture whose style is taken.
     """
 
@@ -48,7 +48,7 @@ class Cast:
 
 
 def gather(request: Request, studio: Studio, library: PeopleFolder) -> Cast:
-    """Find or enrol everybody whom the request names.
+    """Find or enrol all people whom the request names.
 
     Raises the error of :mod:`lib_uniid.errors` that fits, beginning with the field's path.
     """
@@ -63,7 +63,7 @@ def gather(request: Request, studio: Studio, library: PeopleFolder) -> Cast:
         with _at(path):
             named = found.person(path, person, number)
             if any(before.id == named.id for before in present):
-                raise ConfigError(" is somebody who is in the request already; name each person once")
+                raise ConfigError(" is in the request already; name each person once")
             settings.append(_settings(path, named, found))
             found.notes += settings[-1].notes
         present.append(named)
@@ -156,13 +156,16 @@ class _Found:
 
     def _add(self, key: str, name: str, person: Person) -> tuple[str, str]:
         if name in self.people and self.names.get(key) != name:
-            raise ConfigError(f" is the second of the name {name!r}; give everybody another name")
+            raise ConfigError(
+                f" has the name {name!r}, which another person of the request has; "
+                "give each person another name"
+            )
         self.people[name], self.names[key] = person, name
         return key, name
 
 
 def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings:
-    assert person.id is not None, "everybody has an id once they are found"
+    assert person.id is not None, "each person has an id once they are found"
     return PersonSettings(
         name=found.names[person.id],
         weight=person.weight,
@@ -186,7 +189,7 @@ def _reference(path: str, asked: ReferenceRequest) -> Reference:
 
 
 def _place(path: str, person: PersonRequest) -> Float32[np.ndarray, "height width"] | None:
-    """Where somebody may appear; None leaves it to the router."""
+    """Where a person may appear; None leaves it to the router."""
     if person.region is not None:
         return _drawn(person.region)
     return None if person.mask is None else _mask(f"{path}.mask", person.mask)

@@ -1,4 +1,4 @@
-"""Parts of a picture that have a name, so that nobody has to draw them and an infotext can say them."""
+"""Parts of a picture that have a name, so that no mask has to be drawn and an infotext can say them."""
 
 ANYWHERE = "anywhere"
 """The choice of no region."""

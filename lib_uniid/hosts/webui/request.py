@@ -82,8 +82,8 @@ class StyleRequest:
 class Request:
     """One generation. ``check`` looks for the people in the finished pictures.
 
-    ``fallback`` says what to do when they cannot be put in: ``fail``, or make the picture without them.
-    ``show_routing`` adds, for each picture of several people, a copy with everybody's places tinted.
+    ``fallback`` says what to do when they cannot be applied: ``fail``, or make the picture without them.
+    ``show_routing`` adds, for each picture of several people, a copy with each person's places tinted.
     """
 
     version: int
@@ -284,7 +284,7 @@ _person_record = _record(
 def _person(path: str, value: object) -> PersonRequest:
     read = _person_record(path, value)
     if read.id is None and read.name is None and not read.references:
-        raise ConfigError(f"{path} must have an id or a name of somebody enrolled, or references")
+        raise ConfigError(f"{path} must have the id or the name of an enrolled person, or references")
     if read.id is not None and read.references:
         raise ConfigError(f"{path} has both id and references; give one of them")
     if read.mask is not None and read.region is not None:

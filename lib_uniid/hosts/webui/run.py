@@ -79,7 +79,7 @@ class Run:
         encode: Callable[[Any, Any], Any],
         load: Callable[[Any], None] | None,
     ) -> Attachment:
-        """Put everybody on the UNet that ``p`` samples from, at a latent size of (rows, columns).
+        """Inject all people into the UNet that ``p`` samples from, at a latent size of (rows, columns).
 
         ``encode`` and ``load`` are the host's; see :class:`lib_uniid.hosts.webui.script.HostServices`.
         Raises ``CheckpointMismatchError`` for a checkpoint of another family than the weights' own.
@@ -113,7 +113,7 @@ class Run:
         return [legend([one.name for one in self.cast.settings])] if len(self.overlays) == 1 else []
 
     def look(self, picture: Image.Image) -> Presence:
-        """Find everybody in a finished picture."""
+        """Find all people in a finished picture."""
         people = [self.cast.people[one.name] for one in self.cast.settings]
         return self.workshop.studio.check(np.asarray(picture.convert("RGB")), people)
 
@@ -147,8 +147,8 @@ def _sites(p: Any) -> tuple[Site, ...]:
         return find_sites(unet_of(p))
     except (AttributeError, HostTooOldError) as error:
         raise CheckpointMismatchError(
-            "people can only be put into pictures of a Stable Diffusion 1.5 checkpoint, and another kind is "
-            "loaded; choose such a checkpoint, or switch UniID off"
+            "UniID needs a Stable Diffusion 1.5 checkpoint, and another kind is loaded; "
+            " choose such a checkpoint, or switch UniID off"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """What the WebUI's hooks do, without the WebUI: it imports nothing of the host and nothing heavy.
 
 A host swallows whatever a hook raises and goes on as if nothing had happened. So a failure is kept, and the
-sampling that follows is made to raise it: nobody gets a picture without the people who were asked for.
+sampling that follows is made to raise it: no user gets a picture without the people who were asked for.
 """
 
 import logging
@@ -141,7 +141,7 @@ class Extension:
             self.entries.put(p, entry)
 
     def process(self, p: Any) -> None:
-        """Find everybody. The infotext is written here, or what a copied ``p`` brought along removed."""
+        """Find all people. The infotext is written here, or what a copied ``p`` brought along removed."""
         infotext.remove(p)
         entry = self.entries.get(p)
         if entry is None or entry.request is None:
@@ -155,7 +155,7 @@ class Extension:
             self._refuse_at_once(p, entry, entry.failure)
 
     def process_before_every_sampling(self, p: Any, x: Any) -> None:
-        """Put everybody on; ``x`` is the start latent, ``b 4 rows columns``.
+        """Inject all people; ``x`` is the start latent, ``b 4 rows columns``.
 
         Always anew: a pass has its own size and LoRAs, and a host may have thrown our patches away.
         """
@@ -198,7 +198,7 @@ class Extension:
             ps.samples = Refused(entry.refused)
 
     def postprocess_batch(self, p: Any, images: Any) -> None:
-        """Take everybody off; ``images`` are the decoded pictures, ``b 3 height width`` in [0, 1]."""
+        """Eject all people; ``images`` are the decoded pictures, ``b 3 height width`` in [0, 1]."""
         pictures, engaged = len(images), self._engaged(p)
         if engaged is not None:
             self._spoil(p, engaged, lambda: _require_pictures(images))
@@ -254,7 +254,7 @@ class Extension:
     # --- inside ---
 
     def _ended(self, entry: Entry) -> None:
-        """The processing object is gone. Where its generation failed no later hook took everybody off."""
+        """The processing object is gone. Where its generation failed no later hook ejected them."""
         if self._attached is not None and self._attached[0] is entry:
             self._detach()
 
@@ -278,7 +278,7 @@ class Extension:
     def _refuse_at_once(self, p: Any, entry: Entry, failure: str) -> None:
         """Where no later hook is called, what the host does next with ``p`` raises."""
         if entry.refused is None:
-            _note(p, entry, [f"nobody was put in: {failure}"])
+            _note(p, entry, [f"Identities not applied: {failure}"])
             return
 
         def init(*_: Any, **__: Any) -> None:
@@ -303,7 +303,7 @@ class Extension:
         return owner is entry and attached.holds(p)
 
     def _attach(self, p: Any, entry: Entry, x: Any, *, sampling: bool) -> None:
-        """Put people on, or what refuses to sample without them."""
+        """Inject people, or what refuses to sample without them."""
         from lib_uniid.hosts.webui.attachment import Pause, unet_of
 
         with self._kept(entry):
@@ -320,7 +320,7 @@ class Extension:
                     _note(
                         p,
                         entry,
-                        ["the refiner is of another family: from its first step on nobody is put in"],
+                        ["the refiner is of another family: identities end at its first step"],
                     )
                     attached = Pause(unet_of(p))
                 self._attached = entry, attached
@@ -340,7 +340,7 @@ class Extension:
             return
         if entry.refused is None:
             infotext.remove(p)
-            _note(p, entry, [f"nobody was put in: {entry.failure}"])
+            _note(p, entry, [f"Identities not applied: {entry.failure}"])
             self._attached = entry, Pause(unet_of(p))
         else:
             self._attached = entry, Refusal(unet_of(p), entry.refused)

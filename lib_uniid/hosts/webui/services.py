@@ -20,7 +20,7 @@ class WebUI:
     def checkpoint(self) -> Path | None:
         """The file that is chosen above the tabs; it may not be loaded yet.
 
-        Until somebody chooses one, the host takes the first that it knows.
+        Until the user chooses one, the host takes the first that it knows.
         """
         title = getattr(import_module("modules.shared").opts, "sd_model_checkpoint", None)
         models = import_module("modules.sd_models")

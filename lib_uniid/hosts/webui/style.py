@@ -65,7 +65,7 @@ class Styled:
     """People on a UNet, and with them a style; see :class:`lib_uniid.hosts.webui.attachment.Attachment`.
 
     The picture is inverted in the first call of the UNet, when the host has it where it belongs: with
-    everybody's LoRA in it, which the stand-alone host's inversion is without.
+    the people's LoRA in it, which the stand-alone host's inversion is without.
     """
 
     def __init__(

@@ -37,7 +37,9 @@ def test_cells_differ_as_the_axes_say_and_none_is_left_in_the_next(start: Any):
     webui = start("a1111")
     base = webui.processing({"alwayson_scripts": BOTH})
     plain, asked = cell(webui, base)
-    weak, written = cell(webui, base, ("[UniID] Weight, everybody", "0.1"), ("[UniID] Identity scale", "0.3"))
+    weak, written = cell(
+        webui, base, ("[UniID] Weight, all people", "0.1"), ("[UniID] Identity scale", "0.3")
+    )
     assert [one["weight"] for one in written["people"]] == [0.1, 0.1]
     assert written["identity_scale"] == 0.3
     assert not torch.equal(weak, plain)

@@ -27,10 +27,10 @@ WRONG: dict[str, Callable[[], Any]] = {
     "the request must be an object, got null": lambda: {"UniID": {"args": [None]}},
     "the request must be an object, got 5": lambda: {"uniid": {"args": [5]}},
     "people[0].weight must be a number from 0 to 2, got null": lambda: ask(person(weight=None)),
-    "people[0].name: nobody called 'Eve' is enrolled (Anna, Ben)": lambda: ask(person("Eve")),
-    "people[0].id: nobody with the id '../Anna' is enrolled": lambda: ask({"id": "../Anna"}),
-    "people[1] is somebody who is in the request already": lambda: ask(person(), person()),
-    "people[0].mix[0].name: nobody called 'Eve'": lambda: ask(person(mix=[{"name": "Eve", "share": 0.5}])),
+    "people[0].name: no person named 'Eve' is enrolled (Anna, Ben)": lambda: ask(person("Eve")),
+    "people[0].id: no person with the id '../Anna' is enrolled": lambda: ask({"id": "../Anna"}),
+    "people[1] is in the request already": lambda: ask(person(), person()),
+    "people[0].mix[0].name: no person named 'Eve'": lambda: ask(person(mix=[{"name": "Eve", "share": 0.5}])),
     "people[0].references[0].picture must be a picture in base64, got 'a face'": lambda: ask(shown("a face")),
     "people[0].references[0].picture is not a picture": lambda: ask(shown("aGVsbG8=")),
     "people[0].references[1]: no face was found": lambda: ask(shown(FACE, NO_FACE)),
@@ -42,7 +42,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "people[0].mask must be a picture in base64": lambda: ask(person(mask="the left")),
     "people[0]: Anna: mask is empty": lambda: ask(person(mask=BLACK)),
     "people[0].id: 'pictures-0123' was made from pictures": lambda: ask({"id": "pictures-0123"}),
-    "people[1] is the second of the name 'Anna'": lambda: ask(person(), shown(TWO_LARGEST, name="Anna")),
+    "people[1] has the name 'Anna'": lambda: ask(person(), shown(TWO_LARGEST, name="Anna")),
 }
 TWO_LARGEST = {"picture": TWO_FACES, "face": 2}
 
@@ -226,7 +226,9 @@ def test_a_picture_without_the_people_is_made_where_the_request_allows_it(webui:
     plain = webui.txt2img()
     answer = webui.txt2img(alwayson_scripts=ask(person("Eve"), fallback="plain", check=True))
     assert torch.equal(latents(answer), latents(plain))
-    assert answer.comments[0].startswith("UniID: nobody was put in: people[0].name: nobody called 'Eve'")
+    assert answer.comments[0].startswith(
+        "UniID: Identities not applied: people[0].name: no person named 'Eve'"
+    )
     assert json.loads(answer.result["UniID notes"]) == [answer.comments[0].removeprefix("UniID: ")]
     assert answer.infotexts == plain.infotexts
 

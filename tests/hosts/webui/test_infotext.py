@@ -89,7 +89,7 @@ def test_somebody_who_is_gone_is_named_by_the_id(webui: WebUI, own_library: Peop
     path.unlink()
     failed = webui.txt2img(infotext=text)
     assert failed.status == 500
-    assert f"people[0].id: nobody with the id '{path.stem}' is enrolled" in failed.error
+    assert f"people[0].id: no person with the id '{path.stem}' is enrolled" in failed.error
 
 
 def test_somebody_who_was_enrolled_anew_is_told(webui: WebUI, own_library: PeopleFolder):

@@ -31,7 +31,7 @@ def alone(webui: Running, *people: dict[str, Any]) -> bytes:
 
 
 def test_a_number(webui: Running):
-    made = cells(webui, "[UniID] Weight, everybody", "0.2, 1.5")
+    made = cells(webui, "[UniID] Weight, all people", "0.2, 1.5")
     expected = [
         alone(webui, {"name": "Anna", "weight": weight}, {"name": "Ben", "weight": weight})
         for weight in (0.2, 1.5)

@@ -32,4 +32,4 @@ def test_it_fails_with_the_name_of_the_field(webui: Running, name: str):
 def test_a_plain_picture_only_where_it_is_allowed(webui: Running):
     answer = webui.api.txt2img(alwayson_scripts=ask({"name": "Nobody"}, fallback="plain"))
     assert answer.images == webui.api.txt2img().images
-    assert "nobody was put in: people[0]" in answer.info["extra_generation_params"]["UniID notes"]
+    assert "Identities not applied: people[0]" in answer.info["extra_generation_params"]["UniID notes"]
