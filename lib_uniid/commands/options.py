@@ -21,7 +21,7 @@ AddArgument = Callable[..., argparse.Action]
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    whole = Parser(prog="uniid", description="Puts chosen people into pictures.")
+    whole = Parser(prog="uniid", description="Adds chosen people to pictures.")
     whole.add_argument("--version", action="version", version=f"uniid {__version__}")
     subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_enrol, _add_faces, _add_generate, _add_serve, _add_forget, _add_fetch, _add_doctor):
@@ -163,60 +163,24 @@ def _add_people(add: AddArgument) -> None:
         add(f"--{name}", action="append", default=[], metavar="[NAME=]NUMBER", help=meaning)
     add("--mix", action="append", default=[], metavar="NAME=OTHER:SHARE", help="blend another person in")
     add("--mask", action="append", default=[], metavar="NAME=PICTURE", help="white where the person may be")
-    add(
-        "--routing",
-        choices=get_args(Routing),
-        default=UNSET,
-        help="who gets which place: by the router, by masks, or no routing" + _default("routing"),
-    )
-    add(
-        "--identity-scale",
-        type=float,
-        default=UNSET,
-        metavar="NUMBER",
-        help="how strongly all identities are injected, 0 to 2" + _default("identity_scale"),
-    )
-    add(
-        "--retries",
-        type=int,
-        default=UNSET,
-        metavar="N",
-        help="further seeds while a person is missing" + _default("retries"),
-    )
+    routes = "who gets which place: by the router, by masks, or no routing"
+    _setting(add, "routing", routes, choices=get_args(Routing))
+    _setting(add, "identity_scale", "how strongly all identities are injected, 0 to 2", type=float)
+    _setting(add, "retries", "further seeds while a person is missing", type=int)
 
 
 def _add_settings(add: AddArgument) -> None:
     add("--negative-prompt", default=UNSET, metavar="TEXT", help="what to avoid (default: nothing)")
     side = f"in pixels, a multiple of 8 up to {MAX_SIDE} (default: what the model was trained on)"
-    for name, meaning in (
-        ("width", side),
-        ("height", side),
-        ("steps", "sampling steps, 1 to 150" + _default("steps")),
-        ("seed", "of the first picture; -1 draws one (default: -1)"),
-        ("pictures", "how many, each with the next seed" + _default("pictures")),
-    ):
+    seed = "of the first picture; -1 draws one (default: -1)"
+    for name, meaning in (("width", side), ("height", side), ("seed", seed)):
         add(f"--{name}", type=int, default=UNSET, metavar="N", help=meaning)
-    add(
-        "--cfg-scale",
-        type=float,
-        default=UNSET,
-        metavar="NUMBER",
-        help="how strictly the prompt is followed, 1 to 30" + _default("cfg_scale"),
-    )
-    add(
-        "--sampler",
-        default=UNSET,
-        metavar="NAME",
-        help=f"{', '.join(SAMPLERS)}, or a scheduler of diffusers" + _default("sampler"),
-    )
+    _setting(add, "steps", "sampling steps, 1 to 150", type=int)
+    _setting(add, "pictures", "how many, each with the next seed", type=int)
+    _setting(add, "cfg_scale", "how strictly the prompt is followed, 1 to 30", type=float)
+    _setting(add, "sampler", f"{', '.join(SAMPLERS)}, or a scheduler of diffusers", metavar="NAME")
     add("--from", dest="start_picture", metavar="PICTURE", help="start picture")
-    add(
-        "--strength",
-        type=float,
-        default=UNSET,
-        metavar="NUMBER",
-        help="how much of the start picture is changed, 0 to 1" + _default("strength"),
-    )
+    _setting(add, "strength", "how much of the start picture is changed, 0 to 1", type=float)
     add("--style-from", metavar="PICTURE", help="picture whose style is taken (by DDIM)")
     add(
         "--style-strength",
@@ -227,8 +191,12 @@ def _add_settings(add: AddArgument) -> None:
     add("--maps", action="store_true", help="also write who was given which place; needs two people")
 
 
-def _default(setting: str) -> str:
-    return f" (default: {DEFAULTS[setting]})"
+def _setting(add: AddArgument, name: str, meaning: str, **more: Any) -> None:
+    """An option for a field of the settings, with the field's own default in its help."""
+    if "type" in more:
+        more["metavar"] = "N" if more["type"] is int else "NUMBER"
+    help = f"{meaning} (default: {DEFAULTS[name]})"  # noqa: A001, argparse's word
+    add(f"--{name.replace('_', '-')}", default=UNSET, help=help, **more)
 
 
 def _add_fetch(add_parser: AddParser) -> argparse.ArgumentParser:
