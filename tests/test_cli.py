@@ -271,6 +271,12 @@ NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=an
         (("generate", "a park", "--out", "text.png"), "text.png is a file, and a folder is needed"),
         (("generate", "a park", "--out", "text.png/below"), "text.png is a file, and a folder is needed"),
         (("generate", "a park", "--out", "x" * 300), "is too long for this disk"),
+        (("generate", "a park", "--library", "text.png"), "text.png is a file, and a folder is needed"),
+        (
+            ("enrol", "Anna", "anna.png", "--library", "text.png"),
+            "text.png is a file, and a folder is needed",
+        ),
+        (("people", "list", "--library", "text.png"), "text.png is a file, and a folder is needed"),
         (("faces", ""), "a picture is empty; name a picture file"),
         (("faces", "x" * 300), "is too long for this disk"),
         (("enrol", "Anna", "x" * 300), "is too long for this disk"),
@@ -283,7 +289,9 @@ def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(
     _write_bad_files(here)
     before = files(here)
     where = [] if "--models" in arguments else ["--models", str(models)]
-    library = [] if arguments[0] == "faces" else ["--library", str(here / "people")]
+    library = (
+        [] if arguments[0] == "faces" or "--library" in arguments else ["--library", str(here / "people")]
+    )
     assert main([*arguments, *where, *library, "--json"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -301,6 +309,14 @@ def _write_bad_files(folder: Path) -> None:
     (folder / "damaged.png").write_bytes((folder / "anna.png").read_bytes()[:100])
     Image.new("1", (20000, 20000)).save(folder / "huge.png")
     save_file({"lora_unet_a.lora_down.weight": np.zeros((1, 1), np.float32)}, folder / "lora.safetensors")
+
+
+def test_a_person_who_is_not_enrolled_is_named_before_anything_is_loaded(
+    models: Path, here: Path, capsys: pytest.CaptureFixture[str]
+):
+    people = ["--library", str(here / "people"), "--models", str(models)]
+    assert main(["generate", "a park", "--person", "Eve", *people]) == 2
+    assert capsys.readouterr().err.startswith("uniid: no person named 'Eve'")
 
 
 def test_a_name_that_is_taken_is_refused_before_any_work_and_can_be_replaced(

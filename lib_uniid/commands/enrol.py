@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from lib_uniid.commands import Outcome
-from lib_uniid.commands.inputs import given_picture
+from lib_uniid.commands.inputs import given_picture, library_folder
 from lib_uniid.errors import ConfigError
 from lib_uniid.files import require_writable
 from lib_uniid.library.names import checked
@@ -13,8 +13,7 @@ def run(options: Namespace) -> Outcome:
     """What can be wrong with inputs and outputs is said before anything is loaded."""
     name, point = checked(options.name), _point(options.point)
     given = [given_picture(text, "a picture") for text in options.pictures]
-    if options.library is not None:
-        require_writable(options.library)
+    require_writable(library_folder(options))
 
     from lib_uniid.commands.shared import (  # torch and all that come with it, some seconds
         bar,

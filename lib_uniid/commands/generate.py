@@ -5,7 +5,7 @@ from argparse import Namespace
 
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.asked import asked
-from lib_uniid.commands.inputs import require_file
+from lib_uniid.commands.inputs import library_folder, require_file
 from lib_uniid.files import require_writable
 
 
@@ -16,6 +16,7 @@ def run(options: Namespace) -> Outcome:
     if options.base is not None:
         require_file(options.base)
     require_writable(options.out)
+    library_folder(options)
 
     from lib_uniid.commands.making import make  # torch and all that come with it, some seconds
 

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import socket
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,14 @@ def require_file(path: Path) -> None:
         path.stat()
     except OSError as error:
         raise FileError(sentence(error)) from error
+
+
+def library_folder(options: Namespace) -> Path:
+    """The folder of enrolled people, which need not be there; ``FileError`` where it is a file."""
+    folder = options.library or options.models / "uniid" / "library"
+    if folder.exists() and not folder.is_dir():
+        raise FileError(sentence(NotADirectoryError(errno.ENOTDIR, "", str(folder))))
+    return folder
 
 
 def require_port(port: int) -> None:

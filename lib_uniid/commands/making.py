@@ -21,8 +21,9 @@ def make(asked: Asked, options: Namespace, begun: float) -> Outcome:
 
     Those that are finished when it is interrupted, or when another fails, are kept and named.
     """
-    settings, work = asked.settings, studio(options)
-    people = _people(asked, work, options)
+    settings, enrolled = asked.settings, _enrolled(asked, options)
+    work = studio(options)
+    people = enrolled | _new(asked, work)
     writer = _Writer(settings, options)
     interrupted = False
     try:
@@ -57,13 +58,16 @@ def _outcome(
     return Outcome(result=result, words=[*words, *notes], code=INTERRUPTED if interrupted else 0)
 
 
-def _people(asked: Asked, work: Studio, options: Namespace) -> dict[str, Person]:
-    """Whoever the settings name: from the pictures given, or else from the library."""
+def _enrolled(asked: Asked, options: Namespace) -> dict[str, Person]:
+    """Whoever the settings name without a picture, from the library."""
     names = {name for person in asked.settings.people for name in (person.name, *dict(person.mix))}
-    enrolled = {name: library(options).load(name) for name in sorted(names - asked.pictures.keys())}
+    return {name: library(options).load(name) for name in sorted(names - asked.pictures.keys())}
+
+
+def _new(asked: Asked, work: Studio) -> dict[str, Person]:
+    """Whoever is given by a picture."""
     with saying_how_to_choose():
-        new = {name: work.enrol(name, [reference(given)])[0] for name, given in asked.pictures.items()}
-    return enrolled | new
+        return {name: work.enrol(name, [reference(given)])[0] for name, given in asked.pictures.items()}
 
 
 def _notes(settings: GenerationSettings, work: Studio) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from lib_uniid.caches import beside
 from lib_uniid.commands import Outcome
+from lib_uniid.commands.inputs import library_folder
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError
 from lib_uniid.library.forgetting import delete
@@ -22,7 +23,7 @@ def run(options: Namespace) -> Outcome:
 
 def people_folder(options: Namespace) -> PeopleFolder:
     """The enrolled people that the options name."""
-    return PeopleFolder(folder=options.library or options.models / "uniid" / "library")
+    return PeopleFolder(folder=library_folder(options))
 
 
 def encodings(options: Namespace) -> EncodingCache:

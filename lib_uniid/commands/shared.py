@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lib_uniid.commands.inputs import GivenPicture
+from lib_uniid.commands.inputs import GivenPicture, library_folder
 from lib_uniid.errors import SeveralFacesError
 from lib_uniid.faces.seen import SeenFace
 from lib_uniid.hosts.diffusers import open_studio
@@ -30,7 +30,7 @@ def studio(options: Namespace) -> Studio:
 
 def library(options: Namespace) -> PeopleFolder:
     """The enrolled people."""
-    return PeopleFolder(folder=options.library or options.models / "uniid" / "library")
+    return PeopleFolder(folder=library_folder(options))
 
 
 def reference(
