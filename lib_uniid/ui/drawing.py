@@ -202,7 +202,8 @@ def open_choices(uploads: Sequence[Upload]) -> list[str]:
 def caption(upload: Upload, face: int) -> str:
     """Below a face; ``javascript/uniid.js`` gives it to the face's button as its name."""
     meant = "\u2713 " if upload.face == face else ""
-    return f"{meant}Face {face} of {upload.faces} in {upload.name}"
+    number = f" {face} of {upload.faces}" if upload.faces > 1 else ""
+    return f"{meant}Face{number} in {upload.name}"
 
 
 def tile(crop: Crop, *, meant: bool) -> Any:

@@ -18,6 +18,10 @@
     document.activeElement?.blur?.();  // a number that was just typed counts
     setTimeout(() => button.click(), 150);
   }, true);
+  // With Tab a list would stay open: gradio opens it at every key but Escape.
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Tab" && event.target.closest?.("[role=combobox]")) event.stopPropagation();
+  }, true);
   // What was typed is kept for a reload, a moment after the last key or click.
   let waiting;
   const keep = () => {

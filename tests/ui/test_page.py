@@ -271,9 +271,40 @@ def test_prompt_people_and_generate_are_visible_together(page_of: Served, width:
             box = visitor.part(part).bounding_box()
             assert box["y"] >= 0
             assert box["y"] + box["height"] <= height, part
+        refresh = visitor.part("refresh").bounding_box()
+        assert refresh["x"] + refresh["width"] <= width
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         shown = "getComputedStyle(document.querySelector('#uniid_tab_1-button'), '::before').content"
         page.wait_for_function(f"{shown}.includes('Anna')")
+
+
+@pytest.mark.parametrize("size", [(1400, 900), (390, 844)])
+@pytest.mark.parametrize("proportion", [("256", "128"), ("128", "256")])
+def test_a_picture_that_is_not_square_is_whole(
+    page_of: Served, size: tuple[int, int], proportion: tuple[str, str]
+):
+    with opened(page_of.address, size) as page:
+        visitor = Visitor(page)
+        visitor.fill("prompt", "a park")
+        visitor.choose("person_1_who", "Anna")
+        for name, value in zip(("steps", "width", "height"), ("1", *proportion), strict=True):
+            visitor.number(name, value)
+        visitor.press("generate")
+        visitor.words("checked", "Anna")
+        picture = visitor.part("gallery").locator(".preview img:not(.thumbnail-item img)").first
+        inner, outer = picture.bounding_box(), visitor.part("gallery").bounding_box()
+        assert picture.evaluate("(one) => getComputedStyle(one).objectFit") == "contain"
+        for start, length, most in (("x", "width", size[0]), ("y", "height", size[1])):
+            assert outer[start] <= inner[start]
+            assert inner[start] + inner[length] <= outer[start] + outer[length]
+            assert outer[length] <= most
+
+
+def test_a_list_is_closed_by_the_tab_key(visitor: Visitor):
+    visitor.part("person_1_who").locator("input").first.click()
+    visitor.page.locator(OPTIONS).first.wait_for()
+    visitor.page.keyboard.press("Tab")
+    visitor.page.locator(OPTIONS).first.wait_for(state="detached", timeout=5000)
 
 
 def test_hints_can_be_read_and_nothing_is_shared(visitor: Visitor):

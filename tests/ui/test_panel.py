@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Generator
@@ -39,7 +40,8 @@ def hub() -> Generator[Hub]:
 @pytest.fixture(scope="module")
 def address(own_models: Path, hub: Hub) -> Generator[str]:
     variables = {"HF_ENDPOINT": hub.address, "UNIID_OFFLINE": "0"}  # the command line's tests leave it set
-    with served(sys.executable, "tests.ui.bare_host", str(own_models), **variables) as address:
+    python = os.environ.get("UNIID_PANEL_PYTHON", sys.executable)  # of a WebUI, for its gradio
+    with served(python, "tests.ui.bare_host", str(own_models), **variables) as address:
         yield address
 
 
