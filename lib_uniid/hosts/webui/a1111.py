@@ -80,8 +80,12 @@ class A1111People:
         self.rows.progress = progress_of(params)
         self.cursor.reset(cond=int(params.text_cond.shape[0]), total=int(params.x.shape[0]))
 
-    def require(self, *, seen: bool) -> bool:
-        return self.counter.require(seen=seen)
+    @property
+    def called(self) -> bool:
+        return self.counter.called
+
+    def require(self, *, seen: bool) -> None:
+        self.counter.require(seen=seen)
 
     def notes(self) -> list[str]:
         notes = self.counter.notes()

@@ -27,11 +27,16 @@ class Attachment(Protocol):
         """Note what the host says in ``on_cfg_denoiser``, before each evaluation of the model."""
         ...
 
-    def require(self, *, seen: bool) -> bool:
-        """Whether our hooks were called so far; ``seen`` says that they were, earlier in the job.
+    @property
+    def called(self) -> bool:
+        """Whether our hooks were called so far."""
+        ...
 
-        Raises HooksIgnoredError when the UNet was computed without them. A host may go without the UNet in
-        single steps, and so in all that were left when it was last put on, but not in a whole job.
+    def require(self, *, seen: bool) -> None:
+        """``HooksIgnoredError`` when the UNet was computed without our hooks.
+
+        ``seen`` says that they were called earlier in the job. A host may go without the UNet in single
+        steps, and so in all that were left when it was last put on, but not in a whole job.
         """
         ...
 
@@ -54,12 +59,15 @@ class Counter:
     def __init__(self, calls: Calls) -> None:
         self.calls, self.evaluations = calls, 0
 
-    def require(self, *, seen: bool) -> bool:
+    @property
+    def called(self) -> bool:
+        """See :attr:`Attachment.called`."""
+        return any(self.calls.taken.values()) or any(self.calls.added.values())
+
+    def require(self, *, seen: bool) -> None:
         """See :meth:`Attachment.require`."""
-        called = any(self.calls.taken.values()) or any(self.calls.added.values())
-        if self.evaluations and (called or not seen):
+        if self.evaluations and (self.called or not seen):
             self.calls.require()
-        return called
 
     def notes(self) -> list[str]:
         return [COMPILED] if self.calls.compiled else []
@@ -67,6 +75,8 @@ class Counter:
 
 class Refusal:
     """Makes the host's next call of the UNet raise: an exception in a script's hook would be swallowed."""
+
+    called = False
 
     def __init__(self, unet: nn.Module, failure: str) -> None:
         self.unet, self.failure = unet, failure
@@ -87,8 +97,8 @@ class Refusal:
     def step(self, params: Any) -> None:
         pass
 
-    def require(self, *, seen: bool) -> bool:
-        return seen
+    def require(self, *, seen: bool) -> None:
+        pass
 
     def notes(self) -> list[str]:
         return []
@@ -124,6 +134,8 @@ class Refused:
 class Pause:
     """Nothing, for as long as a UNet is sampled from that people cannot be put on."""
 
+    called = False
+
     def __init__(self, unet: nn.Module) -> None:
         self.unet = unet
 
@@ -133,8 +145,8 @@ class Pause:
     def step(self, params: Any) -> None:
         pass
 
-    def require(self, *, seen: bool) -> bool:
-        return seen
+    def require(self, *, seen: bool) -> None:
+        pass
 
     def notes(self) -> list[str]:
         return []

@@ -63,8 +63,12 @@ class ForgePeople:
         self.counter.evaluations += 1
         self.rows.progress = progress_of(params)
 
-    def require(self, *, seen: bool) -> bool:
-        return self.counter.require(seen=seen)
+    @property
+    def called(self) -> bool:
+        return self.counter.called
+
+    def require(self, *, seen: bool) -> None:
+        self.counter.require(seen=seen)
 
     def notes(self) -> list[str]:
         notes = self.counter.notes()

@@ -159,8 +159,10 @@ class Extension:
 
         Always anew: a pass has its own size and LoRAs, and a host may have thrown our patches away.
         """
-        self._detach()
         entry = self._engaged(p)
+        if entry is not None:
+            self._settle(p, entry)
+        self._lift(p, entry)
         if entry is not None:
             self._attach(p, entry, x, sampling=False)
 
@@ -168,12 +170,12 @@ class Extension:
         """Before each evaluation of the model, whoever samples: only the pictures of ours are touched."""
         p = params.denoiser.p
         entry = self._engaged(p)
+        if entry is not None:
+            self._settle(p, entry)
         if not self._fits(p, entry):  # another generation goes on, a refiner came, or LoRAs were switched
-            self._detach()
+            self._lift(p, entry)
             if entry is not None:
                 self._attach(p, entry, params.x, sampling=True)
-        if entry is not None and self._attached is not None:
-            self._spoil(p, entry, lambda: self._require_calls(entry))
         if entry is not None and self._attached is not None:
             with self._kept(entry):
                 self._attached[1].step(params)
@@ -188,8 +190,7 @@ class Extension:
         entry = self._engaged(p)
         if entry is None:
             return
-        if entry.refused is None:
-            self._spoil(p, entry, lambda: self._require_calls(entry))
+        self._settle(p, entry)
         if entry.refused is None:
             self._spoil(p, entry, lambda: _require_latents(ps.samples))
         if entry.refused is not None:
@@ -262,10 +263,20 @@ class Extension:
         entry = self.entries.get(p)
         return entry if entry is not None and entry.engaged else None
 
-    def _require_calls(self, entry: Entry) -> None:
-        """``HooksIgnoredError`` where the evaluations until now did not pass through what is on the UNet."""
-        if self._attached is not None:
-            entry.called |= self._attached[1].require(seen=entry.called)
+    def _settle(self, p: Any, entry: Entry) -> None:
+        """No picture, if the evaluations so far did not pass through what is on the UNet for ``entry``.
+
+        Comes before that is replaced: what replaces it counts anew.
+        """
+        owner, attached = self._attached or (None, None)
+        if owner is entry and attached is not None and entry.refused is None:
+            self._spoil(p, entry, lambda: attached.require(seen=entry.called))
+
+    def _lift(self, p: Any, entry: Entry | None) -> None:
+        """Eject before something else is injected; what is to be said of it is kept."""
+        if entry is not None and self._attached is not None and self._attached[0] is entry:
+            _note(p, entry, self._attached[1].notes())
+        self._detach()
 
     def _require_host(self) -> None:
         name = self.services.too_old()
@@ -308,7 +319,7 @@ class Extension:
 
         with self._kept(entry):
             self._listen()
-            if entry.run is not None and entry.failure is None:
+            if entry.run is not None and entry.failure is None and entry.spoiled is None:
                 latent_size, load = (int(x.shape[-2]), int(x.shape[-1])), self.services.load
                 try:
                     attached = entry.run.attach(
@@ -364,7 +375,9 @@ class Extension:
     def _detach(self) -> None:
         attached, self._attached = self._attached, None
         if attached is not None:
-            attached[1].release()
+            entry, on = attached
+            entry.called |= on.called
+            on.release()
 
     @contextmanager
     def _kept(self, entry: Entry) -> Generator[None]:

@@ -89,8 +89,12 @@ class Styled:
         self._behind = True
         self.people.step(params)
 
-    def require(self, *, seen: bool) -> bool:
-        return self.people.require(seen=seen)
+    @property
+    def called(self) -> bool:
+        return self.people.called
+
+    def require(self, *, seen: bool) -> None:
+        self.people.require(seen=seen)
 
     def notes(self) -> list[str]:
         return self.people.notes()

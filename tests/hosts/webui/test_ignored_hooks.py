@@ -1,5 +1,6 @@
 """A UNet that is computed without our hooks: no picture without the people and without a word."""
 
+import copy
 import json
 from typing import Any
 
@@ -88,6 +89,48 @@ def test_steps_without_a_call_of_the_unet_are_allowed(webui: WebUI):
     answer = webui.txt2img(steps=4, alwayson_scripts=ANNA)
     assert answer.status == 200
     assert answer.result.get("UniID notes") is None
+
+
+def test_hooks_that_were_ignored_before_a_refiner_came_fail_the_job(webui: WebUI):
+    host = any_host(webui)
+    host.refiner = (1, copy.deepcopy(host.unet))
+    replace_unet(webui)
+    failed = webui.txt2img(steps=3, alwayson_scripts=ANNA)
+    assert failed.status == 500
+    assert IGNORED in failed.error
+
+
+def test_hooks_that_were_ignored_in_the_first_pass_fail_the_job(webui: WebUI):
+    unet = any_host(webui).unet
+    computed = type(unet).forward
+
+    def engine(x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor, **_: Any) -> torch.Tensor:
+        return torch.zeros_like(x) if x.shape[-1] == 8 else computed(unet, x, timesteps, context)
+
+    unet.forward = engine
+    failed = webui.txt2img(enable_hr=True, alwayson_scripts=ANNA)
+    assert failed.status == 500
+    assert IGNORED in failed.error
+
+
+def test_calls_before_a_refiner_came_count_for_the_job(webui: WebUI):
+    """Then steps without a call of the UNet are allowed after it, too."""
+    host = any_host(webui)
+    second = copy.deepcopy(host.unet)
+    second.forward = lambda x, timesteps, context, **_: torch.zeros_like(x)
+    host.refiner = (1, second)
+    answer = webui.txt2img(steps=3, alwayson_scripts=ANNA)
+    assert answer.status == 200, answer.error
+
+
+def test_what_is_to_be_said_of_the_base_is_said_after_a_refiner_came(webui: WebUI):
+    host = any_host(webui)
+    second = copy.deepcopy(host.unet)
+    compile_first_block(host.unet)
+    webui.txt2img(seed=5)
+    host.refiner = (1, second)
+    answer = webui.txt2img(seed=5, steps=2, alwayson_scripts=ANNA)
+    assert json.loads(answer.result["UniID notes"]) == [COMPILED]
 
 
 def test_people_are_in_a_compiled_unet_and_it_is_said_once(webui: WebUI):

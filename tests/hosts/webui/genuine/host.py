@@ -57,6 +57,8 @@ PAGE_VALUES = {
     "txt2img/Height/value": 128,
     "customscript/sampler.py/txt2img/Sampling steps/value": 15,
     "txt2img/CFG Scale/value": 4.0,
+    "img2img/Width/value": 128,  # *Send to inpaint* leaves the size as it is
+    "img2img/Height/value": 128,
 }
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",

@@ -10,12 +10,12 @@ from tests.hosts.webui.genuine.host import Running
 from tests.hosts.webui.genuine.people import ask, person, picture
 
 KEPT = {
-    "Loops": 2,
-    "Tile overlap": 0,
-    "Draw legend": False,
-    "Include Sub Images": True,
+    "loops": 2,
+    "tile overlap": 0,
+    "draw legend": False,
+    "include sub images": True,
 }
-"""Values of the scripts' arguments by their labels; all others stay at rest."""
+"""Values of the scripts' arguments by their labels in small letters; all others stay at rest."""
 
 
 def run(webui: Running, name: str, numbers: dict[int, Any] | None = None, **values: Any) -> Answer:
@@ -23,7 +23,7 @@ def run(webui: Running, name: str, numbers: dict[int, Any] | None = None, **valu
     known = webui.api.get("/sdapi/v1/script-info").body
     img2img = "init_images" in values
     script = next(one for one in known if one["name"] == name and one["is_img2img"] == img2img)
-    arguments = [KEPT.get(one["label"], one["value"]) for one in script["args"]]
+    arguments = [KEPT.get(one["label"].lower(), one["value"]) for one in script["args"]]
     for place, value in (numbers or {}).items():
         arguments[place] = value
     make = webui.api.img2img if img2img else webui.api.txt2img
