@@ -74,7 +74,7 @@ class Builder:
         self.show_files = self._button("Show missing files", "show_files", visible=False)
         self.files = gr.HTML("", visible=False, elem_id=self.elem_id("files"))
         self.fetch = self._button("Download missing files", "fetch", visible=False)
-        with gr.Tabs(elem_id=self.elem_id("people")):
+        with gr.Tabs(elem_id=self.elem_id("people"), elem_classes=["uniid-people"]):
             for number in range(1, TABS + 1):
                 with gr.Tab(f"Person {number}", elem_id=self.elem_id(f"tab_{number}")):
                     self.tabs.append(self._person(number))

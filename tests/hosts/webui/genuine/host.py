@@ -49,6 +49,8 @@ OWN_SETTINGS: dict[str, dict[str, object]] = {
         "sd_t2i_step": 15,
         "sd_t2i_cfg": 4.0,
         "sd_t2i_sampler": "Euler",
+        "sd_i2i_width": 128,
+        "sd_i2i_height": 128,
         "refiner_use_steps": True,  # else it begins at a sigma
     },
 }
