@@ -46,8 +46,8 @@ STANDALONE = Environment(
     folder=ROOT / ".venv",
     steps={
         **TORCH,
-        **LDM,
         "the other packages": ["-c", CONSTRAINTS, "-r", REQUIREMENTS / "dev.txt"],
+        **LDM,  # pip would print an ERROR about what it lacks when other packages come later
         "UniID itself, in place": ["-c", CONSTRAINTS, "--no-deps", "--no-build-isolation", "-e", ROOT],
     },
     files=(CONSTRAINTS, REQUIREMENTS / "dev.txt", REQUIREMENTS / "runtime.txt", ROOT / "pyproject.toml"),

@@ -72,6 +72,12 @@ def test_install_py_runs_after_the_webui_s_requirements_and_before_the_tests(hos
     assert not any("inside.txt" in str(one) for step in steps[:installer] for one in step)
 
 
+def test_what_lacks_its_own_requirements_comes_last_so_that_pip_prints_no_error():
+    steps = list(dev.STANDALONE.steps.values())
+    lacking = next(place for place, step in enumerate(steps) if "stable-diffusion-sdkit" in step)
+    assert all("--no-deps" in step for step in steps[lacking:])
+
+
 @pytest.mark.parametrize(("version", "numpy"), [("3.10", "2.2.6"), ("3.13", "2.4.6")])
 def test_the_pins_of_a_python_are_one_for_each_package(version: str, numpy: str):
     pins = columns.pinned(version)

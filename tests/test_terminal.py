@@ -69,6 +69,8 @@ def one_sentence(done: subprocess.CompletedProcess[bytes]) -> str:
         ("generate", "a park", "--out", "file/out"),
         ("enrol", "Anna", "anna.png", "--library", "file"),
         ("serve", "--out", "file"),
+        ("generate", "a park", "--library", "file"),
+        ("fetch", "nothing"),
     ],
     ids=" ".join,
 )

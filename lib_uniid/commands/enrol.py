@@ -3,6 +3,7 @@
 from argparse import Namespace
 
 from lib_uniid.commands import Outcome
+from lib_uniid.commands.bars import bar
 from lib_uniid.commands.inputs import given_picture, library_folder
 from lib_uniid.errors import ConfigError
 from lib_uniid.files import require_writable
@@ -16,7 +17,6 @@ def run(options: Namespace) -> Outcome:
     require_writable(library_folder(options))
 
     from lib_uniid.commands.shared import (  # torch and all that come with it, some seconds
-        bar,
         face_result,
         library,
         reference,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lib_uniid.commands import Outcome
+from lib_uniid.commands.bars import bar
 from lib_uniid.commands.inputs import picture_file
 from lib_uniid.faces.picture import load_picture
 
@@ -12,7 +13,7 @@ from lib_uniid.faces.picture import load_picture
 def run(options: Namespace) -> Outcome:
     pictures = [picture_file(text, "a picture") for text in options.pictures]
 
-    from lib_uniid.commands.shared import bar, face_result, studio  # torch comes with it, some seconds
+    from lib_uniid.commands.shared import face_result, studio  # torch comes with it, some seconds
 
     finder = studio(options)
     found: list[dict[str, Any]] = []

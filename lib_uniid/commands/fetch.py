@@ -7,7 +7,7 @@ from lib_uniid.checkpoints.download import fetch
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.sources import source
 from lib_uniid.commands import Outcome
-from lib_uniid.commands.shared import bar
+from lib_uniid.commands.bars import bar
 from lib_uniid.errors import ConfigError
 
 

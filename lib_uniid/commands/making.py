@@ -7,7 +7,8 @@ from typing import Any
 
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.asked import Asked
-from lib_uniid.commands.shared import bar, library, reference, saying_how_to_choose, studio
+from lib_uniid.commands.bars import bar
+from lib_uniid.commands.shared import library, reference, saying_how_to_choose, studio
 from lib_uniid.config import GenerationSettings
 from lib_uniid.hosts.saving import Saver
 from lib_uniid.library.store import Person

@@ -12,7 +12,6 @@ from lib_uniid.commands.inputs import GivenPicture, library_folder
 from lib_uniid.errors import SeveralFacesError
 from lib_uniid.faces.seen import SeenFace
 from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.hosts.protocol import Progress
 from lib_uniid.library.store import PeopleFolder
 from lib_uniid.pipeline import Reference, Studio
 from lib_uniid.printing import visible
@@ -53,18 +52,6 @@ def saying_how_to_choose(more: str = "") -> Generator[None]:
         yield
     except SeveralFacesError as error:
         raise SeveralFacesError(f"{error}: write FILE#2 for the second face from the left{more}") from error
-
-
-@contextmanager
-def bar(title: str) -> Generator[Progress]:
-    """A progress bar on standard error, where somebody is watching."""
-    with tqdm(desc=visible(title), file=sys.stderr, disable=None, leave=False) as shown:
-
-        def progress(step: int, steps: int) -> None:
-            shown.total, shown.n = steps, step
-            shown.refresh()
-
-        yield progress
 
 
 def face_result(seen: SeenFace) -> dict[str, Any]:
