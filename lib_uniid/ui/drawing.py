@@ -168,7 +168,7 @@ def _embedded(pixels: Any, side: int | None = None) -> str:
 
 
 def tab_look(button: str, name: str, face: Crop | None, *, on: bool) -> str:
-    """A style that shows who is in a tab on its button: the same under all versions of gradio.
+    """A style that shows who is in a tab on its button, which a selector names: under all versions of gradio.
 
     Only hexadecimal escapes of the name stand in it.
     """
@@ -177,9 +177,9 @@ def tab_look(button: str, name: str, face: Crop | None, *, on: bool) -> str:
         rules.append(f"background: url({_embedded(face, 2 * ICON)}) 6px center / {ICON}px no-repeat;")
         rules.append(f"padding-left: {ICON + 12}px;")
     content = "".join(f"\\{ord(letter):x} " for letter in shortened(name, 24))
-    named = f'#{button}::before {{ content: ": {content}"; white-space: pre; order: 1; }}' if name else ""
+    named = f'{button}::before {{ content: ": {content}"; white-space: pre; order: 1; }}' if name else ""
     known = bool(name) or face is not None
-    return f"<style>#{button} {{ {' '.join(rules)} }} {named}</style>" if known else ""
+    return f"<style>{button} {{ {' '.join(rules)} }} {named}</style>" if known else ""
 
 
 # --- faces ---

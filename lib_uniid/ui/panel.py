@@ -136,7 +136,8 @@ class Builder:
 
     def _look(self, number: int, enabled: bool, who: str | None, uploads: str | None) -> str:
         face = self.backstage.face_of(who or "", uploads or "")
-        button = f"{self.elem_id(f'tab_{number}')}-button"
+        buttons = f"#{self.elem_id('people')} > .tab-nav > button"  # those of gradio 3 have no ids
+        button = f":is(#{self.elem_id(f'tab_{number}')}-button, {buttons}:nth-child({number}))"
         return drawing.tab_look(button, who or "", face, on=enabled)
 
     def _keep(self, kind: Callable[..., Any], name: str, **options: Any) -> Any:

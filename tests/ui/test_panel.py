@@ -86,9 +86,12 @@ class Driver:
         self.go_to(f"Person {number}")
 
     def go_to(self, tab: str) -> None:
+        self.tab_button(tab).click()
+
+    def tab_button(self, tab: str) -> Any:
         # Gradio 3 gives tabs no role; later ones have further buttons, to measure their width by.
         tabs = "button[role=tab]:visible, .tab-nav > button:visible"
-        self.page.locator(tabs, has_text=tab).first.click()
+        return self.page.locator(tabs, has_text=tab).first
 
     def upload(self, number: int, *files: Path) -> None:
         self.part(f"person_{number}_files").locator("input[type=file]").set_input_files(list(files))
@@ -220,6 +223,17 @@ def test_somebody_in_uploaded_pictures_is_kept_in_the_library_and_can_be_chosen(
         assert json.loads(driver.ask())["people"] == [{"name": "Zoe"}]
     finally:
         library.remove("Zoe")
+
+
+def test_each_tab_shows_who_is_in_it(driver: Driver):
+    driver.switch_on()
+    driver.choose("person_1_who", "Anna")
+    driver.tab(2)
+    driver.choose("person_2_who", "Ben")
+    driver.page.wait_for_timeout(2000)
+    said = "(one) => getComputedStyle(one, '::before').content"
+    shown = [driver.tab_button(f"Person {number}").evaluate(said) for number in (1, 2, 3)]
+    assert ["Anna" in shown[0], "Ben" in shown[1], shown[2]] == [True, True, "none"]
 
 
 def test_what_a_picture_says_fills_the_panel(driver: Driver):
