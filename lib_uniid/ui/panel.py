@@ -160,7 +160,7 @@ class Builder:
                 maximum=2.0,
                 step=0.05,
                 label="Identity scale",
-                info="Strength of all identities together",
+                info="Strength of all identities",
             )
             routing = self._keep(
                 gr.Radio,
@@ -203,15 +203,18 @@ class Builder:
                     info="A person of the library, or a name for the uploaded pictures",
                 )
                 parts["weight"] = self._slider(number, "weight", "Weight", 2.0, rest.weight)
-                parts["structure_automatic"] = keep(
+                automatic = parts["structure_automatic"] = keep(
                     gr.Checkbox,
                     "structure_automatic",
                     value=rest.structure_automatic,
                     label="Automatic structure scale (0.1 for one person, 0.3 for several)",
                 )
-                parts["structure_scale"] = self._slider(
-                    number, "structure_scale", "Structure scale", 2.0, rest.structure_scale
+                own = {"visible": not rest.structure_automatic}
+                scale = self._slider(
+                    number, "structure_scale", "Structure scale", 2.0, rest.structure_scale, **own
                 )
+                parts["structure_scale"] = scale
+                automatic.change(_unless, inputs=[automatic], outputs=[scale], show_progress="hidden")
             with gr.Column():
                 self.remembering.append(Remembering(self.backstage, self.elem_id(f"person_{number}")))
                 parts["uploads"] = self.remembering[-1].build()
@@ -227,11 +230,14 @@ class Builder:
                     value=rest.mix_with,
                     allow_custom_value=True,
                     label="Mix with",
+                    info="A person of the library",
                 )
-                parts["mix_share"] = self._slider(number, "mix_share", "Share of the mixed person", 1.0, 0.0)
+                share = {"info": "Share of the other person"}
+                parts["mix_share"] = self._slider(number, "mix_share", "Mix share", 1.0, 0.0, **share)
             with gr.Row():
-                parts["start"] = self._slider(number, "start", "Start (share of the steps)", 1.0, rest.start)
-                parts["end"] = self._slider(number, "end", "End (share of the steps)", 1.0, rest.end)
+                steps = {"info": "Share of the steps, 0 to 1"}
+                parts["start"] = self._slider(number, "start", "Start", 1.0, rest.start, **steps)
+                parts["end"] = self._slider(number, "end", "End", 1.0, rest.end, **steps)
         parts["pasted"] = keep(gr.Textbox, "pasted", value=rest.pasted, visible=False, label="Pasted")
         self.choices += [parts["who"], parts["mix_with"]]
         return {one.name: parts[one.name] for one in fields(PersonForm)}
@@ -239,10 +245,9 @@ class Builder:
     def _numbered(self, number: int, kind: Callable[..., Any], name: str, **options: Any) -> Any:
         return self._keep(kind, f"person_{number}_{name}", **options)
 
-    def _slider(self, number: int, name: str, label: str, most: float, value: float) -> Any:
-        return self._numbered(
-            number, gr.Slider, name, value=value, minimum=0.0, maximum=most, step=0.05, label=label
-        )
+    def _slider(self, number: int, name: str, label: str, most: float, value: float, **options: Any) -> Any:
+        options |= {"value": value, "minimum": 0.0, "maximum": most, "step": 0.05, "label": label}
+        return self._numbered(number, gr.Slider, name, **options)
 
     def _request(self) -> Any:
         with gr.Accordion("Request (JSON)", open=False, elem_id=self.elem_id("as_text")):
@@ -292,3 +297,8 @@ class Builder:
             yield drawing.status(self.backstage.situation())
         except Exception as error:
             yield drawing.failure(error)
+
+
+def _unless(automatic: bool) -> Any:
+    """Shown only where it counts."""
+    return gr.update(visible=not automatic)

@@ -31,6 +31,7 @@ class References:
             height=150,  # the label must not cover the icon
             label="Pictures of this person",
             elem_id=f"{self.prefix}_files",
+            elem_classes=["uniid-drop"],
         )
         faces = gr.Gallery(
             columns=5,

@@ -70,6 +70,7 @@ class Place:
                 "mask",
                 height=400,
                 label="Mask: white where this person may appear",
+                elem_classes=["uniid-drop"],
                 **_options(),
                 **LOSSLESS,
             )

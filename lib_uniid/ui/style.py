@@ -17,7 +17,8 @@ def build_style(keep: Keep, rest: Form) -> dict[str, Any]:
     """Make the components; all four are arguments, by their names in the form."""
     enabled = keep(gr.Checkbox, "style_enabled", value=rest.style_enabled, label="Style reference")
     with gr.Column(visible=False) as column, gr.Row():
-        picture = keep(undecoded(gr.Image), "style", height=240, label="Style picture", **LOSSLESS)
+        drop = {"height": 240, "elem_classes": ["uniid-drop"]}
+        picture = keep(undecoded(gr.Image), "style", label="Style picture", **drop, **LOSSLESS)
         strength = keep(
             gr.Slider,
             "style_strength",

@@ -189,6 +189,24 @@ def test_somebody_from_the_library_and_somebody_from_pictures(driver: Driver, tm
     assert base64.b64decode(reference["picture"]) == picture.read_bytes()
 
 
+CUT = "one => one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight"
+
+
+def test_the_name_of_a_face_is_read_whole(driver: Driver, tmp_path: Path):
+    driver.upload(1, png(tmp_path / "a-file-with-a-long-name.png", (64, 64)))
+    named = driver.part("person_1_faces").locator(".caption-label").first
+    named.wait_for()
+    assert not named.evaluate(CUT)
+
+
+def test_the_structure_scale_is_shown_where_it_counts(driver: Driver):
+    scale = driver.part("person_1_structure_scale")
+    driver.part("person_1_weight").wait_for()
+    assert not scale.is_visible()
+    driver.part("person_1_structure_automatic").locator("input").uncheck()
+    scale.wait_for(state="visible")
+
+
 def test_nobody_is_left_out_while_their_pictures_are_looked_at(driver: Driver, tmp_path: Path):
     driver.switch_on()
     driver.choose("person_1_who", "Anna")

@@ -35,7 +35,13 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Genuine:
 def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """A line among the results: figures are worth more than a dot."""
     reporter: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    return lambda line: reporter.write_line(f"\n{line}")
+    capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
+
+    def show(line: str) -> None:
+        with capture.global_and_fixture_disabled():  # else it is captured, and lost where the test passes
+            reporter.write_line(f"\n{line}")
+
+    return show
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Generator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -99,6 +100,23 @@ def test_somebody_in_a_picture_is_kept_and_stands_beside_somebody_of_the_library
     if kept := os.environ.get("UNIID_WEBUI_PICTURE"):
         panel.part("panel").scroll_into_view_if_needed()
         panel.page.screenshot(path=kept)
+
+
+BROKEN = """panel => [...panel.querySelectorAll("label > span")].filter(
+  one => one.offsetHeight > 2 * parseFloat(getComputedStyle(one).fontSize)).map(one => one.innerText)"""
+"""The panel's labels that take more than one line."""
+
+
+def test_the_panel_is_laid_out_to_be_read(panel: Panel):
+    panel.place(1, "as drawn or uploaded")
+    assert panel.part("panel").evaluate(BROKEN) == []
+    parts = ("refresh", "status", "people", "identity_scale")
+    boxes = [panel.part(name).bounding_box() for name in parts]
+    for above, below in pairwise(boxes):
+        assert below["y"] - above["y"] - above["height"] >= 4
+    for name in ("person_1_files", "person_1_mask"):
+        border = panel.part(name).evaluate("one => getComputedStyle(one).borderTopWidth")
+        assert border != "0px", f"{name} is not seen to be a place to drop files on"
 
 
 def test_a_mask_is_drawn_or_uploaded(panel: Panel, tmp_path: Path):
