@@ -70,7 +70,7 @@ def test_a_place_takes_the_place_of_a_drawn_one(value: str, region: str | None):
     [
         (axes.Change("region", 1), "outside", 'region must be one of .*, got "outside"'),
         (axes.Change("weight", 2), 1.0, "changes person 2, and 1 are in the request"),
-        (axes.Change("share", 1), 1.0, "who is mixed with nobody"),
+        (axes.Change("share", 1), 1.0, "who is not mixed"),
         (axes.Change("weight", 1), 9.0, r"people\[0\].weight must be a number from 0 to 2, got 9.0"),
         (axes.Change("method"), "PuLID", "must be one of UniPortrait, none, got 'PuLID'"),
     ],
