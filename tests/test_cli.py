@@ -277,6 +277,11 @@ NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=an
             "text.png is a file, and a folder is needed",
         ),
         (("people", "list", "--library", "text.png"), "text.png is a file, and a folder is needed"),
+        (
+            ("generate", "a park", "--models", "text.png"),
+            "text.png is no folder, and a models folder",
+        ),
+        (("doctor", "--models", "text.png"), "text.png is no folder, and a models folder"),
         (("faces", ""), "a picture is empty; name a picture file"),
         (("faces", "x" * 300), "is too long for this disk"),
         (("enrol", "Anna", "x" * 300), "is too long for this disk"),
@@ -289,9 +294,8 @@ def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(
     _write_bad_files(here)
     before = files(here)
     where = [] if "--models" in arguments else ["--models", str(models)]
-    library = (
-        [] if arguments[0] == "faces" or "--library" in arguments else ["--library", str(here / "people")]
-    )
+    alone = arguments[0] in ("faces", "doctor") or "--library" in arguments
+    library = [] if alone else ["--library", str(here / "people")]
     assert main([*arguments, *where, *library, "--json"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

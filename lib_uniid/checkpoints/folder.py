@@ -55,6 +55,15 @@ class Stranger:
     kind: str
 
 
+def require_models(root: Path) -> None:
+    """``MissingModelError`` where there is no models folder."""
+    if root.is_dir():
+        return
+    if root.exists():
+        raise MissingModelError(f"{root} is no folder, and a models folder is needed; name another one")
+    raise MissingModelError(f"there is no models folder {root}; make it, or name another one")
+
+
 class ModelFolder:
     """Looks through folders once, reading only tables of contents, each file once until it changes.
 
@@ -70,8 +79,7 @@ class ModelFolder:
     """
 
     def __init__(self, root: Path, also: Iterable[Path] | None = None) -> None:
-        if not root.is_dir():
-            raise MissingModelError(f"there is no models folder {root}; make it, or name another one")
+        require_models(root)
         self.root = root
         self.unread: list[Path] = []
         self._notebook = Notebook()

@@ -64,7 +64,8 @@ def read_header(path: Path) -> Header:
             f"there is no file {path}; check the path, or see what is missing with uniid doctor"
         )
     if not path.is_file():
-        raise UnknownCheckpointError(f"{path} is not a file; choose the weights file in it")
+        where = " in it" if path.is_dir() else ""
+        raise UnknownCheckpointError(f"{path} is not a file; choose the weights file{where}")
     with path.open("rb") as file:
         head = file.read(512)
     if head.startswith(_ZIP):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_uniid import __version__, miniature
-from lib_uniid.checkpoints.folder import Entry, ModelFolder
+from lib_uniid.checkpoints.folder import Entry, ModelFolder, require_models
 from lib_uniid.checkpoints.sources import SOURCES
 from lib_uniid.commands import Outcome
 
@@ -33,6 +33,8 @@ PACKAGES = (
 
 
 def run(options: Namespace) -> Outcome:
+    if options.models.exists():
+        require_models(options.models)
     packages = {name: _version(name) for name in PACKAGES}
     folder = ModelFolder(options.models) if options.models.is_dir() else None
     files = [_file(entry, options.models) for entry in _entries(folder, options.hash)]
@@ -54,7 +56,11 @@ def run(options: Namespace) -> Outcome:
     }
     words = [f"uniid {__version__}, Python {result['python']}", "packages"]
     words += [f"  {name} {version or f'MISSING: pip install {name}'}" for name, version in packages.items()]
-    words += [f"models in {options.models}", *(line for file in files for line in _in_words(file))]
+    state = "" if folder else ", which is not there yet"
+    words += [
+        f"models in {options.models}{state}",
+        *(line for file in files for line in _in_words(file)),
+    ]
     words += [f"  {path}: {purpose}" for path, purpose in shipped.items()]
     words += [f"  not used: {path} is {kind}" for path, kind in strangers.items()]
     words += [f"  not read yet, ask again: {path}" for path in (folder.unread if folder else [])]

@@ -3,6 +3,7 @@
 import time
 from argparse import Namespace
 
+from lib_uniid.checkpoints.folder import require_models
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.asked import asked
 from lib_uniid.commands.inputs import library_folder, require_file
@@ -15,6 +16,7 @@ def run(options: Namespace) -> Outcome:
     wanted = asked(options)
     if options.base is not None:
         require_file(options.base)
+    require_models(options.models)
     require_writable(options.out)
     library_folder(options)
 

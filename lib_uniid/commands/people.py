@@ -78,7 +78,10 @@ def _restore(library: PeopleFolder, options: Namespace) -> Outcome:
 def _in_the_bin(library: PeopleFolder, wanted: str) -> Deleted:
     """Whoever has this id or name; of several of one name the id has to be given."""
     found = [one for one in library.deleted() if wanted == one.id or normal(wanted) == one.name]
-    if len(found) != 1:
-        known = ", ".join(f"{one.name} ({one.id})" for one in library.deleted()) or "nothing"
-        raise ConfigError(f"{len(found)} people in the bin are meant by {wanted!r}; in it is {known}")
+    if len(found) > 1:
+        ids = ", ".join(one.id for one in found)
+        raise ConfigError(f"{len(found)} people in the bin are named {wanted!r}; give the id of one: {ids}")
+    if not found:
+        known = ", ".join(f"{one.name} ({one.id})" for one in library.deleted()) or "no one"
+        raise ConfigError(f"{wanted!r} is not in the bin; in it is {known}")
     return found[0]

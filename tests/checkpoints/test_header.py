@@ -119,7 +119,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kind: str, kept: float):
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
     with pytest.raises(MissingModelError, match=r"none\.bin"):
         read_header(tmp_path / "none.bin")
-    with pytest.raises(UnknownCheckpointError, match="not a file"):
+    with pytest.raises(UnknownCheckpointError, match="not a file; choose the weights file in it"):
         read_header(tmp_path)
 
 
