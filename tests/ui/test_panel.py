@@ -199,6 +199,18 @@ def test_the_name_of_a_face_is_read_whole(driver: Driver, tmp_path: Path):
     assert not named.evaluate(CUT)
 
 
+BROKEN = """panel => [...panel.querySelectorAll("label > span")].filter(
+  one => one.offsetHeight > 2 * parseFloat(getComputedStyle(one).fontSize)).map(one => one.innerText)"""
+"""The panel's labels that take more than one line."""
+
+
+def test_labels_keep_to_one_line_in_the_column_of_a_webui(address: str):
+    with opened(address, (570, 1500)) as page:
+        driver = Driver(page)
+        driver.place(1, "left half")
+        assert driver.part("panel").evaluate(BROKEN) == []
+
+
 def test_the_structure_scale_is_shown_where_it_counts(driver: Driver):
     scale = driver.part("person_1_structure_scale")
     driver.part("person_1_weight").wait_for()
