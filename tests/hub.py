@@ -17,6 +17,7 @@ class Hub:
         self.asked: list[tuple[str, str | None]] = []
         self.states_sum, self.takes_ranges, self.breaks_after = True, True, 0
         self.lies, self.address = False, ""
+        self.states_size: str | bool = True
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         asked = handler.headers.get("Range")
@@ -40,7 +41,9 @@ class Hub:
         begin = int(asked[6:-1]) if asked and same and self.takes_ranges else 0
         handler.send_response(206 if begin else 200)
         handler.send_header("ETag", f'"{digest}"')
-        handler.send_header("Content-Length", str(len(data) - begin))
+        if self.states_size:
+            stated = str(len(data) - begin) if self.states_size is True else self.states_size
+            handler.send_header("Content-Length", stated)
         if begin:
             handler.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
         if self.states_sum and not self.moved:

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ SECONDS = 30
 BLOCK = 2**20
 MAX_MEMBER = 2**29
 """Bytes of a file in an archive; the largest that is wanted has 174 MB."""
+
+MAX_BYTES = 2**33
+"""Of a file that is fetched; the largest that is published has 2.5 GB."""
 
 SPARE = 2**28
 """Bytes that stay free on the disk."""
@@ -126,8 +130,7 @@ def _transfer(url: str, part: Path, name: str, progress: Progress) -> _Answer:
         opened, linked = _opened(url, have if kept else 0, kept)
         with opened as response:
             answer = _read_head(response, linked)
-            if answer.size is not None:
-                _require_room(part.parent, answer.size - answer.begins)
+            _require_room(part.parent, name, answer)
             _note(part).write_text(json.dumps({"url": url, "etag": answer.etag}), encoding="utf-8")
             done = answer.begins
             with part.open("r+b" if done else "wb") as file:
@@ -137,11 +140,14 @@ def _transfer(url: str, part: Path, name: str, progress: Progress) -> _Answer:
                     file.write(block)
                     done += len(block)
                     progress(name, done, answer.size)
+                    if done > MAX_BYTES:  # of a server that does not say how much it sends
+                        _forget(part)
+                        raise DownloadError(_too_large(name, done))
     except urllib.error.HTTPError as error:
         if error.code == 416:  # there was nothing left to send, or the file is another one now
             _forget(part)
         raise DownloadError(_refused(url, error.code)) from error
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: an address or a length that is none
         reason = getattr(error, "reason", error)
         raise DownloadError(
             f"{url} cannot be reached ({reason}); check the connection and try again"
@@ -262,12 +268,19 @@ def _forget(part: Path) -> None:
     _note(part).unlink(missing_ok=True)
 
 
-def _require_room(folder: Path, size: int) -> None:
+def _require_room(folder: Path, name: str, answer: _Answer) -> None:
+    if (answer.size or 0) > MAX_BYTES:
+        raise DownloadError(_too_large(name, answer.size))
+    size = (answer.size or 0) - answer.begins
     free = shutil.disk_usage(folder).free
     if free < size + SPARE:
         raise DownloadError(
             f"{size / 1e9:.1f} GB do not fit into {folder}, where {free / 1e9:.1f} GB are free; make room"
         )
+
+
+def _too_large(name: str, size: int | None) -> str:
+    return f"{name} is not the published file: it has {size} bytes or more; get it from another place"
 
 
 def _refused(url: str, code: int) -> str:

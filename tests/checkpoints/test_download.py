@@ -136,6 +136,30 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(
         get(hub, tmp_path, source())
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_file_without_end_is_given_up_and_not_kept(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: bool
+):
+    hub.files[ADDRESS], hub.states_size = DATA * 3, stated
+    monkeypatch.setattr(download, "MAX_BYTES", len(DATA))
+    with pytest.raises(DownloadError, match=r"weights\.bin is not the published file: it has \d+ bytes"):
+        get(hub, tmp_path, source())
+    assert [*(tmp_path / "uniid").iterdir()] == []
+
+
+def test_a_file_of_unknown_size_is_fetched(hub: Hub, tmp_path: Path):
+    hub.files[ADDRESS], hub.states_size = DATA, False
+    assert get(hub, tmp_path, source())[0].read_bytes() == DATA
+
+
+def test_an_answer_that_makes_no_sense_is_a_sentence(hub: Hub, tmp_path: Path):
+    hub.files[ADDRESS], hub.states_size = DATA, "a lot"
+    with pytest.raises(DownloadError, match=r"cannot be reached|broke off"):
+        get(hub, tmp_path, source())
+    with pytest.raises(DownloadError, match="cannot be reached"):
+        fetch(source(), tmp_path, environment={"HF_ENDPOINT": "http://[nowhere"})
+
+
 def archive(**members: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as opened:
