@@ -106,7 +106,8 @@ def test_a_port_that_is_taken_or_none_is_said(here: Path):
 def test_a_command_line_that_makes_no_sense_is_one_line_and_a_hint():
     assert one_sentence(uniid("genrate")).endswith("see uniid --help\n")
     assert one_sentence(uniid("generate")).endswith("see uniid generate --help\n")
-    assert one_sentence(uniid("generate", "a", "--steps", "many")).endswith("see uniid generate --help\n")
+    words = one_sentence(uniid("generate", "a", "--steps", "many"))
+    assert words.endswith("--steps: must be a whole number, got 'many'; see uniid generate --help\n")
     assert "\\x1b" in one_sentence(uniid("faces", "a.png", "--\x1b[2J"))
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from lib_uniid import __version__
 from lib_uniid.config import MAX_PEOPLE, MAX_SIDE, SAMPLERS, STYLE_STRENGTH, GenerationSettings, Routing
@@ -15,6 +15,7 @@ from lib_uniid.printing import Parser
 UNSET = argparse.SUPPRESS  # so that defaults stand in one place, the settings
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(GenerationSettings)}
 
+Number = TypeVar("Number", int, float)
 AddParser = Callable[..., argparse.ArgumentParser]
 AddArgument = Callable[..., argparse.Action]
 
@@ -83,7 +84,7 @@ def _add_enrol(add_parser: AddParser) -> argparse.ArgumentParser:
     add.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file; FILE#2 takes its second face")
     choice = add.add_mutually_exclusive_group()
     choice.add_argument(
-        "--face", type=int, metavar="N", help="the Nth face from the left in every picture, from 1"
+        "--face", type=whole, metavar="N", help="the Nth face from the left in every picture, from 1"
     )
     choice.add_argument("--point", metavar="X,Y", help="the face at this place, in pixels")
     choice.add_argument("--largest", action="store_true", help="the largest face in every picture")
@@ -165,8 +166,8 @@ def _add_people(add: AddArgument) -> None:
     add("--mask", action="append", default=[], metavar="NAME=PICTURE", help="white where the person may be")
     routes = "who gets which place: by the router, by masks, or no routing"
     _setting(add, "routing", routes, choices=get_args(Routing))
-    _setting(add, "identity_scale", "how strongly all identities are injected, 0 to 2", type=float)
-    _setting(add, "retries", "further seeds while a person is missing", type=int)
+    _setting(add, "identity_scale", "how strongly all identities are injected, 0 to 2", type=decimal)
+    _setting(add, "retries", "further seeds while a person is missing", type=whole)
 
 
 def _add_settings(add: AddArgument) -> None:
@@ -174,17 +175,17 @@ def _add_settings(add: AddArgument) -> None:
     side = f"in pixels, a multiple of 8 up to {MAX_SIDE} (default: what the model was trained on)"
     seed = "of the first picture; -1 draws one (default: -1)"
     for name, meaning in (("width", side), ("height", side), ("seed", seed)):
-        add(f"--{name}", type=int, default=UNSET, metavar="N", help=meaning)
-    _setting(add, "steps", "sampling steps, 1 to 150", type=int)
-    _setting(add, "pictures", "how many, each with the next seed", type=int)
-    _setting(add, "cfg_scale", "how strictly the prompt is followed, 1 to 30", type=float)
+        add(f"--{name}", type=whole, default=UNSET, metavar="N", help=meaning)
+    _setting(add, "steps", "sampling steps, 1 to 150", type=whole)
+    _setting(add, "pictures", "how many, each with the next seed", type=whole)
+    _setting(add, "cfg_scale", "how strictly the prompt is followed, 1 to 30", type=decimal)
     _setting(add, "sampler", f"{', '.join(SAMPLERS)}, or a scheduler of diffusers", metavar="NAME")
     add("--from", dest="start_picture", metavar="PICTURE", help="start picture")
-    _setting(add, "strength", "how much of the start picture is changed, 0 to 1", type=float)
+    _setting(add, "strength", "how much of the start picture is changed, 0 to 1", type=decimal)
     add("--style-from", metavar="PICTURE", help="picture whose style is taken (by DDIM)")
     add(
         "--style-strength",
-        type=float,
+        type=decimal,
         metavar="NUMBER",
         help=f"how much of it, 0.01 to 2 (default: {STYLE_STRENGTH:.2f})",
     )
@@ -194,7 +195,7 @@ def _add_settings(add: AddArgument) -> None:
 def _setting(add: AddArgument, name: str, meaning: str, **more: Any) -> None:
     """An option for a field of the settings, with the field's own default in its help."""
     if "type" in more:
-        more["metavar"] = "N" if more["type"] is int else "NUMBER"
+        more["metavar"] = "N" if more["type"] is whole else "NUMBER"
     help = f"{meaning} (default: {DEFAULTS[name]})"  # noqa: A001, argparse's word
     add(f"--{name.replace('_', '-')}", default=UNSET, help=help, **more)
 
@@ -224,6 +225,23 @@ def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
     _add_outputs(add.add_argument)
     _add_device(add.add_argument)
     return add
+
+
+def whole(text: str) -> int:
+    """A whole number, as argparse asks for it."""
+    return _read(int, text, "a whole number")
+
+
+def decimal(text: str) -> float:
+    """A number with or without a point."""
+    return _read(float, text, "a number")
+
+
+def _read(kind: Callable[[str], Number], text: str, what: str) -> Number:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be {what}, got {text!r}") from None
 
 
 def _port(text: str) -> int:
