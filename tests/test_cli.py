@@ -104,6 +104,13 @@ def test_a_picture_without_people_says_so_and_a_seed_is_drawn(here: Path, uniid:
     assert np.asarray(Image.open(picture["path"])).shape == (72, 64, 3)
 
 
+def test_the_end_of_a_prompt_that_is_not_read_is_named(uniid: Callable[..., Any]):
+    long = "cat " * 75 + "dog"
+    notes = uniid("generate", "a park", "--negative-prompt", long, *QUICK)["notes"]
+    assert "the negative prompt is too long, its end is not read: dog" in notes
+    assert not any(note.startswith("the prompt is") for note in notes)
+
+
 def test_the_same_seed_makes_the_same_file_again_beside_the_first(here: Path, uniid: Callable[..., Any]):
     for _ in range(2):
         uniid("generate", "a park", *QUICK)

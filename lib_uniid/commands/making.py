@@ -75,8 +75,9 @@ def _notes(settings: GenerationSettings, work: Studio) -> list[str]:
     plain = "the model's plain picture" + (" in that style" if settings.style else "")
     notes = [] if settings.people else [f"no person was named with --person, so this is {plain}"]
     notes += [note for person in settings.people for note in person.notes]
-    if unread := work.host.overlong(settings.prompt):
-        notes.append(f"the prompt is too long, its end is not read: {unread}")
+    prompts = {"prompt": settings.prompt, "negative prompt": settings.negative_prompt}
+    unread = {what: work.host.overlong(prompt) for what, prompt in prompts.items()}
+    notes += [f"the {what} is too long, its end is not read: {end}" for what, end in unread.items() if end]
     return notes
 
 

@@ -43,7 +43,7 @@ def duplicates(labels: Sequence[str], seen: Sequence[SeenFace]) -> list[str]:
         for before, other in enumerate(seen[:number]):
             difference = np.abs(one.crop.astype(np.int16) - other.crop.astype(np.int16)).mean()
             if difference < _SAME_PICTURE:
-                said.append(f"{labels[number]} shows the face as {labels[before]} does; use another picture")
+                said.append(f"{labels[number]} is a duplicate of {labels[before]}; use another picture")
                 break
     return said
 

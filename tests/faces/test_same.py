@@ -46,5 +46,5 @@ def test_one_person_is_whoever_a_chain_of_likeness_connects():
 def test_the_same_picture_given_twice_is_named():
     first, second = seen(0.0)[0], seen(5.0, crop=2)[0]  # saved anew, so a little different
     assert duplicates(LABELS, [first, seen(0.0, crop=90)[0], second]) == [
-        "c.png shows the face as a.png does; use another picture"
+        "c.png is a duplicate of a.png; use another picture"
     ]

@@ -214,4 +214,4 @@ def test_pictures_of_two_people_are_joined_only_when_it_is_confirmed(
 def test_a_picture_that_is_given_twice_is_named(backstage: Backstage, tmp_path: Path):
     pictures = uploaded(backstage, png(tmp_path / "a.png", (64, 64)), png(tmp_path / "b.png", (64, 64)))
     *_, last = backstage.enrol("Zoe", pictures)
-    assert "b.png shows the face as a.png does; use another picture" in last.advice
+    assert "b.png is a duplicate of a.png; use another picture" in last.advice
