@@ -133,6 +133,12 @@ class Desk:
         return kept
 
     def _make(self, tab: str, *values: Any) -> Iterator[list[Any]]:
+        if not tab:  # without its secret it would be every such page's run
+            yield [
+                drawing.problem("the page is still being loaded; press Generate again"),
+                *[gr.update()] * 6,
+            ]
+            return
         names = [one.name for one in fields(Wish)]
         wish = Wish(**dict(zip(names, values[: len(names)], strict=True)))
         panel = values[len(names) :]

@@ -18,6 +18,14 @@
     document.activeElement?.blur?.();  // a number that was just typed counts
     setTimeout(() => button.click(), 150);
   }, true);
+  // Gradio focuses a picture that has come. On a phone that shows it; it must take no keys from a field, and
+  // scroll nothing where the result is in view anyway.
+  const focus = HTMLElement.prototype.focus;
+  HTMLElement.prototype.focus = function (options) {
+    const gallery = this.closest("#uniid_gallery"), active = document.activeElement;
+    const typing = active?.matches("input, textarea") || window.matchMedia("(min-width: 901px)").matches;
+    if (!gallery || gallery.contains(active) || !typing) focus.call(this, options);
+  };
   // With Tab a list would stay open: gradio opens it at every key but Escape.
   document.addEventListener("keydown", (event) => {
     if (event.key === "Tab" && event.target.closest?.("[role=combobox]")) event.stopPropagation();

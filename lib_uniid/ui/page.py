@@ -79,8 +79,8 @@ def _pictures(backstage: Backstage) -> Screen:
             words = gr.HTML("", elem_id="uniid_words")
             builder.people()
         with gr.Column(elem_id="uniid_result"):
-            rough = gr.HTML("", elem_id="uniid_rough")
             gallery = _gallery("Pictures", "uniid_gallery", "min(62vh, 640px)", preview=True)
+            rough = gr.HTML("", elem_id="uniid_rough")
             checked = gr.HTML("", elem_id="uniid_checked")
             earlier = _gallery("Earlier pictures", "uniid_earlier", 130, columns=6, visible=False)
         with gr.Column(elem_id="uniid_settings"):

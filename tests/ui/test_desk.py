@@ -48,6 +48,13 @@ def test_the_pictures_of_a_series_are_shown_as_they_come(desk: Any):
     assert all(Path(path).is_file() for path, _ in shown[-1]["value"])
 
 
+def test_a_page_that_is_not_known_yet_shares_no_run(desk: Any):
+    (only,) = desk._make("", *WISH.values(), *OFF)
+    assert "press Generate again" in only[WORDS]
+    assert len(only) == CANCEL + 1
+    assert desk.runs.of("") is None
+
+
 def test_a_page_that_comes_back_is_shown_what_is_finished(desk: Any):
     *_, last = generate(desk, pictures=2)
     (again,) = desk._watch("a tab")

@@ -300,6 +300,17 @@ def test_a_picture_that_is_not_square_is_whole(
             assert outer[length] <= most
 
 
+def test_a_picture_that_comes_takes_no_keys_from_a_field(visitor: Visitor):
+    visitor.fill("prompt", "a park")
+    visitor.choose("person_1_who", "Anna")
+    visitor.number("steps", "2")
+    visitor.press("generate")
+    visitor.part("prompt").locator("textarea").click()
+    visitor.words("checked", "Anna")
+    visitor.page.wait_for_timeout(1000)
+    assert visitor.page.evaluate("document.activeElement.closest('#uniid_prompt') !== null")
+
+
 def test_a_list_is_closed_by_the_tab_key(visitor: Visitor):
     visitor.part("person_1_who").locator("input").first.click()
     visitor.page.locator(OPTIONS).first.wait_for()
