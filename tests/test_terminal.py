@@ -74,6 +74,9 @@ def one_sentence(done: subprocess.CompletedProcess[bytes]) -> str:
         ("faces", "anna.png", "--models", "nothing"),
         ("enrol", "Anna", "anna.png", "--models", "file"),
         ("generate", "a park", "--models", "nothing"),
+        ("generate", "a park", "--models", "file-less"),
+        ("faces", "anna.png", "--models", "file-less"),
+        ("enrol", "Anna", "anna.png", "--models", "file-less"),
     ],
     ids=" ".join,
 )
@@ -81,6 +84,7 @@ def test_what_is_wrong_with_a_file_is_said_before_anything_heavy_is_imported(
     here: Path, arguments: tuple[str, ...]
 ):
     (here / "file").write_text("a file")
+    (here / "file-less").mkdir()
     Image.new("RGB", (8, 8)).save(here / "anna.png")
     code = f"import sys; from lib_uniid.cli import main; code = main({list(arguments)!r}); "
     code += "print(code, {'torch', 'gradio'} & set(sys.modules))"

@@ -2,10 +2,9 @@
 
 from argparse import Namespace
 
-from lib_uniid.checkpoints.folder import require_models
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.bars import bar
-from lib_uniid.commands.inputs import given_picture, library_folder
+from lib_uniid.commands.inputs import given_picture, library_folder, require_models
 from lib_uniid.errors import ConfigError
 from lib_uniid.files import require_writable
 from lib_uniid.library.names import checked
@@ -15,8 +14,8 @@ def run(options: Namespace) -> Outcome:
     """What can be wrong with inputs and outputs is said before anything is loaded."""
     name, point = checked(options.name), _point(options.point)
     given = [given_picture(text, "a picture") for text in options.pictures]
-    require_models(options.models)
     require_writable(library_folder(options))
+    require_models(options, "insightface", "curricularface")
 
     from lib_uniid.commands.shared import (  # torch and all that come with it, some seconds
         face_result,

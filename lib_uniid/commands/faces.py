@@ -4,16 +4,15 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
-from lib_uniid.checkpoints.folder import require_models
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.bars import bar
-from lib_uniid.commands.inputs import picture_file
+from lib_uniid.commands.inputs import picture_file, require_models
 from lib_uniid.faces.picture import load_picture
 
 
 def run(options: Namespace) -> Outcome:
     pictures = [picture_file(text, "a picture") for text in options.pictures]
-    require_models(options.models)
+    require_models(options, "insightface")
 
     from lib_uniid.commands.shared import face_result, studio  # torch comes with it, some seconds
 

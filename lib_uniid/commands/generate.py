@@ -3,10 +3,9 @@
 import time
 from argparse import Namespace
 
-from lib_uniid.checkpoints.folder import require_models
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.asked import asked
-from lib_uniid.commands.inputs import library_folder, require_file
+from lib_uniid.commands.inputs import library_folder, require_file, require_models
 from lib_uniid.files import require_writable
 
 
@@ -16,9 +15,14 @@ def run(options: Namespace) -> Outcome:
     wanted = asked(options)
     if options.base is not None:
         require_file(options.base)
-    require_models(options.models)
     require_writable(options.out)
     library_folder(options)
+    require_models(
+        options,
+        *(("base",) if options.base is None else ()),
+        *(("faceid", "insightface") if wanted.settings.people else ()),
+        *(("curricularface",) if wanted.pictures else ()),
+    )
 
     from lib_uniid.commands.making import make  # torch and all that come with it, some seconds
 

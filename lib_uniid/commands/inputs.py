@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.errors import ConfigError, FileError, PictureError
 from lib_uniid.faces.picture import check_picture, load_mask, load_picture
 from lib_uniid.failures import sentence
@@ -79,6 +80,13 @@ def require_file(path: Path) -> None:
         path.stat()
     except OSError as error:
         raise FileError(sentence(error)) from error
+
+
+def require_models(options: Namespace, *names: str) -> None:
+    """The error of ``ModelFolder.find`` where the models folder or one of these rows of it cannot be used."""
+    folder = ModelFolder(options.models)
+    for name in names:
+        folder.find(name)
 
 
 def library_folder(options: Namespace) -> Path:
