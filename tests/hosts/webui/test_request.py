@@ -57,7 +57,7 @@ WRONG = {
     "people[0].weight must be a number from 0 to 2, got 2.5": request(ANNA | {"weight": 2.5}),
     "people[0].weight must be a number from 0 to 2, got NaN": request(ANNA | {"weight": float("nan")}),
     "people[0].name must be a text of 1 to 200 characters, got 7": request({"name": 7}),
-    "people[0] must have an id or a name": request({"weight": 1.0}),
+    "people[0] must have the id or the name of an enrolled person": request({"weight": 1.0}),
     "people[0] has both id and references": request({"id": "x", "references": ["aGk="]}),
     "people[0].references[0].face must be a whole number from 1 to 999, got 1.5": request(
         {"references": [{"picture": "aGk=", "face": 1.5}]}
