@@ -28,6 +28,7 @@ from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.faces.quality import assess
 from lib_uniid.faces.same import require_one_person
 from lib_uniid.faces.seen import SeenFace, SeenFaces
+from lib_uniid.failures import explain
 from lib_uniid.hosts.protocol import Host, Picture, Preview, Progress, silent, unseen
 from lib_uniid.library.names import checked
 from lib_uniid.library.store import Person
@@ -208,6 +209,15 @@ class Studio:
         faces = self.models.finder.find(picture) if people else ()
         return check(faces, [(one.name, one.embedding) for one in people], unchecked=self._unchecked(people))
 
+    def _looked_for(self, people: Sequence[Person], picture: Picture) -> Presence:
+        """As :meth:`check`; where that fails the picture is kept, and why is said of each person."""
+        try:
+            return self.check(picture, people)
+        except Exception as error:
+            reason = explain(error, "checking a picture")
+            asked = [(one.name, one.embedding) for one in people]
+            return check((), asked, unchecked={one.name: reason for one in people})
+
     def _unchecked(self, people: Iterable[Person]) -> dict[str, str]:
         """Reasons by name; files of earlier versions do not name a recogniser and are compared."""
         used = self.models.finder.recogniser if any(one.recogniser for one in people) else None
@@ -301,7 +311,7 @@ class Studio:
             Made(
                 picture=picture,
                 seed=seed,
-                presence=self.check(picture, order.people),
+                presence=self._looked_for(order.people, picture),
                 routing=None if maps is None else maps[n % len(maps)],
             )
             for n, (seed, picture) in enumerate(zip(seeds, self.host.decode(latents), strict=True))

@@ -1,5 +1,6 @@
 """Laws of reading JSON that others wrote."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,15 @@ def test_a_large_file_is_not_read_to_its_end(tmp_path: Path):
     path.write_bytes(b"\xff")
     with pytest.raises(ValueError, match="utf-8"):
         json_text.read(path)
+
+
+def test_the_digits_of_a_number_are_bounded_where_python_does_not_bound_them():
+    limit = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else None
+    try:
+        if limit is not None:
+            sys.set_int_max_str_digits(0)
+        with pytest.raises(ValueError, match="10000 digits"):
+            json_text.parsed("9" * 10_000)
+    finally:
+        if limit is not None:
+            sys.set_int_max_str_digits(limit)

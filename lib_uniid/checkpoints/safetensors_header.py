@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_uniid.checkpoints.pickled import MAX_DIMENSIONS, Tensor
+from lib_uniid.json_text import whole_number
 
 MAX_HEADER = 16 * 2**20
 """Bytes; 2 500 tensors take some 300 kB, and a trainer's notes beside them a few MB."""
@@ -29,7 +30,7 @@ def read_table(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             raise ValueError(f"its header of {size} bytes is longer than {MAX_HEADER}")
         data = file.read(size)
     try:
-        table = json.loads(data)
+        table = json.loads(data, parse_int=whole_number)
         if type(table) is not dict:
             raise ValueError("its header is no table")
         return _parts(table, whole - 8 - size)

@@ -315,7 +315,9 @@ def _from_folder(folder: Path) -> Networks:
         )
     config = folder / "scheduler" / "scheduler_config.json"
     with reading(config):
-        saved = dict(json_text.read(config)) if config.is_file() else {}
+        saved = json_text.read(config) if config.is_file() else {}
+    if not isinstance(saved, dict):
+        raise UnknownCheckpointError(f"{folder.name} cannot be read: {config.name} holds no settings")
     return Networks(
         unet=unet.requires_grad_(False).eval(),
         vae=vae.requires_grad_(False).eval(),

@@ -4,6 +4,7 @@ Browser tabs share one process. What belongs to one is kept under the tab's secr
 """
 
 import shutil
+import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -18,7 +19,7 @@ from lib_uniid.failures import explain
 from lib_uniid.ui import drawing
 from lib_uniid.ui.making import CANCELLED, WAITING, Maker, Shown, Wish
 from lib_uniid.ui.panel import Panel
-from lib_uniid.ui.runs import MOST, Runs
+from lib_uniid.ui.runs import MOST, Run, Runs
 
 EARLIER = 12
 """Pictures in a tab's history."""
@@ -62,22 +63,23 @@ class Screen:
 class _Tab:
     """What stands in a tab's controls, and what was made for it, newest first.
 
-    ``made`` has a copy and a caption for each picture of the latest run that has any, by the picture.
+    ``made`` has a copy and a caption for each picture of ``run``, the latest that has any, by the picture.
     """
 
     values: list[Any] = field(default_factory=list)
     made: dict[Path, tuple[str, str]] = field(default_factory=dict)
     earlier: list[tuple[str, str]] = field(default_factory=list)
     seed: int | None = None
+    run: Run[Shown] | None = None
 
-    def take(self, shown: Shown) -> None:
+    def take(self, run: Run[Shown], shown: Shown) -> None:
         """Pictures that are finished; those of a run before become earlier ones."""
         if not shown.pictures:
             return
         self.seed = shown.seed
-        if shown.pictures[0][0] not in self.made:
+        if run is not self.run:
             self.earlier = [*self.made.values(), *self.earlier][:EARLIER]
-            self.made = {}
+            self.made, self.run = {}, run
         self.made = {
             path: self.made.get(path) or (_copied(path), caption) for path, caption in shown.pictures
         }
@@ -154,16 +156,16 @@ class Desk:
             return
         before: Shown | None = None
         for shown in run.watch():
-            yield self._outputs(tab, shown, before)
+            yield self._outputs(tab, run, shown, before)
             before = shown
 
-    def _outputs(self, tab: str, shown: Shown, before: Shown | None = None) -> list[Any]:
+    def _outputs(self, tab: str, run: Run[Shown], shown: Shown, before: Shown | None) -> list[Any]:
         """What is shown after ``before``; of a run that goes on only what has changed."""
         kept = self._of(tab)
         going, still = not shown.finished, gr.update()
         words = drawing.progress(shown.words, shown.step, shown.steps) if going else _said(shown)
         try:
-            kept.take(shown)
+            kept.take(run, shown)
         except OSError as error:
             where = f"the finished pictures are in {shown.pictures[0][0].parent}"
             words += drawing.problem(f"{explain(error)}; {where}")
@@ -221,7 +223,10 @@ def _said(shown: Shown) -> str:
 
 
 def _copied(path: Path) -> str:
-    """A copy that the server may show: of the disk it shows nothing but its temporary folder."""
-    folder = Path(get_upload_folder()) / "shown"
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(shutil.copy(path, folder / path.name))
+    """A copy that the server may show: of the disk it shows nothing but its temporary folder.
+
+    In a folder of its own: a number is given again once its picture was taken away.
+    """
+    shown = Path(get_upload_folder()) / "shown"
+    shown.mkdir(parents=True, exist_ok=True)
+    return str(shutil.copy(path, Path(tempfile.mkdtemp(dir=shown)) / path.name))

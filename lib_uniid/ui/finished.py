@@ -63,13 +63,14 @@ class Finished:
                 self._check(made)
             if request is not None and request.show_routing:
                 self._draw(path, made, [one.name for one in settings.people])
-            self.tell(self.run.latest)
+            # Not told, as a cancel would lose what is finished beside this one.
+            self.run.latest = self._with_pictures(self.run.latest)
 
         return take
 
     def tell(self, shown: Shown) -> None:
         """Show how far the run is, with what is finished; raises ``Cancelled`` when it was."""
-        self.run.tell(replace(shown, pictures=self._all, seed=self._seed))
+        self.run.tell(self._with_pictures(shown))
 
     def end(self, *words: str, wrong: bool = False) -> Shown:
         """What is shown in the end, beside words on how it ended."""
@@ -87,6 +88,9 @@ class Finished:
         """A sentence on what is there of a series that ended early; none where there is nothing."""
         names = ", ".join(path.name for path, _ in self._pictures)
         return (f"{len(self)} of {self._wanted} pictures are finished and kept: {names}",) if names else ()
+
+    def _with_pictures(self, shown: Shown) -> Shown:
+        return replace(shown, pictures=self._all, seed=self._seed)
 
     @property
     def _all(self) -> tuple[tuple[Path, str], ...]:

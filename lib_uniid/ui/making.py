@@ -155,7 +155,9 @@ class Maker:
             return self._generate(finished, settings, wish, request, cast)
         except Exception as error:
             plainly = cast is not None and request is not None and request.fallback == "plain"
-            if isinstance(error, Cancelled) or not plainly:
+            # Where no file can be written, or all pictures are made, others would not help.
+            hopeless = isinstance(error, Cancelled | OSError) or len(finished) >= settings.pictures
+            if hopeless or not plainly:
                 raise
             place = f" from picture {len(finished) + 1} on" if len(finished) else ""
             finished.notes.append(f"Identities not applied{place}: {_explained(error)}")

@@ -14,6 +14,8 @@ from lib_uniid.ui.tiles import tile
 from lib_uniid.ui.versions import BARE, SCRIPT
 
 # Run by the browser: until the server has looked, no person may be left out of a picture silently.
+GONE = "The pictures of this person were not kept; upload them again"
+
 _LOOKING: dict[str, Any] = {SCRIPT: f"(files) => files && files.length ? {json.dumps(LOOKING)} : ''"}
 
 
@@ -64,12 +66,12 @@ class References:
         return ["", gr.update(value=[], visible=False), ""]
 
     def showing(self, text: str) -> list[Any]:
-        """What ``shown`` shows with these uploads; as without any where they are no longer kept."""
+        """What ``shown`` shows with these uploads; where they are no longer kept, that they are not."""
         try:
             note = drawing.notes(drawing.open_choices(uploads_of(text)))
             return [text, self._gallery(text), note]
         except UniIDError:
-            return self.nothing()
+            return [*self.nothing()[:2], drawing.problem(GONE)]
 
     def _see(self, files: Any) -> list[Any]:
         """Pictures were chosen or taken away."""

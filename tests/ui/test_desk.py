@@ -90,3 +90,16 @@ def test_a_picture_that_cannot_be_shown_is_named_and_the_next_one_can_be_made(
     assert str(maker.out) in last[WORDS]
     assert last[GO]["interactive"]
     assert not last[CANCEL]["interactive"]
+
+
+def test_a_number_that_is_given_again_shows_its_new_picture(desk: Any, maker: Maker):
+    *_, first = generate(desk, seed=5)
+    ((before, _),) = first[GALLERY]["value"]
+    pixels = Path(before).read_bytes()
+    for path in maker.out.glob("*.png"):
+        path.unlink()
+    *_, second = generate(desk, seed=5, prompt="another park, at night")
+    ((after, _),) = second[GALLERY]["value"]
+    assert Path(after).read_bytes() != pixels
+    assert Path(before).read_bytes() == pixels
+    assert captions(second[EARLIER]) == ["seed 5"]

@@ -10,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_uniid.errors import CheckpointMismatchError
+from lib_uniid.config import GenerationSettings
+from lib_uniid.errors import CheckpointMismatchError, EncoderMismatchError
 from lib_uniid.evaluation.presence import Appearance, Presence
 from lib_uniid.hosts import saving
 from lib_uniid.hosts.diffusers import ROUGH, DiffusersHost, rough_colours
-from lib_uniid.pipeline import Studio
+from lib_uniid.pipeline import Made, Studio
+from lib_uniid.ui.finished import Finished
 from lib_uniid.ui.form import Form, PersonForm
 from lib_uniid.ui.likeness import verdicts
 from lib_uniid.ui.making import Maker, Shown, Wish
@@ -239,6 +241,42 @@ class TestMade:
         assert last.wrong
         assert "lower the width and height" in last.words[0]
         assert not last.pictures
+
+    def test_a_full_disk_is_an_error_and_no_reason_to_leave_identities_out(
+        self, maker: Maker, decoding: Callable[[BaseException], None]
+    ):
+        decoding(OSError(28, "No space left on device"))
+        last = shown(maker, panel_of("Anna", plain=True, routing="off"), steps=1, pictures=3)[-1]
+        assert last.wrong
+        assert "No space left on device" in last.words[0]
+        assert len(last.pictures) == 1
+
+    def test_a_check_that_fails_keeps_the_picture_and_says_so(
+        self, maker: Maker, monkeypatch: pytest.MonkeyPatch
+    ):
+        def broken(*_: object) -> None:
+            raise EncoderMismatchError("the detector gives values that are NaN")
+
+        monkeypatch.setattr(Studio, "check", broken)
+        last = shown(maker, panel_of("Anna", plain=True), steps=1)[-1]
+        assert not last.wrong
+        assert "UniID: " in Image.open(last.pictures[0][0]).info["parameters"]
+        assert [one.sentence for one in last.checked] == [
+            "Anna not checked: the detector gives values that are NaN"
+        ]
+
+    def test_pictures_that_are_finished_together_survive_a_cancel(self, maker: Maker, tmp_path: Path):
+        studio = maker.studio()
+        settings = GenerationSettings(prompt="a park", pictures=2, steps=1)
+        made = list[tuple[int, Made]]()
+        studio.generate(settings, {}, tell=lambda number, one, _: made.append((number, one)))
+        run = Run(Shown())
+        finished = Finished(run, tmp_path)
+        take = finished.taker(settings, None, None)
+        run.cancel()
+        for number, one in made:
+            take(number, one, True)
+        assert len(run.latest.pictures) == 2
 
     def test_what_is_cancelled_is_not_made_without_identities(self, maker: Maker):
         with pytest.raises(Cancelled):

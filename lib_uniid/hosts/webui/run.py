@@ -148,7 +148,7 @@ def _sites(p: Any) -> tuple[Site, ...]:
     except (AttributeError, HostTooOldError) as error:
         raise CheckpointMismatchError(
             "UniID needs a Stable Diffusion 1.5 checkpoint, and another kind is loaded; "
-            " choose such a checkpoint, or switch UniID off"
+            "choose such a checkpoint, or switch UniID off"
         ) from error
 
 
