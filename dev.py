@@ -109,7 +109,7 @@ INSIDE = [
     )
 ]
 """Tests of what meets a WebUI's pins: gradio, fastapi, numpy, Pillow, OpenCV, onnxruntime, safetensors."""
-TORCH_ALONE = [f"--ignore=tests/hosts/webui/test_{name}.py" for name in ("networks", "rows", "style")]
+TORCH_ALONE = [f"--ignore=tests/hosts/webui/test_{name}.py" for name in ("rows", "style")]
 """The rest, and these, use torch and einops alone, and are tested stand-alone."""
 
 

@@ -17,6 +17,7 @@ from lib_uniid import __version__
 from lib_uniid.checkpoints.sources import SOURCES
 from lib_uniid.cli import main
 from lib_uniid.config import StyleSettings
+from lib_uniid.errors import ConfigError
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.miniature import MODELS
 from tests.hub import running
@@ -328,6 +329,28 @@ def test_a_person_who_is_not_enrolled_is_named_before_anything_is_loaded(
     people = ["--library", str(here / "people"), "--models", str(models)]
     assert main(["generate", "a park", "--person", "Eve", *people]) == 2
     assert capsys.readouterr().err.startswith("uniid: no person named 'Eve'")
+
+
+@pytest.mark.parametrize(("routing", "named"), [("auto", True), ("off", False)])
+def test_a_router_that_is_missing_is_named_before_anything_is_loaded(
+    models: Path,
+    here: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    routing: str,
+    named: bool,
+):
+    def make(*_: object) -> Any:
+        raise ConfigError("loaded")
+
+    monkeypatch.setattr("lib_uniid.commands.making.make", make)
+    shutil.copytree(models, tmp_path / "models")
+    for router in (tmp_path / "models").rglob("*router*"):
+        router.unlink()
+    people = ["--person", "Anna=anna.png", "--person", "Ben=ben.png", "--routing", routing]
+    assert main(["generate", "a park", *people, "--models", str(tmp_path / "models")]) == 2
+    assert ("router" in capsys.readouterr().err) is named
 
 
 def test_a_name_that_is_taken_is_refused_before_any_work_and_can_be_replaced(

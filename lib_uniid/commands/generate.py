@@ -6,6 +6,7 @@ from argparse import Namespace
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.asked import asked
 from lib_uniid.commands.inputs import library_folder, require_file, require_models
+from lib_uniid.config import GenerationSettings
 from lib_uniid.files import require_writable
 
 
@@ -22,8 +23,14 @@ def run(options: Namespace) -> Outcome:
         *(("base",) if options.base is None else ()),
         *(("faceid", "insightface") if wanted.settings.people else ()),
         *(("curricularface",) if wanted.pictures else ()),
+        *(("router",) if _routed(wanted.settings) else ()),
     )
 
     from lib_uniid.commands.making import make  # torch and all that come with it, some seconds
 
     return make(wanted, options, begun)
+
+
+def _routed(settings: GenerationSettings) -> bool:
+    """Whether the router chooses between people."""
+    return settings.routing == "auto" and sum(one.mask is None for one in settings.people) > 1

@@ -117,10 +117,11 @@ class Driver:
         self.part("status").get_by_text("UniPortrait").wait_for()  # switching on looks at what is there
 
     def draw(self, number: int) -> bool:
-        """A line across the middle of somebody's mask; false where nothing can be drawn (gradio 4)."""
-        canvas = self.part(f"person_{number}_mask").locator("canvas:visible").last
-        if not canvas.count():
+        """A line across the middle of somebody's mask; false under gradio 4, where nothing can be drawn."""
+        if self.page.evaluate("window.gradio_config.version").startswith("4."):
             return False
+        canvas = self.part(f"person_{number}_mask").locator("canvas:visible").last
+        canvas.wait_for()
         self.page.wait_for_timeout(3000)  # it is blank, and then it is of the picture's proportions
         canvas.scroll_into_view_if_needed()  # the mouse goes to places of the window, also outside of it
         box = canvas.bounding_box()
