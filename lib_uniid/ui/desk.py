@@ -17,6 +17,7 @@ from gradio.utils import get_upload_folder
 
 from lib_uniid.failures import explain
 from lib_uniid.ui import drawing
+from lib_uniid.ui.form import LOOKING
 from lib_uniid.ui.making import CANCELLED, WAITING, Maker, Shown, Wish
 from lib_uniid.ui.panel import Panel
 from lib_uniid.ui.runs import MOST, Run, Runs
@@ -124,7 +125,8 @@ class Desk:
             return
         values = self._of(tab).values or [_AS_IT_IS] * count
         for place, value in zip(places, typed, strict=True):
-            values[place] = value
+            if value != LOOKING:  # the pictures that were there are still kept
+                values[place] = value
         self._of(tab).values = values
 
     def _of(self, tab: str) -> _Tab:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lib_uniid.hosts.diffusers import DiffusersHost
+from lib_uniid.ui.form import LOOKING
 from lib_uniid.ui.making import Maker
 from lib_uniid.ui.uploads import Uploads
 from tests.standalone import needs_standalone_host, needs_standalone_page
@@ -90,6 +91,12 @@ def test_a_picture_that_cannot_be_shown_is_named_and_the_next_one_can_be_made(
     assert str(maker.out) in last[WORDS]
     assert last[GO]["interactive"]
     assert not last[CANCEL]["interactive"]
+
+
+def test_what_is_kept_for_a_reload_is_no_word_that_faces_are_looked_for(desk: Any):
+    desk._keep([0, 1], 2, "a tab", "a park", "uploads")
+    desk._keep([0, 1], 2, "a tab", "a lake", LOOKING)
+    assert desk._of("a tab").values == ["a lake", "uploads"]
 
 
 def test_a_number_that_is_given_again_shows_its_new_picture(desk: Any, maker: Maker):
