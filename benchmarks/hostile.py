@@ -40,7 +40,7 @@ _WATCHED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one case did. ``answer`` is what the user would read, ``fault`` what nobody foresaw."""
+    """What one case did. ``answer`` is what the user would read, ``fault`` an unforeseen traceback."""
 
     name: str
     seconds: float
@@ -207,7 +207,7 @@ def _child(case: Case, path: Path, writable: int) -> None:
 
 
 def _opened(case: Case, path: Path) -> tuple[str, str]:
-    """What the door answers, and the traceback of what nobody foresaw."""
+    """What the door answers, and the traceback of an unforeseen failure."""
     try:
         return repr(case.door(path)), ""
     except Exception as error:

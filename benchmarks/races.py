@@ -159,7 +159,7 @@ def _gone(library: PeopleFolder, done: int) -> dict[str, int]:
 
 
 def _gone_or_renamed(library: PeopleFolder, done: int) -> dict[str, int]:
-    """Renamed first, the deletion has nobody of the name; deleted first, nobody is left to be renamed."""
+    """Renamed first, the deletion finds no person of the name; deleted first, the renaming finds none."""
     return {"returned": len(library.names()) + len(library.deleted()) - 1, "lost": int(done != 1)}
 
 

@@ -61,7 +61,7 @@ def _give_up_output() -> None:
 
 def _say(line: str) -> None:
     """At once, also through a pipe."""
-    with suppress(OSError):  # nobody is listening
+    with suppress(OSError):  # the reader has gone
         print(visible(line), file=sys.stderr, flush=True)
 
 

@@ -102,7 +102,7 @@ def require_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(bytes(4096))
     except OSError as error:
-        # Named by the folder, because the probe has a name that nobody knows.
+        # Named by the folder, because the probe has a random name.
         raise FileError(sentence(OSError(error.errno, error.strerror, str(folder)))) from error
 
 

@@ -59,10 +59,11 @@ def read_onnx_header(path: Path) -> OnnxHeader | None:
 
 
 def require_finite(path: Path) -> None:
-    """Read all weights of an ONNX file in 16, 32 or 64 bits.
+    """Read the initializers of an ONNX file: raw float16, float32 and float64, and packed floats and doubles.
 
-    Raises UnknownCheckpointError: the first ones with NaN or infinite values, by name. What cannot be read
-    as ONNX is left to the one who loads it.
+    Raises UnknownCheckpointError: the first ones with NaN or infinite values, by name. Other encodings,
+    ``Constant`` nodes and files of more than :data:`MAX_FIELDS` fields are not checked here; what the
+    networks compute of them is (:mod:`lib_uniid.faces.detection`).
     """
     try:
         with path.open("rb") as file, Buffer(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

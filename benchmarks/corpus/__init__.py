@@ -25,3 +25,19 @@ class Case:
     door: Callable[[Path], object]
     write: Callable[[Path], Path]
     quick: bool = True
+
+
+def writes(name: str, text: Callable[[], str]) -> Callable[[Path], Path]:
+    """A case's ``write`` for a text; surrogates are written as they are."""
+
+    def write(folder: Path) -> Path:
+        path = folder / name
+        path.write_text(text(), encoding="utf-8", errors="surrogatepass")
+        return path
+
+    return write
+
+
+def read(path: Path) -> str:
+    """What :func:`writes` wrote."""
+    return path.read_text(encoding="utf-8", errors="surrogatepass")

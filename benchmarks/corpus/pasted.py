@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.corpus import Case
+from benchmarks.corpus import Case, read, writes
 from benchmarks.corpus.pictures import flat_png
 from lib_uniid.hosts.webui.infotext import KEY
 from lib_uniid.ui.asking import request_of
@@ -25,52 +25,42 @@ def cases() -> Iterator[Case]:
     for name, text in TEXTS.items():
         for door in (infotext, request_field, uploads_field, pasted_field, presets_file):
             yield Case(
-                name=f"{name}/{door.__name__}", door=door, write=_writing(text), quick=name not in LARGE
+                name=f"{name}/{door.__name__}",
+                door=door,
+                write=writes("presets.json", text),
+                quick=name not in LARGE,
             )
     for name, request in REQUESTS.items():
         for door, wrapped in ((infotext, request), (presets_use, _preset_of(request))):
-            yield Case(name=f"{name}/{door.__name__}", door=door, write=_writing(wrapped))
+            yield Case(name=f"{name}/{door.__name__}", door=door, write=writes("presets.json", wrapped))
     for name, text in PRESETS.items():
         yield Case(
-            name=f"{name}/presets_use", door=presets_use, write=_writing(text), quick=name not in LARGE
+            name=f"{name}/presets_use",
+            door=presets_use,
+            write=writes("presets.json", text),
+            quick=name not in LARGE,
         )
-
-
-def _writing(text: Text) -> Callable[[Path], Path]:
-    def write(folder: Path) -> Path:
-        path = folder / "presets.json"
-        path.write_text(text(), encoding="utf-8", errors="surrogatepass")
-        return path
-
-    return write
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="surrogatepass")
-
-
-# --- the doors ---
 
 
 def infotext(path: Path) -> object:
     """As the host asks for the value of each control when an infotext is pasted."""
-    text, values = _read(path), readers(KEY, lambda _: None)
+    text, values = read(path), readers(KEY, lambda _: None)
     return [entry({KEY: text}) for entry in values][:2]
 
 
 def request_field(path: Path) -> object:
     """The panel's field *Request (JSON)*, when a picture is asked for."""
-    return _asked(Form(enabled=True, request=_read(path)))
+    return _asked(Form(enabled=True, request=read(path)))
 
 
 def uploads_field(path: Path) -> object:
     """The list of uploads of a person's tab, which the page sends back."""
-    return _asked(Form(enabled=True, people=(PersonForm(uploads=_read(path)),)))
+    return _asked(Form(enabled=True, people=(PersonForm(uploads=read(path)),)))
 
 
 def pasted_field(path: Path) -> object:
     """What a person's tab keeps of a pasted infotext, which the page sends back."""
-    return _asked(Form(enabled=True, people=(PersonForm(who="Anna", pasted=_read(path)),)))
+    return _asked(Form(enabled=True, people=(PersonForm(who="Anna", pasted=read(path)),)))
 
 
 def _asked(form: Form) -> object:

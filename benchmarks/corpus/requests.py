@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.corpus import Case
+from benchmarks.corpus import Case, read, writes
 from lib_uniid.hosts.webui.request import parse, parse_json
 
 Data = Callable[[], str]
@@ -13,30 +13,21 @@ PERSON = {"name": "Anna"}
 
 def from_api(path: Path) -> object:
     """As the WebUI's API hands it over: JSON that is parsed already."""
-    return parse(json.loads(path.read_text(encoding="utf-8", errors="surrogatepass")))
+    return parse(json.loads(read(path)))
 
 
 def from_text(path: Path) -> object:
     """As an infotext and the panel hold it."""
-    return parse_json(path.read_text(encoding="utf-8", errors="surrogatepass"))
+    return parse_json(read(path))
 
 
 def cases() -> Iterator[Case]:
     """Texts, then objects through both doors."""
     for name, data in TEXTS.items():
-        yield Case(name=name, door=from_text, write=_text(data))
+        yield Case(name=name, door=from_text, write=writes("request.json", data))
     for name, data in OBJECTS.items():
         for door in (from_api, from_text):
-            yield Case(name=f"{name}/{door.__name__}", door=door, write=_text(data))
-
-
-def _text(data: Data) -> Callable[[Path], Path]:
-    def write(folder: Path) -> Path:
-        path = folder / "request.json"
-        path.write_text(data(), encoding="utf-8", errors="surrogatepass")
-        return path
-
-    return write
+            yield Case(name=f"{name}/{door.__name__}", door=door, write=writes("request.json", data))
 
 
 def _request(**values: object) -> Data:

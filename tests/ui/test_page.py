@@ -316,6 +316,7 @@ def test_a_list_is_closed_by_the_tab_key(visitor: Visitor):
     visitor.page.locator(OPTIONS).first.wait_for()
     visitor.page.keyboard.press("Tab")
     visitor.page.locator(OPTIONS).first.wait_for(state="detached", timeout=5000)
+    assert not visitor.page.locator(OPTIONS).count()
 
 
 def test_hints_can_be_read_and_nothing_is_shared(visitor: Visitor):
