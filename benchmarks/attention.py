@@ -1,4 +1,4 @@
-"""What people cost per step: ``python dev.py bench attention [--json] [--bf16] [--pairs N] [--narrow]``.
+"""What people cost per step: ``python dev.py bench attention [--json] [--device NAME] [--dtype NAME] ...``.
 
 A step of a Stable Diffusion 1.5 UNet with random weights, 64 x 64 latents and a guided batch of two is timed
 with and without people, in turns, so that a change of the machine's mood hits both. A ratio is the median
@@ -39,6 +39,8 @@ from lib_uniid.attention.sites import Site, find_sites
 TARGETS = {1: 1.02, 2: 1.04, 4: 1.05}
 TEXTBOOK_PEOPLE = 2
 TOKENS, TEXT_TOKENS, RANK, ID_SCALE = 16, 77, 128, 0.7
+GPU_STEPS = 20
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h: the first off, and no blocks mapped one by one
 
@@ -158,12 +160,25 @@ class TextbookLayer:
 
 
 def seconds(bench: Bench, injection: Injection) -> float:
-    """The time of a step that is not a generation's first: that one finds freshly merged weights cold."""
+    """The time of a step that is not a generation's first: that one finds freshly merged weights cold.
+
+    A GPU makes many of them, and is waited for in the end alone.
+    """
+    steps = GPU_STEPS if bench.latents.is_cuda else 1
     with injection():
         bench.step()
+        wait(bench)
         begin = time.perf_counter()
-        bench.step()
-        return time.perf_counter() - begin
+        for _ in range(steps):
+            bench.step()
+        wait(bench)
+        return (time.perf_counter() - begin) / steps
+
+
+def wait(bench: Bench) -> None:
+    """Let a GPU finish what it was given."""
+    if bench.latents.is_cuda:
+        torch.cuda.synchronize()
 
 
 def operations(bench: Bench, injection: Injection) -> int:
@@ -189,10 +204,10 @@ def keep_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def measure(size: Size, dtype: torch.dtype, pairs: int) -> Iterator[Figure]:
+def measure(size: Size, dtype: torch.dtype, pairs: int, device: str) -> Iterator[Figure]:
     """Times of a step by those of the plain step of the same round."""
     keep_memory()
-    bench = Bench(size, dtype, "cpu")
+    bench = Bench(size, dtype, device)
     injections = bench.variants()
     plain = bench.plain()
     beside = {"plain-again": plain, "untouched": nullcontext}
@@ -215,18 +230,21 @@ def measure(size: Size, dtype: torch.dtype, pairs: int) -> Iterator[Figure]:
 
 
 @torch.no_grad()
-def figures(size: Size, dtype: torch.dtype, pairs: int) -> list[Figure]:
-    return [*count(size), *measure(size, dtype, pairs)]
+def figures(size: Size, dtype: torch.dtype, pairs: int, device: str = "cpu") -> list[Figure]:
+    return [*count(size), *measure(size, dtype, pairs, device)]
 
 
 def main(argv: list[str]) -> int:
     """Print the figures; 1 when one misses its target."""
     parser = argparse.ArgumentParser(prog="bench attention", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one object per line")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 instead of float32")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="precision of the UNet")
+    parser.add_argument("--latent", type=int, help="side of the latents instead of the layout's own")
     parser.add_argument("--pairs", type=int, default=9, help="rounds of one plain and one step of each kind")
     parser.add_argument("--narrow", action="store_true", help="a small UNet, in seconds, without targets")
     options = parser.parse_args(argv)
     size = NARROW if options.narrow else FULL
-    dtype = torch.bfloat16 if options.bf16 else torch.float32
-    return report(figures(size, dtype, options.pairs), as_json=options.json)
+    if options.latent:
+        size = replace(size, latent=options.latent)
+    return report(figures(size, DTYPES[options.dtype], options.pairs, options.device), as_json=options.json)
