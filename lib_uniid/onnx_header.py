@@ -1,27 +1,33 @@
-"""Inputs and outputs of an ONNX file, read without its weights; and whether the weights are numbers.
+"""Inputs and outputs of an ONNX file, read without its weights.
 
 An ONNX file is one protocol buffer. Weights are fields to skip over, so a file of 170 MB is looked through in
 milliseconds and without the onnx package. Field numbers are from onnx.proto.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from lib_uniid.errors import UnknownCheckpointError
 
 MAX_FIELDS = 200_000
 """Of all messages of a file together; insightface's largest have a few thousand."""
 
 MAX_NAME = 1000
-_GRAPH = 7  # of ModelProto
-_INITIALIZER, _INPUT, _OUTPUT = 5, 11, 12  # of GraphProto
+GRAPH = 7  # of ModelProto
+INITIALIZER = 5  # of GraphProto
+_INPUT, _OUTPUT = 11, 12
 _NAME, _TYPE = 1, 2  # of ValueInfoProto
-_DATA_TYPE, _FLOATS, _TENSOR_NAME, _RAW, _DOUBLES = 2, 4, 8, 9, 10  # of TensorProto
-_WIDTHS = {1: "<f4", 10: "<f2", 11: "<f8"}  # by TensorProto.DataType
-_BLOCK = 2**22  # bytes that are looked at together
+_TENSOR_NAME = 8  # of TensorProto
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+
+
+Extent = tuple[int, int]
+"""Of a field: where it begins and ends; of an integer, its value twice."""
+
+
+class TooManyFieldsError(ValueError):
+    """A file has more fields than are read."""
 
 
 class Buffer(mmap.mmap):
@@ -52,65 +58,31 @@ class OnnxHeader:
 def read_onnx_header(path: Path) -> OnnxHeader | None:
     """What insightface decides by; None where a file is no ONNX model, damaged, or has too many fields."""
     try:
-        with path.open("rb") as file, Buffer(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with opened(path) as data:
             return _read(data)
     except (OSError, ValueError, IndexError):
         return None
 
 
-def require_finite(path: Path) -> None:
-    """Read the initializers of an ONNX file: raw float16, float32 and float64, and packed floats and doubles.
-
-    Raises UnknownCheckpointError: the first ones with NaN or infinite values, by name. Other encodings,
-    ``Constant`` nodes and files of more than :data:`MAX_FIELDS` fields are not checked here; what the
-    networks compute of them is (:mod:`lib_uniid.faces.detection`).
-    """
-    try:
-        with path.open("rb") as file, Buffer(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            graph = _graph(data)
-            tensors = () if graph is None else _nested(data, *graph, _INITIALIZER)
-            broken = (one for one in tensors if not _is_finite(data, *one))
-            name = next((_tensor_name(data, *one).decode(errors="replace") for one in broken), None)
-    except (OSError, ValueError, IndexError):
-        return
-    if name is not None:
-        raise UnknownCheckpointError(
-            f"{path.name} is damaged: {name} holds values that are NaN or infinite; download it again"
-        )
-
-
-def _is_finite(data: Buffer, start: int, end: int) -> bool:
-    import numpy as np  # doctor runs without it
-
-    fields = dict(_fields(data, start, end))
-    raw = _WIDTHS.get(fields.get(_DATA_TYPE, (0, 0))[0]) if _RAW in fields else None
-    for field, kind in ((_RAW, raw), (_FLOATS, "<f4"), (_DOUBLES, "<f8")):
-        if kind is None or field not in fields:
-            continue
-        first, last = fields[field]
-        for at in range(first, last, _BLOCK):
-            block = data[at : min(at + _BLOCK, last)]
-            if not np.isfinite(np.frombuffer(block, kind, len(block) // np.dtype(kind).itemsize)).all():
-                return False
-    return True
-
-
-def _graph(data: Buffer) -> tuple[int, int] | None:
-    return next(_nested(data, 0, len(data), _GRAPH), None)
+@contextmanager
+def opened(path: Path) -> Generator[Buffer]:
+    """The bytes of a file, which are read where they are looked at; ``ValueError`` where it is empty."""
+    with path.open("rb") as file, Buffer(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
 
 
 def _read(data: Buffer) -> OnnxHeader | None:
-    graph = _graph(data)
+    graph = next(nested(data, 0, len(data), GRAPH), None)
     if graph is None:
         return None
     weights: set[bytes] = set()
     inputs: list[tuple[bytes, tuple[int, ...]]] = []
     outputs = 0
-    for number, (start, end) in _fields(data, *graph):
+    for number, (start, end) in fields(data, *graph):
         if number == _INPUT:
             inputs.append(_value_info(data, start, end))
-        elif number == _INITIALIZER:
-            weights.add(_tensor_name(data, start, end))
+        elif number == INITIALIZER:
+            weights.add(tensor_name(data, start, end))
         outputs += number == _OUTPUT
     # Old exporters list weights as inputs, too.
     shapes = [shape for name, shape in inputs if name not in weights]
@@ -119,7 +91,7 @@ def _read(data: Buffer) -> OnnxHeader | None:
 
 def _value_info(data: Buffer, start: int, end: int) -> tuple[bytes, tuple[int, ...]]:
     name, shape = b"", ()
-    for number, (first, last) in _fields(data, start, end):
+    for number, (first, last) in fields(data, start, end):
         if number == _NAME:
             name = data[first : min(last, first + MAX_NAME)]
         elif number == _TYPE:
@@ -130,30 +102,42 @@ def _value_info(data: Buffer, start: int, end: int) -> tuple[bytes, tuple[int, .
 def _shape(data: Buffer, start: int, end: int) -> tuple[int, ...]:
     """TypeProto.tensor_type (1) . shape (2) . dim (1) . dim_value (1)."""
     sides: list[int] = []
-    for tensor in _nested(data, start, end, 1):
-        for shape in _nested(data, *tensor, 2):
-            for dimension in _nested(data, *shape, 1):
-                values = [field[0] for number, field in _fields(data, *dimension) if number == 1]
+    for tensor in nested(data, start, end, 1):
+        for shape in nested(data, *tensor, 2):
+            for dimension in nested(data, *shape, 1):
+                values = [field[0] for number, field in fields(data, *dimension) if number == 1]
                 sides.append(values[0] if values else 0)
     return tuple(sides)
 
 
-def _tensor_name(data: Buffer, start: int, end: int) -> bytes:
-    names = _nested(data, start, end, _TENSOR_NAME)
-    return next((data[first : min(last, first + MAX_NAME)] for first, last in names), b"")
+def tensor_name(data: Buffer, start: int, end: int) -> bytes:
+    """The name in a TensorProto, or as much of it as is read."""
+    return first_text(data, start, end, _TENSOR_NAME)
 
 
-def _nested(data: Buffer, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
-    return (field for number, field in _fields(data, start, end) if number == wanted)
+def first_text(data: Buffer, start: int, end: int, wanted: int) -> bytes:
+    """The first field of this number, or nothing."""
+    texts = nested(data, start, end, wanted)
+    return next((data[first : min(last, first + MAX_NAME)] for first, last in texts), b"")
 
 
-def _fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Number and extent of every field; of an integer, its value twice."""
+def nested(data: Buffer, start: int, end: int, wanted: int) -> Iterator[Extent]:
+    """All fields of this number."""
+    return (field for number, field in fields(data, start, end) if number == wanted)
+
+
+def fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, Extent]]:
+    """Number and extent of every field of a message.
+
+    Raises:
+        TooManyFieldsError: with those that were read before.
+        ValueError, IndexError: damaged, or no protocol buffer.
+    """
     position = start
     while position < end:
         data.fields += 1
         if data.fields > MAX_FIELDS:
-            raise ValueError(f"more than {MAX_FIELDS} fields")
+            raise TooManyFieldsError(f"more than {MAX_FIELDS} fields")
         key, position = _varint(data, position)
         wire = key & 7
         if wire == _VARINT:

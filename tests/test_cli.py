@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -413,3 +414,17 @@ def test_the_doctor_names_a_file_of_ours_that_is_none(here: Path, capsys: pytest
     (folder / "uniid" / "mine.safetensors").write_bytes(b"{")
     main(["doctor", "--models", str(folder)])
     assert "mine.safetensors is a file that cannot be read" in capsys.readouterr().out
+
+
+def test_the_doctor_says_which_weights_it_did_not_look_at(
+    models: Path, here: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = here / "models"
+    shutil.copytree(models, folder)
+    file = next(folder.rglob("det_10g.onnx"))
+    model = onnx.load(file)
+    model.graph.node.append(onnx.helper.make_node("Constant", [], ["many"], value_ints=range(200_001)))
+    onnx.save(model, file)
+    assert main(["doctor", "--models", str(folder)]) == 0
+    said = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "det_10g.onnx: weights not checked: more than 200000 fields" in said

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,8 @@ from lib_uniid.checkpoints.sources import SOURCES, Source, source
 from lib_uniid.checkpoints.walking import DIFFUSERS_INDEX, candidates
 from lib_uniid.errors import MissingModelError, UniIDError
 from lib_uniid.files import sha256 as digest
-from lib_uniid.onnx_header import OnnxHeader, read_onnx_header, require_finite
+from lib_uniid.onnx_header import OnnxHeader, read_onnx_header
+from lib_uniid.onnx_values import require_finite
 
 SECONDS = 3.0
 """Of this thread's processor time, for files that were not looked into before; the rest comes next time."""
@@ -33,7 +35,7 @@ class Entry:
     """One row of the report: an official file and what is there of it.
 
     ``path`` and ``size`` (bytes, of a folder all its files) are None where nothing is; ``problem`` says why a
-    file that is there cannot be used.
+    file that is there cannot be used, ``unchecked`` which weights were not looked at, a line per file.
     """
 
     source: Source
@@ -41,6 +43,7 @@ class Entry:
     size: int | None
     sha256: str | None
     problem: str | None
+    unchecked: tuple[str, ...] = ()
 
     @property
     def found(self) -> bool:
@@ -155,13 +158,15 @@ class ModelFolder:
     def _problem(self, name: str, path: Path) -> str | None:
         return self._notebook.look(path, _look_into).problem if path.is_file() else None
 
-    def _problem_of_values(self, path: Path) -> str | None:
-        files = [path] if path.is_file() else list(_onnx(path))
-        try:
-            found = (self._notebook.look(one, _look_at_values, "#values").problem for one in files)
-            return next((problem for problem in found if problem), None)
-        except ImportError:
-            return None
+    def _values(self, path: Path) -> list[tuple[Path, Finding]]:
+        """What is known of the values in a file, or in the files of a pack up to one that cannot be used."""
+        found: list[tuple[Path, Finding]] = []
+        with suppress(ImportError):
+            for one in [path] if path.is_file() else _onnx(path):
+                found.append((one, self._notebook.look(one, _look_at_values, "#values")))
+                if found[-1][1].problem:
+                    break
+        return found
 
     def _preference(self, name: str, path: Path) -> tuple[bool, ...]:
         """The lesser the better: whole before damaged, packs that recognise, safetensors before pickles."""
@@ -172,12 +177,17 @@ class ModelFolder:
         path = self.look_up(row.name)
         if path is None:
             return Entry(source=row, path=None, size=None, sha256=None, problem=None)
+        problem = self._problem(row.name, path)
+        looked = self._values(path) if values and not problem else []
         return Entry(
             source=row,
             path=path,
             size=_size(path),
             sha256=digest(path) if sha256 and path.is_file() else None,
-            problem=self._problem(row.name, path) or (self._problem_of_values(path) if values else None),
+            problem=problem or next((one.problem for _, one in looked if one.problem), None),
+            unchecked=tuple(
+                f"{file.name}: weights not checked: {one.unchecked}" for file, one in looked if one.unchecked
+            ),
         )
 
 
@@ -199,11 +209,10 @@ def _look_into(path: Path) -> Finding:
 def _look_at_values(path: Path) -> Finding:
     try:
         if path.suffix == ".onnx":
-            require_finite(path)
-        else:
-            from lib_uniid.checkpoints.reading import read
+            return Finding(name=None, kind="", unchecked=require_finite(path))
+        from lib_uniid.checkpoints.reading import read
 
-            read(path)
+        read(path)
     except (UniIDError, OSError) as error:
         return Finding(name=None, kind="", problem=str(error))
     return Finding(name=None, kind="")

@@ -13,7 +13,7 @@ from lib_uniid import __version__
 from lib_uniid.caches import cache_folder
 from lib_uniid.files import replacing
 
-SCHEMA = f"{__version__}/2"
+SCHEMA = f"{__version__}/3"
 """The number rises with what is found out: formats, families, the reading itself."""
 
 SETTLED = 2.0
@@ -24,11 +24,15 @@ MAX_FILES, MAX_BYTES = 50_000, 64 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Of one file: the row of ``SOURCES`` that it is of, what it seems to be, and why it cannot be used."""
+    """Of one file: the row of ``SOURCES`` that it is of, what it seems to be, and why it cannot be used.
+
+    ``unchecked`` says which of its values were not looked at.
+    """
 
     name: str | None
     kind: str
     problem: str | None = None
+    unchecked: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

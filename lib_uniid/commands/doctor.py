@@ -108,6 +108,7 @@ def _file(entry: Entry, root: Path) -> dict[str, Any]:
         "size": entry.size,
         "sha256": entry.sha256,
         "problem": entry.problem,
+        "unchecked": list(entry.unchecked),
         "licence": miniature.LICENCE if path and miniature.is_shipped(path) else source.licence,
         "fetched": bool(source.pieces),
         "get": source.to_get(root),
@@ -120,6 +121,7 @@ def _in_words(file: dict[str, Any]) -> list[str]:
     """One line per file; its hash, where that was asked for, is another."""
     if file["found"]:
         words = [f"  {file['name']} {file['path']} ({file['size'] / 1e6:.1f} MB; licence: {file['licence']})"]
+        words += [f"    {line}" for line in file["unchecked"]]
         return words + ([f"    sha256 {file['sha256']}"] if file["sha256"] else [])
     if file["problem"]:
         return [f"  {file['name']} DAMAGED: {file['problem']}"]

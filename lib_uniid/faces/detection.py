@@ -17,7 +17,7 @@ from lib_uniid.faces.alignment import align
 from lib_uniid.faces.domain import Domain
 from lib_uniid.faces.looks import Box, Found, better, is_doubtful, is_likely, merged, parts
 from lib_uniid.files import sha256
-from lib_uniid.onnx_header import require_finite
+from lib_uniid.onnx_values import require_finite
 from lib_uniid.typing import Float, UInt8
 
 CPU = ("CPUExecutionProvider",)

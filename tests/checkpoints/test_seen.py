@@ -166,6 +166,21 @@ def test_the_report_for_doctor_names_weights_of_a_face_model_that_are_not_finite
     assert "w600k_r50.onnx is damaged: spoiled holds values that are NaN" in str(entry.problem)
 
 
+def test_the_report_for_doctor_says_which_weights_of_a_face_model_it_did_not_look_at(root: Path):
+    file = write_pack(root / "insightface" / "models" / "pack") / "det_10g.onnx"
+    model = onnx.load(file)
+    model.graph.node.append(onnx.helper.make_node("Constant", [], ["many"], value_ints=range(200_001)))
+    onnx.save(model, file)
+    settled(file)
+    for _ in range(2):
+        report = {entry.source.name: entry for entry in ModelFolder(root, also=()).report(values=True)}
+        assert report["insightface"].found
+        assert report["insightface"].unchecked == (
+            "det_10g.onnx: weights not checked: more than 200000 fields",
+        )
+        assert report["faceid"].unchecked == ()
+
+
 def spoil(file: Path) -> None:
     model = onnx.load(file)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, np.nan], np.float16), "spoiled"))

@@ -1,0 +1,154 @@
+"""Whether the weights in an ONNX file are numbers, read without the onnx package and some blocks at a time.
+
+Field numbers and types are from onnx.proto.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lib_uniid.errors import UnknownCheckpointError
+from lib_uniid.onnx_header import (
+    GRAPH,
+    INITIALIZER,
+    Buffer,
+    Extent,
+    TooManyFieldsError,
+    fields,
+    first_text,
+    nested,
+    opened,
+    tensor_name,
+)
+
+_FUNCTIONS = 25  # of ModelProto
+_NODE, _SPARSE = 1, 15  # of GraphProto
+_NODE_OUTPUT, _ATTRIBUTE = 2, 5  # of NodeProto
+_TENSOR, _TENSORS = 5, 10  # of AttributeProto
+_SUBGRAPHS, _SPARSE_TENSORS = (6, 11), (22, 23)
+_DATA_TYPE, _FLOATS, _INTEGERS, _RAW, _DOUBLES, _LOCATION = 2, 4, 5, 9, 10, 14  # of TensorProto
+_FLOAT, _HALF, _DOUBLE, _BFLOAT = 1, 10, 11, 16  # of TensorProto.DataType
+_WHOLE = frozenset({2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 21, 22})  # integers, bool and strings
+_EXPONENTS = {
+    _FLOAT: ("<u4", 0x7F80_0000),
+    _HALF: ("<u2", 0x7C00),
+    _DOUBLE: ("<u8", 0x7FF0_0000_0000_0000),
+    _BFLOAT: ("<u2", 0x7F80),
+}
+"""Unsigned integers of a type's width, and the bits that are all set in NaN and infinite values alone."""
+
+_BLOCK = 2**18
+"""Bytes that are looked at together; they stay in the processor's cache."""
+
+_Left = dict[str, None]
+"""What was not checked, in words and in order."""
+
+
+def require_finite(path: Path) -> str | None:
+    """Read the weights of an ONNX file: its initializers, and the constants of its nodes.
+
+    Returns:
+        What of them was not checked, in words, or None where all were. What the networks compute of them
+        is checked in any case (:mod:`lib_uniid.faces.detection`).
+
+    Raises:
+        UnknownCheckpointError: the first ones with NaN or infinite values, by name.
+    """
+    left: _Left = {}
+    name = None
+    try:
+        with opened(path) as data:
+            name = next(_broken(data, left), None)
+    except TooManyFieldsError as error:
+        left[str(error)] = None
+    except (OSError, ValueError, IndexError):
+        left["the file is damaged"] = None
+    if name is not None:
+        raise UnknownCheckpointError(
+            f"{path.name} is damaged: {name} holds values that are NaN or infinite; download it again"
+        )
+    return "; ".join(left) or None
+
+
+def _broken(data: Buffer, left: _Left) -> Iterator[str]:
+    for name, tensor in _tensors(data, left):
+        if not _is_finite(data, *tensor, left):
+            yield name.decode(errors="replace")
+
+
+def _tensors(data: Buffer, left: _Left) -> Iterator[tuple[bytes, Extent]]:
+    """Initializers come first: nodes may have more fields than are read."""
+    graphs = list(nested(data, 0, len(data), GRAPH))
+    for graph in graphs:
+        for tensor in nested(data, *graph, INITIALIZER):
+            yield tensor_name(data, *tensor), tensor
+    for graph in graphs:
+        for number, field in fields(data, *graph):
+            if number == _NODE:
+                yield from _constants(data, *field, left)
+            elif number == _SPARSE:
+                left["sparse ones"] = None
+    if any(True for _ in nested(data, 0, len(data), _FUNCTIONS)):
+        left["those in functions"] = None
+
+
+def _constants(data: Buffer, start: int, end: int, left: _Left) -> Iterator[tuple[bytes, Extent]]:
+    for attribute in nested(data, start, end, _ATTRIBUTE):
+        for number, field in fields(data, *attribute):
+            if number in (_TENSOR, _TENSORS):
+                name = tensor_name(data, *field) or first_text(data, start, end, _NODE_OUTPUT)
+                yield name or b"a constant", field
+            elif number in _SUBGRAPHS:
+                left["those in subgraphs"] = None
+            elif number in _SPARSE_TENSORS:
+                left["sparse ones"] = None
+
+
+def _is_finite(data: Buffer, start: int, end: int, left: _Left) -> bool:
+    kind, _ = dict(fields(data, start, end)).get(_DATA_TYPE, (0, 0))
+    if kind not in _EXPONENTS and kind not in _WHOLE:
+        left["those of another type than float16, bfloat16, float32 and float64"] = None
+    for number, (first, last) in fields(data, start, end):
+        finite = True
+        if number == _LOCATION and first:
+            left["those in other files"] = None
+        elif number == _RAW and kind in _EXPONENTS:
+            finite = _are_finite(data, first, last, kind)
+        elif number in (_FLOATS, _DOUBLES):
+            finite = _are_finite(data, first, last, _FLOAT if number == _FLOATS else _DOUBLE)
+        elif number == _INTEGERS and kind in (_HALF, _BFLOAT):
+            finite = _are_finite_halves(data, first, last, kind)
+            if first == last:
+                left["those that are written one by one"] = None
+        if not finite:
+            return False
+    return True
+
+
+def _are_finite(data: Buffer, first: int, last: int, kind: int) -> bool:
+    import numpy as np  # doctor runs without it
+
+    form, exponent = _EXPONENTS[kind]
+    width, bits = np.dtype(form).itemsize, np.dtype(form).type(exponent)
+    for at in range(first, last, _BLOCK):
+        block = data[at : min(at + _BLOCK, last)]
+        if ((np.frombuffer(block, form, len(block) // width) & bits) == bits).any():
+            return False
+    return True
+
+
+def _are_finite_halves(data: Buffer, first: int, last: int, kind: int) -> bool:
+    """The same of 16-bit numbers that are written as variable-length integers.
+
+    These have 7 bits a byte, the lowest first; only the last byte is below 0x80. So bits 7 to 13 are in the
+    second byte, and bit 14, where the exponent ends, is the lowest of the third.
+    """
+    import numpy as np
+
+    second = np.uint8(0x80 | _EXPONENTS[kind][1] >> 7 & 0x7F)
+    for at in range(first, last, _BLOCK):
+        before = data[at - 1 : at] if at > first else b"\0"
+        block = np.frombuffer(before + data[at : min(at + _BLOCK + 2, last)], np.uint8)
+        begins = (block[:-3] < 0x80) & (block[1:-2] >= 0x80)
+        if (begins & (block[2:-1] & second == second) & (block[3:] & 1 == 1)).any():
+            return False
+    return True
