@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from PIL import Image
 
 from lib_uniid import __version__
+from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.sources import SOURCES
 from lib_uniid.cli import main
 from lib_uniid.config import StyleSettings
@@ -428,3 +431,28 @@ def test_the_doctor_says_which_weights_it_did_not_look_at(
     assert main(["doctor", "--models", str(folder)]) == 0
     said = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "det_10g.onnx: weights not checked: more than 200000 fields" in said
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "older PyTorch"])
+def test_one_flipped_bit_in_a_lora_beside_disables_nothing(
+    models: Path, here: Path, capsys: pytest.CaptureFixture[str], zipped: bool
+):
+    folder, chance = here / "models", random.Random(7)
+    shutil.copytree(models, folder)
+    good = here / "good.pt"
+    lora = {f"lora_unet_{number}.lora_down.weight": torch.ones(2, 2) for number in range(3)}
+    torch.save(lora, good, _use_new_zipfile_serialization=zipped)
+    (folder / "Lora").mkdir()
+    for place in chance.sample(range(8 * good.stat().st_size), 60):
+        data = bytearray(good.read_bytes())
+        data[place // 8] ^= 1 << place % 8
+        (folder / "Lora" / f"bit {place}.pt").write_bytes(data)
+    index = ModelFolder(folder, also=())
+    assert not index.unread
+    assert {row.name: index.look_up(row.name) is None for row in SOURCES} == {
+        row.name: ModelFolder(models, also=()).look_up(row.name) is None for row in SOURCES
+    }
+    assert main(["doctor", "--models", str(folder)]) == 0
+    assert "ready to generate" in capsys.readouterr().out
+    assert main(["generate", "a park", *QUICK, "--models", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"]
