@@ -148,15 +148,14 @@ class Desk:
         panel = values[len(names) :]
         self._of(tab).values = list(values)
         self.runs.start(tab, BEGUN, WAITING, lambda run: self.maker.make(run, wish, panel), CANCELLED)
-        yield from self._watch(tab)
+        yield from self._watch(tab, BEGUN)
 
-    def _watch(self, tab: str) -> Iterator[list[Any]]:
-        """The tab's run, which may have ended while the page was being loaded."""
+    def _watch(self, tab: str, before: Shown | None = None) -> Iterator[list[Any]]:
+        """The tab's run after ``before``: None for a page that was loaded, whose run may have ended."""
         run = self.runs.of(tab)
         if run is None:
             yield [gr.update() for _ in self.screen.shown]
             return
-        before: Shown | None = None
         for shown in run.watch():
             yield self._outputs(tab, run, shown, before)
             before = shown
@@ -174,7 +173,7 @@ class Desk:
         return [
             words,
             drawing.rough(shown.rough),
-            _gallery(kept, shown) if _other(shown, before) else still,
+            _gallery(kept, shown, before) if _other(shown, before) else still,
             "" if going else drawing.checked(shown.checked),
             gr.update(value=kept.earlier, visible=bool(kept.earlier)) if _other(shown, before) else still,
             gr.update(interactive=not going),
@@ -211,11 +210,15 @@ def _other(shown: Shown, before: Shown | None) -> bool:
     return (shown.pictures, not shown.rough) != (before.pictures, not before.rough)
 
 
-def _gallery(kept: _Tab, shown: Shown) -> Any:
-    """The latest pictures; a preview takes their place where none of its own run is finished."""
+def _gallery(kept: _Tab, shown: Shown, before: Shown | None) -> Any:
+    """The latest pictures; a preview takes their place where none of its own run is finished.
+
+    The first picture of a run is selected when it comes; then the selection is the user's.
+    """
     made = [*kept.made.values()]
-    visible = bool(shown.pictures) or not shown.rough
-    return gr.update(value=made or None, selected_index=0 if made else None, visible=visible)
+    first = before is None or (bool(shown.pictures) and not before.pictures)
+    selection: dict[str, Any] = {"selected_index": 0 if made else None} if first else {}
+    return gr.update(value=made or None, visible=bool(shown.pictures) or not shown.rough, **selection)
 
 
 def _said(shown: Shown) -> str:

@@ -40,8 +40,8 @@ class Finished:
     def __init__(self, run: Run[Shown], out: Path) -> None:
         self.run, self.notes = run, list[str]()
         self._saver = Saver(out)
-        self._pictures: list[tuple[Path, str]] = []
-        self._overlays: list[tuple[Path, str]] = []
+        self._pictures: list[Path] = []
+        self._shown: list[tuple[Path, str]] = []  # a picture keeps its place while more come
         self._checked: list[Verdict] = []
         self._legend: list[str] = []
         self._seed: int | None = None
@@ -57,7 +57,8 @@ class Finished:
 
         def take(_number: int, made: Made, _final: bool) -> None:
             path = self._saver.save(made, settings, more)
-            self._pictures.append((path, f"seed {made.seed}"))
+            self._pictures.append(path)
+            self._shown.append((path, f"seed {made.seed}"))
             self._seed = made.seed if self._seed is None else self._seed
             if request is not None and cast is not None and request.check:
                 self._check(made)
@@ -77,7 +78,7 @@ class Finished:
         return Shown(
             words=(*words, *self.notes, *self._saver.notes, *self._legend),
             wrong=wrong,
-            pictures=self._all,
+            pictures=tuple(self._shown),
             checked=tuple(self._checked),
             seed=self._seed,
             finished=True,
@@ -86,15 +87,11 @@ class Finished:
     @property
     def kept(self) -> tuple[str, ...]:
         """A sentence on what is there of a series that ended early; none where there is nothing."""
-        names = ", ".join(path.name for path, _ in self._pictures)
+        names = ", ".join(path.name for path in self._pictures)
         return (f"{len(self)} of {self._wanted} pictures are finished and kept: {names}",) if names else ()
 
     def _with_pictures(self, shown: Shown) -> Shown:
-        return replace(shown, pictures=self._all, seed=self._seed)
-
-    @property
-    def _all(self) -> tuple[tuple[Path, str], ...]:
-        return (*self._pictures, *self._overlays)
+        return replace(shown, pictures=tuple(self._shown), seed=self._seed)
 
     def _check(self, made: Made) -> None:
         place = f"picture {len(self)}: " if self._wanted > 1 else ""
@@ -102,5 +99,5 @@ class Finished:
 
     def _draw(self, path: Path, made: Made, names: list[str]) -> None:
         if overlay := self._saver.save_overlay(path, made):
-            self._overlays.append((overlay, f"routing map, seed {made.seed}"))
+            self._shown.append((overlay, f"routing map, seed {made.seed}"))
             self._legend = [legend(names)]

@@ -1,15 +1,17 @@
 """The page's events without a browser: what the components are given while a series is made, and after it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lib_uniid.hosts.diffusers import DiffusersHost
 from lib_uniid.ui.form import LOOKING
-from lib_uniid.ui.making import Maker
+from lib_uniid.ui.making import Maker, Shown
+from lib_uniid.ui.runs import Run
 from lib_uniid.ui.uploads import Uploads
 from tests.standalone import needs_standalone_host, needs_standalone_page
 from tests.ui.test_making import OFF, WISH
@@ -47,6 +49,53 @@ def test_the_pictures_of_a_series_are_shown_as_they_come(desk: Any):
     assert counts[-1] == 4
     assert any(0 < one < 4 for one in counts)
     assert all(Path(path).is_file() for path, _ in shown[-1]["value"])
+
+
+def selected(desk: Any, *states: Shown, loaded: bool = False) -> list[Any]:
+    """What the gallery is told to select, for what a run shows; "-" where that is left to the user."""
+
+    class Told(Run[Shown]):
+        def watch(self) -> Generator[Shown]:
+            yield from (self.latest, *states)
+
+    run = Told(Shown(words=("beginning",)))
+    desk.runs._of["a tab"], desk.runs.start = run, lambda *_: run
+    shown = desk._watch("a tab") if loaded else generate(desk)
+    return [one[GALLERY].get("selected_index", "-") for one in shown]
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> tuple[tuple[Path, str], ...]:
+    """Pictures of a run."""
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        path.write_bytes(b"a picture")
+    return tuple((path, path.stem) for path in paths)
+
+
+def test_what_the_user_chose_stays_selected_while_more_pictures_come(
+    desk: Any, finished: tuple[tuple[Path, str], ...]
+):
+    one, two = (Shown(pictures=finished[:count]) for count in (1, 2))
+    rough = Shown(pictures=finished[:2], rough=(np.zeros((1, 1, 3), np.uint8),))
+    last = Shown(pictures=finished, finished=True)
+    assert selected(desk, one, two, rough, last) == ["-", 0, "-", "-", "-"]
+
+
+def test_the_first_picture_of_the_next_run_is_selected(desk: Any, finished: tuple[tuple[Path, str], ...]):
+    selected(desk, Shown(pictures=finished[:2], finished=True))
+    states = [Shown(pictures=finished[2:]), Shown(pictures=finished[2:], finished=True)]
+    assert selected(desk, *states) == ["-", 0, "-"]
+
+
+def test_a_run_that_makes_no_picture_leaves_the_selection(desk: Any, finished: tuple[tuple[Path, str], ...]):
+    selected(desk, Shown(pictures=finished, finished=True))
+    assert selected(desk, Shown(finished=True)) == ["-", "-"]
+
+
+def test_a_page_that_was_loaded_selects_the_first_picture(desk: Any, finished: tuple[tuple[Path, str], ...]):
+    selected(desk, Shown(pictures=finished, finished=True))
+    assert selected(desk, Shown(finished=True), loaded=True) == [0, "-"]
 
 
 def test_a_page_that_is_not_known_yet_shares_no_run(desk: Any):

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,20 @@ def shown(
     return [run.latest, *run.told, maker.make(run, Wish(**{**WISH, **wish}), panel)]
 
 
+def all_states(maker: Maker, panel: Sequence[Any], **wish: Any) -> list[Shown]:
+    """Whatever a run shows, also what it does not tell."""
+    states: list[Shown] = []
+
+    class Kept(Run[Shown]):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "latest":
+                states.append(value)
+
+    last = maker.make(Kept(Shown()), Wish(**{**WISH, **wish}), panel)
+    return [*states, last]
+
+
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     def fail(error: BaseException) -> None:
@@ -121,6 +136,19 @@ class TestMade:
         assert previews
         assert previews[0].step == 5
         assert not any(one.rough for one in told if one.step < 5)
+
+    def test_a_picture_keeps_its_place_while_more_come(self, maker: Maker):
+        people = (PersonForm(who="Anna"), PersonForm(who="Ben"), *Form().people[2:])
+        panel = Form(enabled=True, people=people, show_routing=True).values()
+        states = all_states(maker, panel, steps=1, pictures=2, preview=False)
+        assert [caption for _, caption in states[-1].pictures] == [
+            "seed 3",
+            "routing map, seed 3",
+            "seed 4",
+            "routing map, seed 4",
+        ]
+        for before, after in pairwise(states):
+            assert after.pictures[: len(before.pictures)] == before.pictures
 
     def test_previews_can_be_switched_off(self, maker: Maker):
         told: list[Shown] = []

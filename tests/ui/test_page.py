@@ -300,6 +300,26 @@ def test_a_picture_that_is_not_square_is_whole(
             assert outer[length] <= most
 
 
+def test_a_chosen_picture_stays_while_more_come_and_the_next_run_shows_its_first(visitor: Visitor):
+    small = visitor.part("gallery").locator(".thumbnail-small")
+    chosen = "#uniid_gallery .thumbnail-small:nth-child({}).selected"
+    visitor.fill("prompt", "a park")
+    visitor.choose("person_1_who", "Anna")
+    visitor.number("steps", "30")
+    visitor.number("count", "4")
+    visitor.press("generate")
+    small.nth(1).click()
+    assert small.count() < 4
+    visitor.words("checked", "picture 4: Anna")
+    small.nth(3).wait_for()
+    visitor.page.wait_for_timeout(500)
+    assert visitor.page.locator(chosen.format(2)).count() == 1
+    visitor.number("steps", "2")
+    visitor.number("count", "2")
+    visitor.press("generate")
+    visitor.page.locator(chosen.format(1)).wait_for()
+
+
 def test_a_picture_that_comes_takes_no_keys_from_a_field(visitor: Visitor):
     visitor.fill("prompt", "a park")
     visitor.choose("person_1_who", "Anna")
