@@ -65,7 +65,7 @@ class Finished:
             if request is not None and request.show_routing:
                 self._draw(path, made, [one.name for one in settings.people])
             # Not told, as a cancel would lose what is finished beside this one.
-            self.run.latest = self._with_pictures(self.run.latest)
+            self.run.latest = replace(self._with_pictures(self.run.latest), rough=())
 
         return take
 

@@ -13,11 +13,11 @@ from lib_uniid.faces.seen import SeenFaces
 from lib_uniid.failures import explain
 from lib_uniid.files import require_writable
 from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.hosts.protocol import Look
+from lib_uniid.hosts.protocol import Look, Picture
 from lib_uniid.hosts.webui.people import Cast, gather
 from lib_uniid.hosts.webui.request import Request
 from lib_uniid.library.store import PeopleFolder
-from lib_uniid.pipeline import Studio
+from lib_uniid.pipeline import Made, Studio, Tell
 from lib_uniid.ui.asking import request_of
 from lib_uniid.ui.finished import Finished, Shown
 from lib_uniid.ui.form import Pictures
@@ -179,7 +179,7 @@ class Maker:
             settings,
             {} if cast is None else cast.people,
             progress=watched.progress,
-            tell=finished.taker(settings, request, cast),
+            tell=watched.until(finished.taker(settings, request, cast)),
             preview=watched.preview,
         )
 
@@ -218,12 +218,21 @@ class _Watched:
 
     def __init__(self, finished: Finished, *, look: bool) -> None:
         self._finished, self._look = finished, look
-        self._calls, self._rough = 0, ()
+        self._calls, self._rough = 0, tuple[Picture, ...]()
         self.preview: Callable[[Look], None] = self._preview
 
     def progress(self, step: int, steps: int) -> None:
         words = ("making the picture",)
         self._finished.tell(Shown(words=words, step=step, steps=steps, rough=self._rough))
+
+    def until(self, take: Tell) -> Tell:
+        """``take``, with which a picture's previews end."""
+
+        def end(number: int, made: Made, final: bool) -> None:
+            self._rough = ()
+            take(number, made, final)
+
+        return end
 
     def _preview(self, look: Look) -> None:
         self._calls += 1

@@ -137,6 +137,14 @@ class TestMade:
         assert previews[0].step == 5
         assert not any(one.rough for one in told if one.step < 5)
 
+    def test_a_preview_ends_with_its_picture(self, maker: Maker):
+        states = all_states(maker, OFF, steps=6, pictures=2)
+        first = [one for one in states if not one.pictures]
+        second = states[len(first) : -1]
+        assert first[-1].rough
+        assert [one.step for one in second] == [6, 7, 8, 9, 10, 11, 12, 12]
+        assert [bool(one.rough) for one in second] == [False] * 4 + [True] * 3 + [False]
+
     def test_a_picture_keeps_its_place_while_more_come(self, maker: Maker):
         people = (PersonForm(who="Anna"), PersonForm(who="Ben"), *Form().people[2:])
         panel = Form(enabled=True, people=people, show_routing=True).values()
