@@ -1,12 +1,14 @@
 """What is added to one site's text attention, with all that can be computed beforehand computed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn import functional
 
-from lib_uniid.attention.math import attend, chosen_attention, routed_attention, router_logits
+from lib_uniid.attention.math import attend, chosen_attention, route, routed_attention, router_logits
 from lib_uniid.attention.routing import RoutingRule
 from lib_uniid.attention.rows import Role, Run
 from lib_uniid.errors import ConfigError
@@ -53,10 +55,21 @@ class ImageKV:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
-    """How one run of cond rows was routed; ``logits`` is None where the router was not asked."""
+    """How one run of cond rows was routed: what the router said, what was done, or both.
 
-    logits: Float[Tensor, "b n i"] | None
-    routing: Float[Tensor, "m p i"]
+    ``logits`` is None where the router was not asked, ``done`` where each place went to the best person.
+    """
+
+    logits: Float[Tensor, "b n i"] | None = None
+    done: Float[Tensor, "m p i"] | None = None
+
+    @property
+    def routing(self) -> Float[Tensor, "m p i"]:
+        """The map that was used."""
+        if self.done is not None:
+            return self.done
+        assert self.logits is not None
+        return route(self.logits)
 
 
 class IdentityBranch:
@@ -105,10 +118,85 @@ class IdentityBranch:
             )
             routing = self.rule.complete(logits, self.fixed, self.bar)
             attention = chosen_attention if self.rule.one_hot else routed_attention
-            return attention(query, key, value, routing), Routed(logits=logits, routing=routing)
+            return attention(query, key, value, routing), Routed(logits=logits, done=routing)
         if self.fixed is not None:
-            return routed_attention(query, key, value, self.fixed), Routed(logits=None, routing=self.fixed)
+            return routed_attention(query, key, value, self.fixed), Routed(done=self.fixed)
         return attend(query, key[:, :, 0], value[:, :, 0]), None
+
+
+class JoinedBranch:
+    """The identity attention of one site for all rows of a call together, in as few operations as there can be.
+
+    A fast GPU waits for the program and not for the arithmetic at most sites: one attention over all rows
+    costs half of one for each run. Uncond rows have nobody's tokens in the place of the first person's, and
+    in the others' places zeros that the softmax never reaches.
+    """
+
+    def __init__(self, branch: IdentityBranch, runs: Sequence[Run]) -> None:
+        pairs = [_of_run(branch, run) for run in runs]
+        self.key, self.value = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        self.router: RouterKeys | None = None
+        choosing = next((run for run in runs if run.role is Role.COND), None)
+        if branch.router is None or choosing is None:  # the first place alone counts
+            length = branch.key.shape[3]
+            self.key, self.value = self.key[:, :, :length], self.value[:, :, :length]
+            return
+        keys = _entries(branch.router.keys, choosing)
+        self.router = RouterKeys(weight=branch.router.weight, bias=branch.router.bias, keys=keys)
+        self.choosing = choosing.rows
+        self.padding = 0, 0, self.choosing.start, runs[-1].rows.stop - self.choosing.stop
+        self.shut = _shut(branch.key)
+
+    @classmethod
+    def of(cls, branch: IdentityBranch, runs: Sequence[Run]) -> "JoinedBranch | None":
+        """None where rows have to be taken apart.
+
+        That is so with maps that are drawn, soft or fixed, with rows of other roles, and where the rows of
+        one role do not stand together.
+        """
+        roles = [run.role for run in runs]
+        apart = not all(role.guided for role in roles) or len(set(roles)) < len(roles)
+        fits = Role.UNCOND not in roles or _same_length(branch)
+        return None if apart or not fits or not branch.rule.one_hot else cls(branch, runs)
+
+    def __call__(
+        self, query: Float[Tensor, "b n d"], hidden: Float[Tensor, "b n d"]
+    ) -> tuple[Float[Tensor, "b n d"], Routed | None]:
+        """Attend to the people and to nobody; ``hidden`` is what the router reads."""
+        if self.router is None:
+            return attend(query, self.key, self.value), None
+        router = self.router
+        logits = router_logits(hidden[self.choosing], router.weight, router.bias, router.keys)
+        chosen = logits.argmax(dim=-1)
+        if any(self.padding):
+            chosen = functional.pad(chosen, self.padding)
+        bias = functional.embedding(chosen, self.shut)[:, None]  # b 1 n (i k)
+        return attend(query, self.key, self.value, bias), Routed(logits=logits)
+
+
+def _of_run(branch: IdentityBranch, run: Run) -> tuple[Float[Tensor, "b h t c"], Float[Tensor, "b h t c"]]:
+    """Keys and values for each row of a run, those of all people one after another."""
+    rows, people = run.rows.stop - run.rows.start, branch.key.shape[2]
+    if run.role is Role.COND:
+        pair = (_entries(x, run).flatten(2, 3) for x in (branch.key, branch.value))
+    else:
+        assert branch.nobody is not None
+        pair = (functional.pad(x, (0, 0, 0, (people - 1) * x.shape[2])) for x in branch.nobody)
+    key, value = (x.expand(rows, -1, -1, -1) for x in pair)
+    return key, value
+
+
+def _same_length(branch: IdentityBranch) -> bool:
+    """Whether nobody's tokens take the place of a person's, with one strength everywhere."""
+    nobody = branch.nobody
+    return nobody is not None and branch.nobody_gain is None and nobody[0].shape[2] == branch.key.shape[3]
+
+
+def _shut(key: Float[Tensor, "r h i k c"]) -> Float[Tensor, "i t"]:
+    """What is added to the scores where a person was chosen: -inf at the tokens of all others."""
+    people, length = key.shape[2:4]
+    own = torch.eye(people, dtype=torch.bool).repeat_interleave(length, dim=1)
+    return torch.zeros(own.shape).masked_fill(~own, -torch.inf).to(key)
 
 
 class ImageBranch:

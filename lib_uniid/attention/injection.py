@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_uniid.attention import compiled
-from lib_uniid.attention.branches import IdentityBranch, ImageBranch, Routed
+from lib_uniid.attention.branches import IdentityBranch, ImageBranch, JoinedBranch, Routed
 from lib_uniid.attention.lora import beside, merged
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Rows
@@ -22,22 +22,36 @@ from lib_uniid.attention.sites import Site
 from lib_uniid.errors import HooksIgnoredError
 from lib_uniid.typing import Float
 
+MOST_READY = 4
+"""Kinds of calls a site is kept ready for: two passes of two sizes, each with cond and uncond apart."""
+
 
 @dataclass(slots=True)
 class RoutingRecord:
     """The routing of the latest UNet call by the index of the site: cond rows only, not copied.
 
-    ``maps`` holds what was done (one-hot, soft or drawn), ``logits`` what the router said, with its gradient.
+    It is put together when it is asked for, and not in every step.
     """
 
-    maps: dict[int, Float[Tensor, "b n i"]] = field(default_factory=dict[int, Tensor])
-    logits: dict[int, Float[Tensor, "b n i"]] = field(default_factory=dict[int, Tensor])
+    routed: dict[int, tuple[Routed, ...]] = field(default_factory=dict[int, tuple[Routed, ...]])
 
     def note(self, index: int, routed: Sequence[Routed]) -> None:
         """Replace what is known of a site."""
-        self.maps[index] = torch.cat([run.routing for run in routed])
-        if logits := [run.logits for run in routed if run.logits is not None]:
-            self.logits[index] = torch.cat(logits)
+        self.routed[index] = tuple(routed)
+
+    @property
+    def maps(self) -> dict[int, Float[Tensor, "b n i"]]:
+        """What was done: one-hot, soft or drawn."""
+        return {index: torch.cat([run.routing for run in routed]) for index, routed in self.routed.items()}
+
+    @property
+    def logits(self) -> dict[int, Float[Tensor, "b n i"]]:
+        """What the router said, with its gradient, at the sites where it was asked."""
+        said = {
+            index: [run.logits for run in routed if run.logits is not None]
+            for index, routed in self.routed.items()
+        }
+        return {index: torch.cat(logits) for index, logits in said.items() if logits}
 
 
 @dataclass(slots=True, eq=False)
@@ -111,47 +125,71 @@ class _Attachment:
         self.index, self.plan, self.rows, self.record = site.index, plan, rows, record
         self.name, self.calls = site.name, calls
         calls.taken[site.name] = calls.added[site.name] = 0
-        self.taken: tuple[Tensor, Tensor] | None = None
-        self.ready_for: object = None
-        self.identity: IdentityBranch | None = None
-        self.image: ImageBranch | None = None
+        self.taken: tuple[Tensor, Tensor, _Ready] | None = None
+        self.ready: dict[object, _Ready | None] = {}
 
     def take(self, _module: nn.Module, inputs: tuple[Any, ...], query: Tensor) -> None:
         self.calls.note_take(self.name)
-        self._prepare(query)
-        if self.identity is not None or self.image is not None:
-            self.taken = inputs[0], query
+        ready = self._prepared(query)
+        self.taken = None if ready is None else (inputs[0], query, ready)
 
     def add(self, _module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         self.calls.added[self.name] += 1
         if self.taken is None:
             return None
-        (hidden, query), self.taken = self.taken, None
-        return self._sum(inputs[0], query, hidden), *inputs[1:]
+        (hidden, query, ready), self.taken = self.taken, None
+        self.rows.require(inputs[0].shape[0])
+        return self._sum(ready, inputs[0], query, hidden), *inputs[1:]
 
-    def _prepare(self, query: Tensor) -> None:
-        """Make the branches anew when the precision, the size or the people present have changed."""
+    def _prepared(self, query: Tensor) -> "_Ready | None":
+        """The branches for this precision, size and rows and for the people present; None where there are none.
+
+        Made once for each, so that calls with other rows may take turns.
+        """
         gains = self.plan.gains(self.rows.progress)
-        wanted = query.dtype, query.device, query.shape[1], gains
-        if wanted == self.ready_for:
-            return
-        self.identity = self.plan.identity_branch(self.index, gains, query) if any(gains) else None
-        self.image = self.plan.image_branch(self.index, query) if self.index in self.plan.image else None
-        self.ready_for = wanted
+        wanted = query.dtype, query.device, query.shape[1], gains, self.rows.roles
+        if wanted not in self.ready:
+            if len(self.ready) == MOST_READY:
+                self.ready.clear()
+            self.ready[wanted] = self._prepare(gains, query)
+        return self.ready[wanted]
 
-    def _sum(self, text: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
-        self.rows.require(text.shape[0])
+    def _prepare(self, gains: tuple[float, ...], query: Tensor) -> "_Ready | None":
+        identity = self.plan.identity_branch(self.index, gains, query) if any(gains) else None
+        image = self.plan.image_branch(self.index, query) if self.index in self.plan.image else None
+        if identity is None and image is None:
+            return None
+        joined = None if identity is None or image else JoinedBranch.of(identity, self.rows.runs)
+        return _Ready(identity=identity, image=image, joined=joined)
+
+    def _sum(self, ready: "_Ready", text: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
+        if ready.joined is not None:
+            identity, routed = ready.joined(query, hidden)
+            self._note([] if routed is None else [routed])
+            return text + identity
         parts: list[Tensor] = []
         seen: list[Routed] = []
         for run in self.rows.runs:
             part = text[run.rows]
-            if run.role.guided and self.identity is not None:
-                identity, routed = self.identity(run, query[run.rows], hidden[run.rows])
+            if run.role.guided and ready.identity is not None:
+                identity, routed = ready.identity(run, query[run.rows], hidden[run.rows])
                 part = part + identity
                 seen += [] if routed is None else [routed]
-            if run.role.guided and self.image is not None:
-                part = part + self.image(run, query[run.rows])
+            if run.role.guided and ready.image is not None:
+                part = part + ready.image(run, query[run.rows])
             parts.append(part)
+        self._note(seen)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _note(self, seen: Sequence[Routed]) -> None:
         if self.record is not None and seen:
             self.record.note(self.index, seen)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Ready:
+    """A site's branches for one kind of call; ``joined`` where all rows can be attended to together."""
+
+    identity: IdentityBranch | None
+    image: ImageBranch | None
+    joined: JoinedBranch | None

@@ -25,13 +25,14 @@ def attend(
 ) -> Float[Tensor, "b n d"]:
     """Attend in ``h`` heads of ``c`` channels with scale ``c ** -0.5``; ``bias`` is added to the logits."""
     rows, heads = query.shape[0], key.shape[1]
+    # Not einops: this runs at every site in every step, and reading a pattern takes as long as the attention.
     out = F.scaled_dot_product_attention(
-        rearrange(query, "b n (h c) -> b h n c", h=heads),
+        query.unflatten(-1, (heads, -1)).transpose(1, 2),
         key.expand(rows, -1, -1, -1),
         value.expand(rows, -1, -1, -1),
         attn_mask=bias,
     )
-    return rearrange(out, "b h n c -> b n (h c)")
+    return out.transpose(1, 2).flatten(2)
 
 
 def router_logits(
@@ -45,7 +46,7 @@ def router_logits(
     ``weight`` and ``bias`` are the first layer of theta; its second layer, being linear, sits in ``keys``
     (``fold_keys``), which halves the cost and changes nothing.
     """
-    return F.gelu(F.linear(hidden, weight, bias)) @ rearrange(keys, "r i e -> r e i")
+    return F.gelu(F.linear(hidden, weight, bias)) @ keys.transpose(1, 2)
 
 
 def fold_keys(keys: Float[Tensor, "r i d"], second_layer: Float[Tensor, "d e"]) -> Float[Tensor, "r i e"]:

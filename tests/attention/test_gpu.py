@@ -102,7 +102,7 @@ def test_people_are_in_a_unet_that_inductor_has_compiled():
     eager = chain.step()
     chain.unet.compile()
     plain = chain.step()
-    torch.testing.assert_close(plain, eager, rtol=0.0, atol=1e-3)
+    torch.testing.assert_close(plain, eager, rtol=0.0, atol=1e-2)
     with injected(chain.sites, chain.plan, Rows(GUIDED)) as calls:
         with_people = chain.step()
     calls.require()
