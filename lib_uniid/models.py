@@ -62,7 +62,7 @@ class Models:
             if not features.finite:  # too much for half precision; see _Moved
                 encoder.in_float32()
                 features = encoder.uncond(structure="+" in fingerprint)
-        features = features.in_float32()
+        features = features.to_cpu()
         features.require(fingerprint)
         private_folder(self.cache.folder)
         features.save(path)
@@ -133,10 +133,10 @@ class _Moved:
         return self.encoder.fingerprint
 
     def encode(self, crops: UInt8[np.ndarray, "r side side 3"], structure: bool = True) -> IDFeatures:
-        """In float32; what overflows in half precision, as on some older GPUs, is done again in float32."""
+        """On the CPU in float32; what overflows in half precision, as on some GPUs, is made in float32."""
         with self.at_work() as encoder:
             features = encoder.encode(crops, structure)
             if not features.finite:
                 encoder.in_float32()
                 features = encoder.encode(crops, structure)
-        return features.in_float32()
+        return features.to_cpu()

@@ -12,6 +12,7 @@ from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.encoders.identity import IDEncoder, IDFeatures
 from lib_uniid.models import Models, working_precision
+from tests.device import DEVICE
 
 
 def crops(seed: int) -> np.ndarray:
@@ -33,7 +34,7 @@ def networks(models: Path, tmp_path: Path, told: list[str]) -> Models:
 
     return Models(
         folder=ModelFolder(models),
-        device=torch.device("cpu"),
+        device=torch.device(DEVICE),
         cache=EncodingCache(folder=tmp_path / "cache"),
         notify=lambda _: None,
         room=room,
@@ -76,6 +77,22 @@ def test_encoders_work_in_half_precision_on_gpus_and_in_float32_on_the_processor
     assert working_precision(torch.device("cpu")) == torch.float32
 
 
+def test_features_are_brought_to_the_cpu_from_wherever_they_were_made():
+    """The resampler reads on the CPU, wherever the encoders work; the meta device refuses the copy."""
+    elsewhere = torch.empty(4, 8, device="meta", dtype=torch.float16)
+    for intrinsic, structure in ((elsewhere, None), (torch.empty(4, 8), elsewhere)):
+        features = IDFeatures(intrinsic=intrinsic, structure=structure, fingerprint="f", references=1)
+        with pytest.raises(NotImplementedError, match="meta tensor"):
+            features.to_cpu()
+
+
+def test_encodings_and_nobody_are_on_the_cpu_in_float32(networks: Models):
+    for features in (networks.encode(crops(2)), networks.nobody(networks.encode(crops(2)).fingerprint)):
+        for part in (features.intrinsic, features.structure):
+            assert part is not None
+            assert (part.device.type, part.dtype) == ("cpu", torch.float32)
+
+
 def test_features_made_in_half_precision_are_the_same_to_within_it(
     networks: Models, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -85,7 +102,7 @@ def test_features_made_in_half_precision_are_the_same_to_within_it(
     )  # the processor's half
     half = Models(
         folder=ModelFolder(models),
-        device=torch.device("cpu"),
+        device=torch.device(DEVICE),
         cache=EncodingCache(folder=tmp_path / "half"),
         notify=lambda _: None,
     ).encode(crops(0))

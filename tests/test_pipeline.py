@@ -24,6 +24,7 @@ from lib_uniid.hosts.diffusers import DiffusersHost, open_studio
 from lib_uniid.hosts.protocol import Host
 from lib_uniid.library.store import Person
 from lib_uniid.pipeline import Made, Reference, Studio
+from tests.device import DEVICE
 from tests.red_faces import red_face_picture
 
 ONE = red_face_picture((64, 64))
@@ -36,7 +37,7 @@ LEFT = np.repeat(np.array([[1.0, 0.0]], dtype=np.float32), 2, axis=0)
 
 @pytest.fixture(scope="module")
 def studio(models: Path) -> Studio:
-    return open_studio(models, device="cpu")
+    return open_studio(models, device=DEVICE)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_a_person_without_pictures_is_refused(studio: Studio):
 def test_without_people_a_picture_is_bit_identical_before_and_after_people_were_in_one(
     studio: Studio, people: dict[str, Person]
 ):
-    untouched = open_studio(studio.models.folder.root, device="cpu").host
+    untouched = open_studio(studio.models.folder.root, device=DEVICE).host
     before = untouched.sample(PLAIN, [5])
     weights = {name: tensor.clone() for name, tensor in studio.host.unet.state_dict().items()}
     plain = latents(studio.generate(replace(PLAIN, seed=5), {}))
@@ -142,7 +143,7 @@ def test_cancelling_in_the_middle_leaves_no_trace(studio: Studio, people: dict[s
 
 def test_plain_pictures_need_no_faces_and_no_adapter(models: Path):
     said: list[str] = []
-    open_studio(models, device="cpu", notify=said.append).generate(PLAIN, {})
+    open_studio(models, device=DEVICE, notify=said.append).generate(PLAIN, {})
     assert said == ["loading the base model"]
 
 
@@ -211,7 +212,7 @@ def test_somebody_of_encoders_that_are_gone_is_named(studio: Studio, people: dic
 def test_enrolled_people_need_no_encoders(models: Path, studio: Studio, people: dict[str, Person]):
     studio.generate(together(ANNA), people)
     said: list[str] = []
-    open_studio(models, device="cpu", notify=said.append).generate(together(ANNA), people)
+    open_studio(models, device=DEVICE, notify=said.append).generate(together(ANNA), people)
     assert "loading the face encoders" not in said
 
 
@@ -225,7 +226,7 @@ def test_face_models_that_are_missing_are_named_before_the_sampling(
         path.unlink()
     said: list[str] = []
     with pytest.raises(MissingModelError, match="insightface"):
-        open_studio(without, device="cpu", notify=said.append).generate(together(ANNA), people)
+        open_studio(without, device=DEVICE, notify=said.append).generate(together(ANNA), people)
     assert said == ["loading the face finder"]
 
 

@@ -125,7 +125,7 @@ class IdentityBranch:
 
 
 class JoinedBranch:
-    """The identity attention of one site for all rows of a call together, in as few operations as there can be.
+    """The identity attention of one site for all rows of a call together, in as few operations as possible.
 
     A fast GPU waits for the program and not for the arithmetic at most sites: one attention over all rows
     costs half of one for each run. Uncond rows have nobody's tokens in the place of the first person's, and

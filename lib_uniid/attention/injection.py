@@ -142,7 +142,7 @@ class _Attachment:
         return self._sum(ready, inputs[0], query, hidden), *inputs[1:]
 
     def _prepared(self, query: Tensor) -> "_Ready | None":
-        """The branches for this precision, size and rows and for the people present; None where there are none.
+        """The branches for this precision, size, rows and people; None where there are none.
 
         Made once for each, so that calls with other rows may take turns.
         """

@@ -78,10 +78,10 @@ class IDFeatures:
             references=int(count),
         )
 
-    def in_float32(self) -> "IDFeatures":
-        """The same in float32."""
-        structure = None if self.structure is None else self.structure.float()
-        return replace(self, intrinsic=self.intrinsic.float(), structure=structure)
+    def to_cpu(self) -> "IDFeatures":
+        """The same in float32 on the CPU: as it is kept, and as the resampler reads it."""
+        structure = None if self.structure is None else self.structure.to("cpu", torch.float32)
+        return replace(self, intrinsic=self.intrinsic.to("cpu", torch.float32), structure=structure)
 
     @property
     def finite(self) -> bool:

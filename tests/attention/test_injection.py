@@ -1,16 +1,18 @@
 """Laws of putting people on a UNet and taking them off again."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib_uniid.attention import branches
 from lib_uniid.attention.adapter import LoRA
-from lib_uniid.attention.injection import RoutingRecord, injected
+from lib_uniid.attention.injection import MOST_READY, RoutingRecord, injected
 from lib_uniid.attention.lora import Deltas
 from lib_uniid.attention.plan import Person, Plan, PlanSettings
 from lib_uniid.attention.rows import Role, Rows
@@ -319,7 +321,8 @@ def test_a_person_of_weight_0_is_not_there():
     assert_near(out[:, left], attend_to(None)[:, left])
 
 
-def test_nothing_is_prepared_again_while_nothing_changes(monkeypatch: pytest.MonkeyPatch):
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sites whose branches are made, as they are made."""
     made: list[int] = []
     original = Plan.identity_branch
 
@@ -328,6 +331,11 @@ def test_nothing_is_prepared_again_while_nothing_changes(monkeypatch: pytest.Mon
         return original(plan, index, gains, query)
 
     monkeypatch.setattr(Plan, "identity_branch", counting)
+    return made
+
+
+def test_nothing_is_prepared_again_while_nothing_changes(monkeypatch: pytest.MonkeyPatch):
+    made = counted(monkeypatch)
     pair, rows = small_pair(), Rows([Role.COND])
     with torch.no_grad(), injected(pair.sites, pair_plan(people(2, 6)), rows):
         for step in range(5):
@@ -336,3 +344,88 @@ def test_nothing_is_prepared_again_while_nothing_changes(monkeypatch: pytest.Mon
         assert made == [1]
         pair.cross_attention(torch.randn(1, 16, 8), torch.randn(1, 5, 6))
     assert made == [1, 1]
+
+
+def test_nothing_is_prepared_again_where_two_kinds_of_calls_take_turns(monkeypatch: pytest.MonkeyPatch):
+    """As in a host that asks for cond and uncond apart."""
+    made = counted(monkeypatch)
+    pair, rows = small_pair(), Rows(())
+    with torch.no_grad(), injected(pair.sites, pair_plan(people(2, 6)), rows):
+        for _ in range(3):
+            for role in GUIDED:
+                rows.roles = (role,)
+                pair.cross_attention(torch.randn(1, 64, 8), torch.randn(1, 5, 6))
+    assert made == [1, 1]
+
+
+def test_what_is_kept_ready_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    made = counted(monkeypatch)
+    pair = small_pair()
+    with torch.no_grad(), injected(pair.sites, pair_plan(people(1, 6)), Rows([Role.COND])):
+        for places in [*range(1, MOST_READY + 2), MOST_READY + 1, 1]:
+            pair.cross_attention(torch.randn(1, places, 8), torch.randn(1, 5, 6))
+    assert len(made) == MOST_READY + 2
+
+
+# --- all rows at once ---
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(
+    "roles",
+    [GUIDED, GUIDED[::-1], (Role.UNCOND,), (Role.COND,), (Role.COND, Role.COND, Role.UNCOND, Role.UNCOND)],
+)
+def test_rows_attended_to_together_are_as_those_attended_to_apart(
+    count: int, roles: tuple[Role, ...], monkeypatch: pytest.MonkeyPatch
+):
+    plan, records = pair_plan(people(count, 6)), (RoutingRecord(), RoutingRecord())
+    assert plan is not None
+    together = attend_to(plan, roles, record=records[0])
+    monkeypatch.setattr(branches.JoinedBranch, "of", lambda *_: None)
+    assert_near(together, attend_to(plan, roles, record=records[1]))
+    for index, routing in records[1].maps.items():
+        assert torch.equal(records[0].maps[index], routing)
+    assert records[0].maps.keys() == records[1].maps.keys()
+
+
+def test_each_cond_row_may_have_people_of_its_own_where_rows_are_attended_to_together(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    plan, roles = pair_plan(people(2, 6, rows=(2,))), (Role.UNCOND, Role.COND, Role.COND)
+    together = attend_to(plan, roles)
+    assert not torch.allclose(together[1], together[2], atol=1e-3)
+    monkeypatch.setattr(branches.JoinedBranch, "of", lambda *_: None)
+    assert_near(together, attend_to(plan, roles))
+
+
+@pytest.mark.parametrize(("count", "bound"), [(1, 2), (2, 9), (4, 9)])
+def test_a_guided_call_adds_few_operations_to_a_site(count: int, bound: int):
+    """Where the program is what a step waits for, their number is what people cost."""
+    with_people, plain = (operations(plan) for plan in (pair_plan(people(count, 6)), None))
+    assert len(with_people) - len(plain) <= bound, with_people
+
+
+class _Operations(TorchDispatchMode):
+    """Operations that compute something, by name: no views, nothing that only reads shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if not func.is_view:
+            self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def operations(plan: Plan | None) -> list[str]:
+    """Of the second call of the pair's cross-attention."""
+    pair, counter = small_pair(), _Operations()
+    hidden, text = torch.randn(2, 64, 8), torch.randn(2, 5, 6)
+    with torch.no_grad(), injected(pair.sites, plan, Rows(GUIDED)):
+        pair.cross_attention(hidden, text)
+        with counter:
+            pair.cross_attention(hidden, text)
+    return counter.names
