@@ -73,6 +73,10 @@ def latents(made: Sequence[Made]) -> np.ndarray:
     return np.stack([one.picture for one in made])
 
 
+def sampled(studio: Studio) -> np.ndarray:
+    return studio.host.sample(PLAIN, [5]).cpu().numpy()
+
+
 # --- enrolling ---
 
 
@@ -266,11 +270,11 @@ def test_after_a_style_everything_is_bit_identical_to_before(studio: Studio, peo
 
     cancelled: list[int] = []
     styled = together(ANNA, BEN, seed=5, style=PAINTING)
-    before = [latents(studio.generate(replace(styled, style=None), people)), studio.host.sample(PLAIN, [5])]
+    before = [latents(studio.generate(replace(styled, style=None), people)), sampled(studio)]
     first = latents(studio.generate(styled, people))
     with pytest.raises(KeyboardInterrupt):
         studio.generate(styled, people, progress=cancel)
-    after = [latents(studio.generate(replace(styled, style=None), people)), studio.host.sample(PLAIN, [5])]
+    after = [latents(studio.generate(replace(styled, style=None), people)), sampled(studio)]
     assert np.array_equal(before[0], after[0])
     assert np.array_equal(before[1], after[1])
     assert np.array_equal(latents(studio.generate(styled, people)), first)

@@ -132,7 +132,7 @@ class JoinedBranch:
     in the others' places zeros that the softmax never reaches.
     """
 
-    def __init__(self, branch: IdentityBranch, runs: Sequence[Run]) -> None:
+    def __init__(self, branch: IdentityBranch, runs: Sequence[Run], tokens: int) -> None:
         pairs = [_of_run(branch, run) for run in runs]
         self.key, self.value = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         self.router: RouterKeys | None = None
@@ -144,12 +144,14 @@ class JoinedBranch:
         keys = _entries(branch.router.keys, choosing)
         self.router = RouterKeys(weight=branch.router.weight, bias=branch.router.bias, keys=keys)
         self.choosing = choosing.rows
-        self.padding = 0, 0, self.choosing.start, runs[-1].rows.stop - self.choosing.stop
         self.shut = _shut(branch.key)
+        # The first person for the rows that have no choice; the others are written into in every call.
+        with torch.inference_mode(False):  # so that it can be written into in any mode
+            self.chosen = torch.zeros(len(self.key), tokens, dtype=torch.long, device=self.key.device)
 
     @classmethod
-    def of(cls, branch: IdentityBranch, runs: Sequence[Run]) -> "JoinedBranch | None":
-        """None where rows have to be taken apart.
+    def of(cls, branch: IdentityBranch, runs: Sequence[Run], tokens: int) -> "JoinedBranch | None":
+        """For queries of so many tokens; None where rows have to be taken apart.
 
         That is so with maps that are drawn, soft or fixed, with rows of other roles, and where the rows of
         one role do not stand together.
@@ -157,7 +159,7 @@ class JoinedBranch:
         roles = [run.role for run in runs]
         apart = not all(role.guided for role in roles) or len(set(roles)) < len(roles)
         fits = Role.UNCOND not in roles or _same_length(branch)
-        return None if apart or not fits or not branch.rule.one_hot else cls(branch, runs)
+        return None if apart or not fits or not branch.rule.one_hot else cls(branch, runs, tokens)
 
     def __call__(
         self, query: Float[Tensor, "b n d"], hidden: Float[Tensor, "b n d"]
@@ -167,10 +169,8 @@ class JoinedBranch:
             return attend(query, self.key, self.value), None
         router = self.router
         logits = router_logits(hidden[self.choosing], router.weight, router.bias, router.keys)
-        chosen = logits.argmax(dim=-1)
-        if any(self.padding):
-            chosen = functional.pad(chosen, self.padding)
-        bias = functional.embedding(chosen, self.shut)[:, None]  # b 1 n (i k)
+        torch.argmax(logits.detach(), dim=-1, out=self.chosen[self.choosing])
+        bias = functional.embedding(self.chosen, self.shut)[:, None]  # b 1 n (i k)
         return attend(query, self.key, self.value, bias), Routed(logits=logits)
 
 

@@ -159,7 +159,9 @@ class _Attachment:
         image = self.plan.image_branch(self.index, query) if self.index in self.plan.image else None
         if identity is None and image is None:
             return None
-        joined = None if identity is None or image else JoinedBranch.of(identity, self.rows.runs)
+        joined = (
+            None if identity is None or image else JoinedBranch.of(identity, self.rows.runs, query.shape[1])
+        )
         return _Ready(identity=identity, image=image, joined=joined)
 
     def _sum(self, ready: "_Ready", text: Tensor, query: Tensor, hidden: Tensor) -> Tensor:

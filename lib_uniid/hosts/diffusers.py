@@ -5,7 +5,7 @@ noise on the device. Ours draws every picture's noise on the CPU from its own se
 same picture alone, in a batch and on another device (up to rounding).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -106,11 +106,11 @@ class DiffusersHost:
     ) -> Float[Tensor, "steps 4 rows columns"]:
         # UniPortrait guides by 2 here, but between "" and "", so one row says the same.
         schedule = inverse_scheduler(self.prediction)
-        schedule.set_timesteps(steps, device=self.device)
+        schedule.set_timesteps(steps)
         text, latents = self._text([""]), self._encode(picture)
         passed: list[Tensor] = []
-        for number, timestep in enumerate(schedule.timesteps):
-            prediction = self._predict(latents, timestep, text, cfg_scale=1.0)
+        for number, (timestep, there) in enumerate(self._on_both(schedule.timesteps)):
+            prediction = self._predict(latents, there, text, cfg_scale=1.0)
             latents = schedule.step(prediction, timestep, latents).prev_sample
             passed.append(latents)
             progress(number + 1, steps)
@@ -133,23 +133,27 @@ class DiffusersHost:
         rows.roles = _roles(settings, len(seeds), lead)
         generators = [Generator("cpu").manual_seed(seed) for seed in seeds]
         schedule = scheduler(settings.sampler, self.prediction)
-        schedule.set_timesteps(settings.steps, device=self.device)
+        schedule.set_timesteps(settings.steps)
         timesteps, latents = self._begin(schedule, settings, generators, start)
         along = None if style is None else _along(style, settings, latents)[-len(timesteps) :]
         text = self._text(_prompts(settings, len(seeds), lead))
         options = {"generator": generators} if takes_generator(schedule) else {}
-        for number, timestep in enumerate(timesteps):
+        for number, (timestep, there) in enumerate(self._on_both(timesteps)):
             rows.progress = number / len(timesteps)
             scaled = schedule.scale_model_input(latents, timestep)
             if along is not None:
                 scaled = torch.cat([along[number : number + 1], scaled])
-            prediction = self._predict(scaled, timestep, text, settings.cfg_scale)[lead:]
+            prediction = self._predict(scaled, there, text, settings.cfg_scale)[lead:]
             stepped = schedule.step(prediction, timestep, latents, **options)
             latents, clean = stepped.prev_sample, getattr(stepped, "pred_original_sample", None)
             preview(partial(self._rough, latents if clean is None else clean))
             progress(number + 1, len(timesteps))
         require_finite(latents, "latents", STANDALONE)
         return latents
+
+    def _on_both(self, timesteps: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each timestep for the scheduler, whose tables are on the CPU, and for the UNet: neither waits."""
+        return zip(timesteps, timesteps.to(self.device), strict=True)
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:

@@ -398,7 +398,7 @@ def test_each_cond_row_may_have_people_of_its_own_where_rows_are_attended_to_tog
     assert_near(together, attend_to(plan, roles))
 
 
-@pytest.mark.parametrize(("count", "bound"), [(1, 2), (2, 9), (4, 9)])
+@pytest.mark.parametrize(("count", "bound"), [(1, 2), (2, 8), (4, 8)])
 def test_a_guided_call_adds_few_operations_to_a_site(count: int, bound: int):
     """Where the program is what a step waits for, their number is what people cost."""
     with_people, plain = (operations(plan) for plan in (pair_plan(people(count, 6)), None))
@@ -429,3 +429,12 @@ def operations(plan: Plan | None) -> list[str]:
         with counter:
             pair.cross_attention(hidden, text)
     return counter.names
+
+
+def test_calls_with_and_without_inference_mode_may_take_turns():
+    pair = small_pair()
+    with torch.no_grad(), injected(pair.sites, pair_plan(people(2, 6)), Rows(GUIDED)):
+        hidden, text = torch.randn(2, 64, 8), torch.randn(2, 5, 6)
+        with torch.inference_mode():
+            first = pair.cross_attention(hidden, text)
+        assert torch.equal(pair.cross_attention(hidden, text), first)
