@@ -26,7 +26,7 @@ TOGETHER = GenerationSettings(
 )
 
 PER_STEP = {"dpmpp_sde": 1, "euler_a": 1, "unipc": 7}
-"""Noise comes from the CPU, so that a seed gives one picture everywhere; UniPC solves equations in diffusers."""
+"""Noise comes from the CPU, so that a seed gives one picture; UniPC solves equations in diffusers."""
 
 
 @pytest.fixture(scope="module")
