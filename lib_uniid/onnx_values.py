@@ -25,7 +25,7 @@ _NODE, _SPARSE = 1, 15  # of GraphProto
 _NODE_OUTPUT, _ATTRIBUTE = 2, 5  # of NodeProto
 _TENSOR, _TENSORS = 5, 10  # of AttributeProto
 _SUBGRAPHS, _SPARSE_TENSORS = (6, 11), (22, 23)
-_DATA_TYPE, _FLOATS, _INTEGERS, _RAW, _DOUBLES, _LOCATION = 2, 4, 5, 9, 10, 14  # of TensorProto
+_DIMS, _DATA_TYPE, _FLOATS, _INTEGERS, _RAW, _DOUBLES, _LOCATION = 1, 2, 4, 5, 9, 10, 14  # of TensorProto
 _FLOAT, _HALF, _DOUBLE, _BFLOAT = 1, 10, 11, 16  # of TensorProto.DataType
 _WHOLE = frozenset({2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 21, 22})  # integers, bool and strings
 _EXPONENTS = {
@@ -44,7 +44,7 @@ _Left = dict[str, None]
 
 
 def require_finite(path: Path) -> str | None:
-    """Read the weights of an ONNX file: its initializers, and the constants of its nodes.
+    """Read the weights of an ONNX file: initializers, and constants of more than one number in its nodes.
 
     Returns:
         What of them was not checked, in words, or None where all were. What the networks compute of them
@@ -95,12 +95,19 @@ def _constants(data: Buffer, start: int, end: int, left: _Left) -> Iterator[tupl
     for attribute in nested(data, start, end, _ATTRIBUTE):
         for number, field in fields(data, *attribute):
             if number in (_TENSOR, _TENSORS):
+                if _is_one_number(data, *field):
+                    continue
                 name = tensor_name(data, *field) or first_text(data, start, end, _NODE_OUTPUT)
                 yield name or b"a constant", field
             elif number in _SUBGRAPHS:
                 left["those in subgraphs"] = None
             elif number in _SPARSE_TENSORS:
                 left["sparse ones"] = None
+
+
+def _is_one_number(data: Buffer, start: int, end: int) -> bool:
+    """Of a node's constants: a bound or a mask's value, which may be infinite."""
+    return all(side == (1, 1) for number, side in fields(data, start, end) if number == _DIMS)
 
 
 def _is_finite(data: Buffer, start: int, end: int, left: _Left) -> bool:

@@ -87,6 +87,13 @@ def test_a_constant_that_is_no_number_is_named_as_its_node_gives_it(file: Path, 
         require_finite(file)
 
 
+@pytest.mark.parametrize("number", [np.float32(np.inf), np.full((1, 1), -np.inf, np.float32)])
+def test_a_constant_of_one_number_may_be_infinite(file: Path, number: np.ndarray):
+    """Such as the bound of a Clip node."""
+    add(file, nodes=(constant(onnx.numpy_helper.from_array(np.asarray(number), "bound")),))
+    assert require_finite(file) is None
+
+
 def test_a_file_of_more_fields_than_are_read_is_said_not_to_be_checked_after_its_weights_were(file: Path):
     add(file, nodes=(helper.make_node("Constant", [], ["many"], value_ints=range(200_001)),))
     assert require_finite(file) == "more than 200000 fields"
