@@ -103,6 +103,19 @@ def test_somebody_in_a_picture_is_kept_and_stands_beside_somebody_of_the_library
         panel.page.screenshot(path=kept)
 
 
+def test_the_host_loads_the_script_that_names_faces_for_screen_readers(panel: Panel, tmp_path: Path):
+    sides = [Image.open(SAMPLES / f"{name}-1.png").convert("RGB") for name in ("Anna", "Chloe")]
+    both = Image.new("RGB", (sum(one.width for one in sides), sides[0].height))
+    both.paste(sides[0], (0, 0))
+    both.paste(sides[1], (sides[0].width, 0))
+    both.save(tmp_path / "both.png")
+    panel.upload(1, tmp_path / "both.png")
+    named = panel.part("person_1_faces").locator(
+        ".thumbnail-item[aria-label='Face 2 of 2 in both.png'][aria-pressed='false']"
+    )
+    named.wait_for()
+
+
 def test_the_panel_is_laid_out_to_be_read(panel: Panel):
     panel.place(1, "as drawn or uploaded")
     assert panel.part("panel").evaluate(BROKEN) == []
