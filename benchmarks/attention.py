@@ -204,13 +204,15 @@ def keep_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def measure(size: Size, dtype: torch.dtype, pairs: int, device: str) -> Iterator[Figure]:
-    """Times of a step by those of the plain step of the same round."""
+def measure(size: Size, dtype: torch.dtype, pairs: int, device: str, only: Sequence[str]) -> Iterator[Figure]:
+    """Times of a step by those of the plain step of the same round; of ``only``, where any are named."""
     keep_memory()
     bench = Bench(size, dtype, device)
-    injections = bench.variants()
+    injections = {name: one for name, one in bench.variants().items() if not only or name in only}
     plain = bench.plain()
-    beside = {"plain-again": plain, "untouched": nullcontext}
+    beside: dict[str, Injection] = {"plain-again": plain}
+    if not only:
+        beside["untouched"] = nullcontext
     variants: dict[str, Injection] = {"plain": plain, **beside, **injections}
     times: dict[str, list[float]] = {name: [] for name in variants}
     bench.step()  # the first step also pays for memory
@@ -230,8 +232,10 @@ def measure(size: Size, dtype: torch.dtype, pairs: int, device: str) -> Iterator
 
 
 @torch.no_grad()
-def figures(size: Size, dtype: torch.dtype, pairs: int, device: str = "cpu") -> list[Figure]:
-    return [*count(size), *measure(size, dtype, pairs, device)]
+def figures(
+    size: Size, dtype: torch.dtype, pairs: int, device: str = "cpu", only: Sequence[str] = ()
+) -> list[Figure]:
+    return [*count(size), *measure(size, dtype, pairs, device, only)]
 
 
 def main(argv: list[str]) -> int:
@@ -242,9 +246,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="precision of the UNet")
     parser.add_argument("--latent", type=int, help="side of the latents instead of the layout's own")
     parser.add_argument("--pairs", type=int, default=9, help="rounds of one plain and one step of each kind")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="such as people=1: time these alone"
+    )
     parser.add_argument("--narrow", action="store_true", help="a small UNet, in seconds, without targets")
     options = parser.parse_args(argv)
     size = NARROW if options.narrow else FULL
     if options.latent:
         size = replace(size, latent=options.latent)
-    return report(figures(size, DTYPES[options.dtype], options.pairs, options.device), as_json=options.json)
+    return report(
+        figures(size, DTYPES[options.dtype], options.pairs, options.device, options.only),
+        as_json=options.json,
+    )
