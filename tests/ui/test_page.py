@@ -192,7 +192,7 @@ def test_a_second_tab_neither_sees_nor_ends_the_first_ones_run_and_is_freed_with
     other.page.set_default_timeout(60_000)
     other.page.goto(page_of.address)
     other.settle()
-    assert other.part("words").inner_text().strip() == ""
+    assert not other.part("words").locator("[class*=uniid]").count()  # gradio's own clock may be in it
     assert other.page.locator("#uniid_cancel").is_disabled()
     other.fill("prompt", "a park")
     other.choose("person_1_who", "Ben")
