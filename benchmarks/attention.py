@@ -29,12 +29,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from benchmarks.report import Figure, report
-from lib_uniid.attention.adapter import UniPortraitAdapter
 from lib_uniid.attention.injection import injected
 from lib_uniid.attention.lora import beside
-from lib_uniid.attention.plan import Person, Plan
+from lib_uniid.attention.people import Person
+from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
+from lib_uniid.methods.uniportrait.plan import build
 
 TARGETS = {1: 1.02, 2: 1.04, 4: 1.05}
 TEXTBOOK_PEOPLE = 2
@@ -86,7 +88,7 @@ class Bench:
 
     def plan(self, count: int) -> Plan | None:
         people = [Person(tokens=tokens) for tokens in self.tokens[:count]]
-        return Plan.build(self.adapter, self.sites, people, self.nobody)
+        return build(self.adapter, self.sites, people, self.nobody)
 
     def injection(self, count: int) -> Injection:
         """Ours; the plan is made once, as in a generation."""
@@ -97,8 +99,7 @@ class Bench:
         """Without people, on weights that went through a merge of zeros."""
         plan = self.plan(1)
         assert plan is not None
-        settings = replace(plan.settings, lora_scale=0.0)
-        zeros = replace(plan, identity={}, settings=settings)
+        zeros = replace(plan, branches={}, merge_scale=0.0)
         return lambda: injected(self.sites, zeros, Rows([]))
 
     def textbook(self, count: int) -> Injection:

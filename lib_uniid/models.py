@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib_uniid.attention.adapter import UniPortraitAdapter
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.checkpoints.loading import load_uniportrait, read_config
+from lib_uniid.checkpoints.loading import read_config
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.encoders.clip_vision import ClipVision
@@ -20,7 +19,8 @@ from lib_uniid.encoders.identity import IDEncoder, IDFeatures
 from lib_uniid.errors import EncoderMismatchError, UnknownCheckpointError
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.files import private_folder
-from lib_uniid.tokens.uniportrait import Resampler
+from lib_uniid.methods.method import Method
+from lib_uniid.methods.registry import DEFAULT, METHODS
 from lib_uniid.typing import UInt8
 
 _GPUS = frozenset({"cuda", "mps", "xpu"})
@@ -74,23 +74,10 @@ class Models:
         self.notify("loading the face finder")
         return FaceFinder(self.folder.find("insightface"), recognise=True)
 
-    @property
-    def resampler(self) -> Resampler:
-        return self._uniportrait[0]
-
-    @property
-    def adapter(self) -> UniPortraitAdapter:
-        return self._uniportrait[1]
-
     @cached_property
-    def _uniportrait(self) -> tuple[Resampler, UniPortraitAdapter]:
-        """In float32 on the CPU: both work once per generation, on a few tokens."""
-        self.notify("loading UniPortrait")
-        router = self.folder.find("router") if self.folder.look_up("router") else None
-        weights = load_uniportrait(self.folder.find("faceid"), router)
-        resampler = Resampler.from_state_dict(weights.resampler)
-        adapter = UniPortraitAdapter.from_state_dicts(weights.faceid, weights.router)
-        return resampler.float().requires_grad_(False), adapter.float().requires_grad_(False)
+    def method(self) -> Method:
+        """What makes plans of people's features."""
+        return METHODS[DEFAULT](self.folder, self.notify)
 
     @contextmanager
     def _encoding(self) -> Generator[IDEncoder]:

@@ -12,14 +12,16 @@ import torch.nn.functional as F
 from einops import rearrange
 from PIL import Image, ImageOps
 
-from lib_uniid.attention.injection import RoutingRecord, injected
+from lib_uniid.attention.injection import injected
 from lib_uniid.attention.math import grids
-from lib_uniid.attention.plan import Person as PlannedPerson
-from lib_uniid.attention.plan import Plan, PlanSettings
+from lib_uniid.attention.plan import Plan, PlanOptions
+from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Rows
 from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.bases import SD15
 from lib_uniid.config import GenerationSettings, PersonSettings
+from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
 from lib_uniid.evaluation.presence import Presence, check, other_recogniser
 from lib_uniid.faces.alignment import align
@@ -32,15 +34,13 @@ from lib_uniid.failures import explain
 from lib_uniid.hosts.protocol import Host, Picture, Preview, Progress, silent, unseen
 from lib_uniid.library.names import checked
 from lib_uniid.library.store import Person
+from lib_uniid.methods.method import Asked
 from lib_uniid.models import Models
-from lib_uniid.tokens.uniportrait import identity_tokens, mix, uncond_tokens
 from lib_uniid.typing import Float, UInt8
 
-PIXELS = 8  # per latent, on each side
+PIXELS = SD15.pixels
 AT_ONCE = 4
 """Pictures of a series that a graphics card samples together. A processor gains nothing by it."""
-ALONE, TOGETHER = 0.1, 0.3
-"""UniPortrait's structure scale for one person and for several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -173,36 +173,36 @@ class Studio:
         """What is injected for these people at a size that is set; None without people."""
         if not settings.people:
             return None
-        options = PlanSettings(
-            id_scale=settings.identity_scale, routing=settings.routing, latent_size=_latent_size(settings)
+        options = PlanOptions(
+            identity_scale=settings.identity_scale,
+            routing=settings.routing,
+            latent_size=_latent_size(settings),
         )
         return self.plan_for(self._sites, settings.people, people, options)
 
-    @torch.no_grad()
     def plan_for(
         self,
         sites: Sequence[Site],
         asked: Sequence[PersonSettings],
         people: Mapping[str, Person],
-        options: PlanSettings,
+        options: PlanOptions,
     ) -> Plan | None:
         """The same for any UNet with these sites, so that a host may sample by itself; see ``Plan.build``."""
         fingerprint = _encoder_of(asked, people)
-        scales = [_structure_scale(person, asked, people) for person in asked]
-        planned = [
-            PlannedPerson(
-                tokens=self._tokens(person, scale, people),
-                weight=person.weight,
-                mask=None if person.mask is None else torch.from_numpy(person.mask),
-                start=person.start,
-                end=person.end,
+
+        def null() -> IDFeatures:
+            with _naming([person.name for person in asked]):
+                return self.models.nobody(fingerprint)
+
+        found = [
+            Asked(
+                settings=person,
+                features=people[person.name].features,
+                mixed=[(people[name].features, share) for name, share in person.mix],
             )
-            for person, scale in zip(asked, scales, strict=True)
+            for person in asked
         ]
-        # The uncond rows know no persons apart, so they get the mean of the structure scales.
-        with _naming([person.name for person in asked]):
-            nobody = self._nobody(fingerprint, sum(scales) / len(scales))
-        return Plan.build(self.models.adapter, sites, planned, nobody, options)
+        return self.models.method.plan(sites, found, null, options)
 
     def check(self, picture: Picture, people: Sequence[Person]) -> Presence:
         """Who of ``people`` is in a finished picture; a person of another recogniser is not looked for."""
@@ -251,20 +251,6 @@ class Studio:
             known = "" if seen or self.knows is None else f"; {self.knows}"
             raise type(error)(f"{reference.label}: {error}{known}") from error
         return seen[face.number - 1]
-
-    def _tokens(
-        self, person: PersonSettings, scale: float, people: Mapping[str, Person]
-    ) -> Float[torch.Tensor, "k d"]:
-        names = [person.name, *(name for name, _ in person.mix)]
-        master, *others = (
-            identity_tokens(self.models.resampler, features.intrinsic, features.structure, scale)
-            for features in (people[name].features for name in names)
-        )
-        return mix(master, others, [share for _, share in person.mix])
-
-    def _nobody(self, fingerprint: str, scale: float) -> Float[torch.Tensor, "k d"]:
-        features = self.models.nobody(fingerprint)
-        return uncond_tokens(self.models.resampler, len(features.intrinsic), features.structure, scale)
 
     def _style(self, settings: GenerationSettings, progress: Progress) -> "_Style | None":
         if settings.style is None:
@@ -370,16 +356,6 @@ def _naming(people: Sequence[str]) -> Generator[None]:
         yield
     except EncoderMismatchError as error:
         raise EncoderMismatchError(f"{', '.join(people)}: {error}") from error
-
-
-def _structure_scale(
-    person: PersonSettings, asked: Sequence[PersonSettings], people: Mapping[str, Person]
-) -> float:
-    if person.structure_scale is not None:
-        return person.structure_scale
-    if any(people[name].features.structure is None for name in (person.name, *dict(person.mix))):
-        return 0.0
-    return ALONE if len(asked) == 1 else TOGETHER
 
 
 def _mean_embedding(chosen: Sequence[SeenFace]) -> Float[np.ndarray, " d"]:

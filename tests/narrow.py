@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from lib_uniid.attention.adapter import UniPortraitAdapter
 from lib_uniid.attention.sites import find_sites
 from lib_uniid.encoders.curricularface import BackboneSizes, CurricularFace
+from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
+from lib_uniid.methods.uniportrait.tokens import Resampler
 from lib_uniid.miniature.ldm_layout import ldm_state
-from lib_uniid.tokens.uniportrait import Resampler
 from tests.red_faces import write_pack
 
 WIDTH, TEXT_WIDTH = 32, 48

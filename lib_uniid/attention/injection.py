@@ -10,48 +10,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lib_uniid.attention import compiled
-from lib_uniid.attention.branches import IdentityBranch, ImageBranch, JoinedBranch, Routed
+from lib_uniid.attention.branch import Branch, Call, Prepared
 from lib_uniid.attention.lora import beside, merged
 from lib_uniid.attention.plan import Plan
+from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Rows
 from lib_uniid.attention.sites import Site
 from lib_uniid.errors import HooksIgnoredError
-from lib_uniid.typing import Float
 
 MOST_READY = 4
 """Kinds of calls a site is kept ready for: two passes of two sizes, each with cond and uncond apart."""
-
-
-@dataclass(slots=True)
-class RoutingRecord:
-    """The routing of the latest UNet call by the index of the site: cond rows only, not copied.
-
-    It is put together when it is asked for, and not in every step.
-    """
-
-    routed: dict[int, tuple[Routed, ...]] = field(default_factory=dict[int, tuple[Routed, ...]])
-
-    def note(self, index: int, routed: Sequence[Routed]) -> None:
-        """Replace what is known of a site."""
-        self.routed[index] = tuple(routed)
-
-    @property
-    def maps(self) -> dict[int, Float[Tensor, "b n i"]]:
-        """What was done: one-hot, soft or drawn."""
-        return {index: torch.cat([run.routing for run in routed]) for index, routed in self.routed.items()}
-
-    @property
-    def logits(self) -> dict[int, Float[Tensor, "b n i"]]:
-        """What the router said, with its gradient, at the sites where it was asked."""
-        said = {
-            index: [run.logits for run in routed if run.logits is not None]
-            for index, routed in self.routed.items()
-        }
-        return {index: torch.cat(logits) for index, logits in said.items() if logits}
 
 
 @dataclass(slots=True, eq=False)
@@ -99,18 +70,17 @@ def injected(
     with ExitStack() as stack:
         if plan is not None:
             stack.enter_context(compiled.suspended())
-            scale = plan.settings.lora_scale
             for site in sites:
                 site.require_unfused()
-                for name, lora in plan.lora.get(site.index, {}).items():
+                for name, lora in plan.merges.get(site.index, {}).items():
                     linear = site.projections[name]
                     stack.enter_context(
-                        merged(linear, lora, scale, plan.deltas)
+                        merged(linear, lora, plan.merge_scale, plan.deltas)
                         if merge_lora
-                        else beside(linear, lora, scale)
+                        else beside(linear, lora, plan.merge_scale)
                     )
-                if site.index in plan.identity or site.index in plan.image:
-                    attachment = _Attachment(site, plan, rows, record, calls)
+                if branches := plan.branches.get(site.index):
+                    attachment = _Attachment(site, branches, rows, record, calls)
                     stack.callback(site.to_q.register_forward_hook(attachment.take).remove)
                     stack.callback(site.to_out.register_forward_pre_hook(attachment.add).remove)
         yield calls
@@ -120,78 +90,52 @@ class _Attachment:
     """One site's hooks. It holds the layer's activations only between ``to_q`` and ``to_out``."""
 
     def __init__(
-        self, site: Site, plan: Plan, rows: Rows, record: RoutingRecord | None, calls: Calls
+        self,
+        site: Site,
+        branches: Sequence[Branch],
+        rows: Rows,
+        record: RoutingRecord | None,
+        calls: Calls,
     ) -> None:
-        self.index, self.plan, self.rows, self.record = site.index, plan, rows, record
-        self.name, self.calls = site.name, calls
+        self.site, self.branches, self.rows, self.record, self.calls = site, branches, rows, record, calls
+        self.name = site.name
         calls.taken[site.name] = calls.added[site.name] = 0
-        self.taken: tuple[Tensor, Tensor, _Ready] | None = None
-        self.ready: dict[object, _Ready | None] = {}
+        self.taken: tuple[Tensor, Tensor, tuple[Prepared, ...]] | None = None
+        self.prepared: dict[object, tuple[Prepared, ...]] = {}
 
     def take(self, _module: nn.Module, inputs: tuple[Any, ...], query: Tensor) -> None:
         self.calls.note_take(self.name)
-        ready = self._prepared(query)
-        self.taken = None if ready is None else (inputs[0], query, ready)
+        prepared = self._prepared(query)
+        self.taken = (inputs[0], query, prepared) if prepared else None
 
     def add(self, _module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         self.calls.added[self.name] += 1
         if self.taken is None:
             return None
-        (hidden, query, ready), self.taken = self.taken, None
-        self.rows.require(inputs[0].shape[0])
-        return self._sum(ready, inputs[0], query, hidden), *inputs[1:]
-
-    def _prepared(self, query: Tensor) -> "_Ready | None":
-        """The branches for this precision, size, rows and people; None where there are none.
-
-        Made once for each, so that calls with other rows may take turns.
-        """
-        gains = self.plan.gains(self.rows.progress)
-        wanted = query.dtype, query.device, query.shape[1], gains, self.rows.roles
-        if wanted not in self.ready:
-            if len(self.ready) == MOST_READY:
-                self.ready.clear()
-            self.ready[wanted] = self._prepare(gains, query)
-        return self.ready[wanted]
-
-    def _prepare(self, gains: tuple[float, ...], query: Tensor) -> "_Ready | None":
-        identity = self.plan.identity_branch(self.index, gains, query) if any(gains) else None
-        image = self.plan.image_branch(self.index, query) if self.index in self.plan.image else None
-        if identity is None and image is None:
-            return None
-        joined = (
-            None if identity is None or image else JoinedBranch.of(identity, self.rows.runs, query.shape[1])
+        (hidden, query, prepared), self.taken = self.taken, None
+        text = inputs[0]
+        self.rows.require(text.shape[0])
+        call = Call(
+            site=self.site.index, rows=self.rows, query=query, hidden=hidden, text=text, record=self.record
         )
-        return _Ready(identity=identity, image=image, joined=joined)
+        total = text
+        for branch in prepared:
+            total = total + branch(call)
+        return total, *inputs[1:]
 
-    def _sum(self, ready: "_Ready", text: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
-        if ready.joined is not None:
-            identity, routed = ready.joined(query, hidden)
-            self._note([] if routed is None else [routed])
-            return text + identity
-        parts: list[Tensor] = []
-        seen: list[Routed] = []
-        for run in self.rows.runs:
-            part = text[run.rows]
-            if run.role.guided and ready.identity is not None:
-                identity, routed = ready.identity(run, query[run.rows], hidden[run.rows])
-                part = part + identity
-                seen += [] if routed is None else [routed]
-            if run.role.guided and ready.image is not None:
-                part = part + ready.image(run, query[run.rows])
-            parts.append(part)
-        self._note(seen)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    def _prepared(self, query: Tensor) -> tuple[Prepared, ...]:
+        """The branches that add something now, ready for this precision, size and rows.
 
-    def _note(self, seen: Sequence[Routed]) -> None:
-        if self.record is not None and seen:
-            self.record.note(self.index, seen)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Ready:
-    """A site's branches for one kind of call; ``joined`` where all rows can be attended to together."""
-
-    identity: IdentityBranch | None
-    image: ImageBranch | None
-    joined: JoinedBranch | None
+        Made once for each kind of call, so that calls with other rows may take turns.
+        """
+        states = tuple(branch.state(self.rows.progress) for branch in self.branches)
+        wanted = query.dtype, query.device, query.shape[1], states, self.rows.roles
+        if wanted not in self.prepared:
+            if len(self.prepared) == MOST_READY:
+                self.prepared.clear()
+            self.prepared[wanted] = tuple(
+                branch.prepare(state, query, self.rows)
+                for branch, state in zip(self.branches, states, strict=True)
+                if state is not None
+            )
+        return self.prepared[wanted]

@@ -1,4 +1,4 @@
-"""LoRA on a linear layer, for as long as a context lasts."""
+"""LoRA, and how it is put on a linear layer for as long as a context lasts."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,8 +7,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_uniid.attention.adapter import LoRA
 from lib_uniid.typing import Float
+
+
+class LoRA(nn.Module):
+    """A low-rank change of one linear layer, without alpha: ``up(down(x))``. It starts as no change."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(inputs, rank, bias=False)
+        self.up = nn.Linear(rank, outputs, bias=False)
+        nn.init.normal_(self.down.weight, std=1 / rank)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:
+        return self.up(self.down(x))
+
+    def delta(self, device: torch.device | None = None) -> Float[Tensor, "d c"]:
+        """The change of the weight, in float32, computed on ``device`` or where the LoRA is."""
+        up, down = (linear.weight.to(device, torch.float32) for linear in (self.up, self.down))
+        return up @ down
 
 
 class Deltas:

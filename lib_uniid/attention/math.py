@@ -35,25 +35,6 @@ def attend(
     return out.transpose(1, 2).flatten(2)
 
 
-def router_logits(
-    hidden: Float[Tensor, "b n d"],
-    weight: Float[Tensor, "e d"],
-    bias: Float[Tensor, " e"],
-    keys: Float[Tensor, "r i e"],
-) -> Float[Tensor, "b n i"]:
-    """Score every identity at every image token; neither scaled nor normalised.
-
-    ``weight`` and ``bias`` are the first layer of theta; its second layer, being linear, sits in ``keys``
-    (``fold_keys``), which halves the cost and changes nothing.
-    """
-    return F.gelu(F.linear(hidden, weight, bias)) @ keys.transpose(1, 2)
-
-
-def fold_keys(keys: Float[Tensor, "r i d"], second_layer: Float[Tensor, "d e"]) -> Float[Tensor, "r i e"]:
-    """Move theta's second layer to the keys: ``(W2 g) . key = g . (W2^T key)``."""
-    return keys @ second_layer
-
-
 def route(logits: Float[Tensor, "b n i"]) -> Float[Tensor, "b n i"]:
     """Give each image token wholly to its best identity (one-hot; the first of equals)."""
     people = torch.arange(logits.shape[-1], device=logits.device)

@@ -11,7 +11,11 @@ from typing import Any
 from torch import nn
 
 from lib_uniid.attention.compiled import WRAPPED, original
+from lib_uniid.bases import titles
 from lib_uniid.errors import ConfigError, HostTooOldError
+
+PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")
+"""The linear layers of a site, by the names that adapters use."""
 
 STAGES = {
     "down_blocks": 0,
@@ -75,7 +79,7 @@ class Site:
     @property
     def projections(self) -> dict[str, nn.Linear]:
         """Its four linear layers under their official names."""
-        return {"to_q": self.to_q, "to_k": self.to_k, "to_v": self.to_v, "to_out": self.to_out}
+        return {name: getattr(self, name) for name in PROJECTIONS}
 
 
 def find_sites(unet: nn.Module) -> tuple[Site, ...]:
@@ -92,7 +96,7 @@ def find_sites(unet: nn.Module) -> tuple[Site, ...]:
     if not found:
         raise HostTooOldError(
             f"{type(unet).__name__} has no attention layers named as in Stable Diffusion's UNet; "
-            "load a Stable Diffusion 1.5 checkpoint"
+            f"load a {titles()} checkpoint"
         )
     found.sort(key=lambda entry: entry[0])
     return tuple(_site(index, name, module) for index, (_, name, module) in enumerate(found))

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from lib_uniid.bases import BASES, Base
 from lib_uniid.checkpoints.header import Header
 
 Shapes = Mapping[str, tuple[int, ...]]
-BASE_SD15 = "a Stable Diffusion 1.x checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,15 @@ def _context(shapes: Shapes, *, wide: bool) -> bool:
     return (2048 in widths) == wide
 
 
+def _family_of(base: Base) -> Family:
+    first, *others = base.marks
+    return Family(
+        title=base.checkpoint,
+        pattern=re.escape(first),
+        test=lambda shapes: all(any(name.startswith(mark) for name in shapes) for mark in others),
+    )
+
+
 # The first that fits is named, so the narrower ones come first.
 FAMILIES = (
     Family(
@@ -42,11 +51,7 @@ FAMILIES = (
     Family(title="a ControlNet", pattern=r"control_model\.|controlnet_"),
     Family(title="an SDXL checkpoint", pattern=r"conditioner\.embedders\."),
     Family(title="a Stable Diffusion 2 checkpoint", pattern=r"cond_stage_model\.model\."),
-    Family(
-        title=BASE_SD15,
-        pattern=r"model\.diffusion_model\.input_blocks\.0\.0\.weight",
-        test=lambda shapes: any(name.startswith("cond_stage_model.transformer.") for name in shapes),
-    ),
+    *map(_family_of, BASES),
     Family(
         title="a Stable Diffusion UNet without its text model and VAE",
         pattern=r"model\.diffusion_model\.input_",

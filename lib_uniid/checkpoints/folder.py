@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from lib_uniid.checkpoints.families import BASE_SD15, identify
+from lib_uniid import bases
+from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.formats import FORMATS, detect
 from lib_uniid.checkpoints.header import read_header
 from lib_uniid.checkpoints.places import usual_places
@@ -198,7 +199,7 @@ def _look_into(path: Path) -> Finding:
         return Finding(name=None, kind=f"a file that cannot be read ({error})")
     kind, found = identify(header), detect(header)
     if found is None:
-        return Finding(name="base" if kind == BASE_SD15 else None, kind=kind)
+        return Finding(name="base" if bases.of_checkpoint(kind) else None, kind=kind)
     try:
         found.check(header)
     except UniIDError as error:
@@ -220,7 +221,7 @@ def _look_at_values(path: Path) -> Finding:
 
 def _name_folder(folder: Path) -> str | None:
     if os.path.isfile(folder / DIFFUSERS_INDEX):
-        return "base" if _is_sd15_pipeline(folder / DIFFUSERS_INDEX) else None
+        return "base" if _is_base(folder / DIFFUSERS_INDEX) else None
     return "insightface" if any(one.detects for one in _onnx(folder).values()) else None
 
 
@@ -230,10 +231,10 @@ def _onnx(pack: Path) -> dict[Path, OnnxHeader]:
     return {path: one for path, one in headers if one and (one.detects or one.recognises)}
 
 
-def _is_sd15_pipeline(index: Path) -> bool:
+def _is_base(index: Path) -> bool:
     try:
         with index.open(encoding="utf-8") as file:
-            return json.loads(file.read(_MAX_INDEX))["_class_name"] == "StableDiffusionPipeline"
+            return bases.of_pipeline(json.loads(file.read(_MAX_INDEX))["_class_name"]) is not None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 

@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from lib_uniid import json_text
 from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.bases import SD15
 from lib_uniid.caches import beside
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.reading import read, require_finite_tensors
@@ -39,7 +40,7 @@ from lib_uniid.typing import Float, UInt8
 
 Network = TypeVar("Network", bound=nn.Module)
 
-PIXELS = 8  # per latent, on each side
+PIXELS = SD15.pixels
 
 STANDARD_WIDTH = 128
 """Channels of the first block of Stable Diffusion's VAE."""
@@ -314,7 +315,7 @@ def _from_folder(folder: Path) -> Networks:
     reads, writes = unet.config["cross_attention_dim"], text_model.config.hidden_size
     if reads != writes:
         raise UnknownCheckpointError(
-            f"{folder.name} is of another family than Stable Diffusion 1.5: its UNet reads text of width "
+            f"{folder.name} is of another family than {SD15.title}: its UNet reads text of width "
             f"{reads}, its text model writes {writes}"
         )
     config = folder / "scheduler" / "scheduler_config.json"

@@ -13,14 +13,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from lib_uniid.bases import SD15
 from lib_uniid.typing import Float
 
-TRAINED_STEPS = 1000
-BETAS = 0.00085, 0.012
-"""Of Stable Diffusion 1.5, first and last; the square roots between them are evenly spaced."""
-
-OFFSET = 1
-"""Of the timesteps, as in Stable Diffusion's own schedule."""
+TRAINED_STEPS, BETAS, OFFSET = SD15.trained_steps, SD15.betas, SD15.steps_offset
 
 Latents = Float[Tensor, "1 4 rows columns"]
 Predict = Callable[[Latents, Float[Tensor, " 1"]], Latents]

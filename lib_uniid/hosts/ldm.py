@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_uniid import json_text
-from lib_uniid.checkpoints.families import BASE_SD15, identify
+from lib_uniid.bases import SD15, of_checkpoint
+from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.header import Header
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
 from lib_uniid.weights import load_exactly
@@ -36,8 +37,8 @@ class Hints:
     unet_heads: int = 8
     text_heads: int = 12
     text_activation: str = "quick_gelu"
-    latent_scale: float = 0.18215
-    latent_side: int = 64
+    latent_scale: float = SD15.latent_scale
+    latent_side: int = SD15.latent_side
     prediction: str = "epsilon"
 
 
@@ -85,14 +86,14 @@ def hints_beside(checkpoint: Path) -> Hints:
             unet_heads=int(unet.get("num_heads", 8)),
             text_heads=int(text.get("num_attention_heads", 12)),
             text_activation=str(text.get("hidden_act", "quick_gelu")),
-            latent_scale=float(params.get("scale_factor", 0.18215)),
-            latent_side=int(params.get("image_size", 64)),
+            latent_scale=float(params.get("scale_factor", SD15.latent_scale)),
+            latent_side=int(params.get("image_size", SD15.latent_side)),
             prediction={"v": "v_prediction"}.get(params.get("parameterization", "eps"), "epsilon"),
         )
     except (yaml.YAMLError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise UnknownCheckpointError(
             f"{path.name} is not an ldm configuration ({type(error).__name__}: {error}); "
-            "repair it, or remove it if the checkpoint is an ordinary Stable Diffusion 1.5 model"
+            f"repair it, or remove it if the checkpoint is an ordinary {SD15.title} model"
         ) from error
 
 
@@ -113,8 +114,8 @@ def _text_config(version: object, folder: Path) -> dict[str, Any]:
 def _check_family(state: State, name: str) -> None:
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
     family = identify(Header(path=Path(name), container="safetensors", shapes=shapes))
-    if family != BASE_SD15:
-        raise UnknownCheckpointError(f"{name} is {family}; give a Stable Diffusion 1.5 checkpoint")
+    if of_checkpoint(family) is None:
+        raise UnknownCheckpointError(f"{name} is {family}; give a {SD15.title} checkpoint")
 
 
 def _unet(state: State, hints: Hints, name: str) -> UNet2DConditionModel:

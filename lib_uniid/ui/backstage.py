@@ -15,6 +15,7 @@ from lib_uniid import installation
 from lib_uniid.errors import MissingModelError, MissingPackageError, UniIDError
 from lib_uniid.failures import explain
 from lib_uniid.library.names import normal
+from lib_uniid.methods.registry import DEFAULT
 from lib_uniid.ui.background import told
 from lib_uniid.ui.form import Upload, uploads_of
 from lib_uniid.ui.presets import Presets
@@ -215,7 +216,7 @@ class Backstage:
         checkpoint = self.place.checkpoint()
         base, fits = (None, None) if checkpoint is None else _kind(checkpoint)
         return Situation(
-            method="UniPortrait",
+            method=DEFAULT,
             checkpoint=None if checkpoint is None else checkpoint.stem,
             base=base,
             fits=fits,
@@ -325,7 +326,8 @@ def _missing(folder: ModelFolder) -> tuple[Missing, ...]:
 
 def _kind(checkpoint: Path) -> tuple[str | None, bool | None]:
     """What a checkpoint is by its content, and whether people can be applied with it."""
-    from lib_uniid.checkpoints.families import BASE_SD15, identify
+    from lib_uniid.bases import of_checkpoint
+    from lib_uniid.checkpoints.families import identify
     from lib_uniid.checkpoints.header import read_header
 
     if checkpoint.is_dir():
@@ -334,7 +336,7 @@ def _kind(checkpoint: Path) -> tuple[str | None, bool | None]:
         kind = identify(read_header(checkpoint))
     except (UniIDError, OSError):
         return None, None
-    return kind, kind == BASE_SD15
+    return kind, of_checkpoint(kind) is not None
 
 
 def _no_host() -> Any:

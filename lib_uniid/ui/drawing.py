@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from lib_uniid import installation
+from lib_uniid.bases import titles
 from lib_uniid.failures import explain
 from lib_uniid.printing import shortened
 from lib_uniid.ui.backstage import Missing, Situation
@@ -71,7 +72,7 @@ def _base(situation: Situation) -> str:
         return f"{method} is ready; checkpoint type of {name} is unknown &middot; {enrolled}."
     if not situation.fits:
         return (
-            f"{name} is {escape(situation.base or '')}: UniID works with Stable Diffusion 1.5 "
+            f"{name} is {escape(situation.base or '')}: UniID works with {escape(titles())} "
             "checkpoints only; choose another one."
         )
     return f"{method} with {name}, {escape(situation.base or '')} &middot; {enrolled}."

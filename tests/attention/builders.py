@@ -8,10 +8,10 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from lib_uniid.attention.adapter import ImageAdapter, UniPortraitAdapter
-from lib_uniid.attention.plan import Person
+from lib_uniid.attention.people import Person
 from lib_uniid.attention.rows import Role
 from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.methods.uniportrait.adapter import ImageAdapter, UniPortraitAdapter
 
 GUIDED = (Role.UNCOND, Role.COND)
 

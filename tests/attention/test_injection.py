@@ -10,14 +10,18 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lib_uniid.attention import branches
-from lib_uniid.attention.adapter import LoRA
-from lib_uniid.attention.injection import MOST_READY, RoutingRecord, injected
-from lib_uniid.attention.lora import Deltas
-from lib_uniid.attention.plan import Person, Plan, PlanSettings
+from lib_uniid.attention import identity
+from lib_uniid.attention.branch import Prepared
+from lib_uniid.attention.identity import IdentityBranch
+from lib_uniid.attention.injection import MOST_READY, injected
+from lib_uniid.attention.lora import Deltas, LoRA
+from lib_uniid.attention.people import Person
+from lib_uniid.attention.plan import Plan
+from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.errors import ConfigError
+from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from tests.attention.builders import (
     GUIDED,
     Pair,
@@ -47,7 +51,7 @@ def sites(unet: UNet2DConditionModel) -> tuple[Site, ...]:
 
 
 def unet_plan(sites: tuple[Site, ...], count: int) -> Plan | None:
-    return Plan.build(random_adapter(sites), sites, people(count, 32), nobody(32))
+    return build(random_adapter(sites), sites, people(count, 32), nobody(32))
 
 
 # the small pair of layers, for laws that need no UNet
@@ -56,7 +60,7 @@ def unet_plan(sites: tuple[Site, ...], count: int) -> Plan | None:
 def pair_plan(crowd: list[Person], settings: PlanSettings | None = None, router: bool = True) -> Plan | None:
     pair = small_pair()
     with torch.no_grad():
-        return Plan.build(random_adapter(pair.sites, router=router), pair.sites, crowd, nobody(6), settings)
+        return build(random_adapter(pair.sites, router=router), pair.sites, crowd, nobody(6), settings)
 
 
 def attend_to(
@@ -110,7 +114,7 @@ def test_an_exception_in_the_middle_of_sampling_leaves_no_trace(
 def test_an_exception_while_injecting_leaves_no_trace(unet: UNet2DConditionModel, sites: tuple[Site, ...]):
     plan = unet_plan(sites, 1)
     assert plan is not None
-    broken = replace(plan, lora={**plan.lora, 20: {"to_q": LoRA(3, 5, 1)}})
+    broken = replace(plan, merges={**plan.merges, 20: {"to_q": LoRA(3, 5, 1)}})
     with leaves_no_trace(unet), pytest.raises(RuntimeError), injected(sites, broken, Rows(GUIDED)):
         pytest.fail("injected a broken plan")
 
@@ -174,7 +178,7 @@ def test_uncond_rows_do_not_depend_on_who_is_there():
 
 def test_uncond_rows_without_uncond_tokens_are_refused():
     pair = small_pair()
-    plan = Plan.build(random_adapter(pair.sites), pair.sites, people(1, 6), None)
+    plan = build(random_adapter(pair.sites), pair.sites, people(1, 6), None)
     attend_to(plan, (Role.COND,))
     with pytest.raises(ConfigError, match="no uncond tokens"):
         attend_to(plan)
@@ -244,7 +248,7 @@ def test_a_soft_choice_is_used_and_recorded_with_its_gradient():
     pair = small_pair()
     adapter, record = random_adapter(pair.sites), RoutingRecord()
     choose = PlanSettings(choose=lambda logits: functional.gumbel_softmax(logits, tau=1.0, dim=-1))
-    plan = Plan.build(adapter, pair.sites, people(2, 6, rows=(3,)), None, choose)
+    plan = build(adapter, pair.sites, people(2, 6, rows=(3,)), None, choose)
     with injected(pair.sites, plan, Rows([Role.COND] * 3), merge_lora=False, record=record):
         out = pair.cross_attention(torch.randn(3, 64, 8), torch.randn(3, 5, 6))
     assert record.maps[1].shape == record.logits[1].shape == (3, 64, 2)
@@ -284,7 +288,7 @@ def test_the_change_of_a_lora_is_computed_once_for_all_passes_of_a_generation(
     for _ in range(3):
         with injected(sites, plan, Rows(GUIDED)):
             outputs.append(predict(unet))
-    assert len(computed) == sum(map(len, plan.lora.values()))
+    assert len(computed) == sum(map(len, plan.merges.values()))
     assert torch.equal(outputs[0], outputs[2])
 
 
@@ -308,7 +312,7 @@ def test_outside_of_start_and_end_no_attention_is_computed(monkeypatch: pytest.M
     plan = pair_plan([replace(people(1, 6)[0], start=0.25, end=0.75)])
     silent = attend_to(pair_plan(people(1, 6), PlanSettings(id_scale=0.0)))
     assert not torch.allclose(attend_to(plan, progress=0.5), silent, atol=1e-3)
-    monkeypatch.setattr(branches, "attend", lambda *_: pytest.fail("attended"))
+    monkeypatch.setattr(identity, "attend", lambda *_: pytest.fail("attended"))
     for progress in (0.0, 0.75, 1.0):
         assert torch.equal(attend_to(plan, progress=progress), silent)
 
@@ -322,15 +326,15 @@ def test_a_person_of_weight_0_is_not_there():
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sites whose branches are made, as they are made."""
+    """How many image tokens each call has that a branch is prepared for."""
     made: list[int] = []
-    original = Plan.identity_branch
+    original = IdentityBranch.prepare
 
-    def counting(plan: Plan, index: int, gains: tuple[float, ...], query: Tensor) -> branches.IdentityBranch:
-        made.append(index)
-        return original(plan, index, gains, query)
+    def counting(branch: IdentityBranch, state: object, query: Tensor, rows: Rows) -> Prepared:
+        made.append(query.shape[1])
+        return original(branch, state, query, rows)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(Plan, "identity_branch", counting)
+    monkeypatch.setattr(IdentityBranch, "prepare", counting)
     return made
 
 
@@ -341,9 +345,9 @@ def test_nothing_is_prepared_again_while_nothing_changes(monkeypatch: pytest.Mon
         for step in range(5):
             rows.progress = step / 5
             pair.cross_attention(torch.randn(1, 64, 8), torch.randn(1, 5, 6))
-        assert made == [1]
+        assert made == [64]
         pair.cross_attention(torch.randn(1, 16, 8), torch.randn(1, 5, 6))
-    assert made == [1, 1]
+    assert made == [64, 16]
 
 
 def test_nothing_is_prepared_again_where_two_kinds_of_calls_take_turns(monkeypatch: pytest.MonkeyPatch):
@@ -355,7 +359,7 @@ def test_nothing_is_prepared_again_where_two_kinds_of_calls_take_turns(monkeypat
             for role in GUIDED:
                 rows.roles = (role,)
                 pair.cross_attention(torch.randn(1, 64, 8), torch.randn(1, 5, 6))
-    assert made == [1, 1]
+    assert made == [64, 64]
 
 
 def test_what_is_kept_ready_is_bounded(monkeypatch: pytest.MonkeyPatch):
@@ -381,7 +385,7 @@ def test_rows_attended_to_together_are_as_those_attended_to_apart(
     plan, records = pair_plan(people(count, 6)), (RoutingRecord(), RoutingRecord())
     assert plan is not None
     together = attend_to(plan, roles, record=records[0])
-    monkeypatch.setattr(branches.JoinedBranch, "of", lambda *_: None)
+    monkeypatch.setattr(identity.AllAtOnce, "of", lambda *_: None)
     assert_near(together, attend_to(plan, roles, record=records[1]))
     for index, routing in records[1].maps.items():
         assert torch.equal(records[0].maps[index], routing)
@@ -394,7 +398,7 @@ def test_each_cond_row_may_have_people_of_its_own_where_rows_are_attended_to_tog
     plan, roles = pair_plan(people(2, 6, rows=(2,))), (Role.UNCOND, Role.COND, Role.COND)
     together = attend_to(plan, roles)
     assert not torch.allclose(together[1], together[2], atol=1e-3)
-    monkeypatch.setattr(branches.JoinedBranch, "of", lambda *_: None)
+    monkeypatch.setattr(identity.AllAtOnce, "of", lambda *_: None)
     assert_near(together, attend_to(plan, roles))
 
 

@@ -3,18 +3,15 @@
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lib_uniid.attention.math import (
     attend,
     chosen_attention,
-    fold_keys,
     grids,
     rescale_to_norm,
     resize_masks,
     route,
     routed_attention,
-    router_logits,
 )
 from lib_uniid.errors import ConfigError
 from tests.near import assert_near
@@ -80,16 +77,6 @@ def test_a_soft_map_passes_gradients_to_the_map_and_to_keys_and_values(
     q, k, v, routing = leaves = [x.clone().requires_grad_() for x in inputs]
     routed_attention(q, k, v, routing).square().sum().backward()
     assert all(leaf.grad is not None and leaf.grad.any() for leaf in leaves)
-
-
-def test_the_folded_router_equals_the_unfolded_one():
-    torch.manual_seed(0)
-    hidden, keys = torch.randn(ROWS, PLACES, 12), torch.randn(1, PEOPLE, 12)
-    first, bias, second = torch.randn(24, 12), torch.randn(24), torch.randn(12, 24)
-    theta = functional.linear(functional.gelu(functional.linear(hidden, first, bias)), second)
-    unfolded = theta @ keys.mT
-    folded = router_logits(hidden, first, bias, fold_keys(keys, second))
-    torch.testing.assert_close(folded, unfolded, rtol=1e-5, atol=1e-4)
 
 
 def test_route_gives_each_place_to_the_best_and_of_equals_to_the_first():

@@ -8,11 +8,11 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from lib_uniid.attention.injection import injected
-from lib_uniid.attention.plan import Plan, PlanSettings
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sharing import Sharing, adain, shared
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.errors import ConfigError
+from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from tests.attention.builders import (
     hook_count,
     leaves_no_trace,
@@ -143,7 +143,7 @@ def test_a_style_row_of_an_earlier_call_counts_like_one_of_the_same(
 
 def test_nobody_is_put_into_the_style_rows(unet: UNet2DConditionModel, sites: tuple[Site, ...]):
     plain, rows = predict(unet, 4), Rows(BOTH_HALVES)
-    plan = Plan.build(
+    plan = build(
         random_adapter(sites), sites, people(2, 32), nobody(32), PlanSettings(lora_scale=0.0)
     )  # LoRA is for all rows alike
     with injected(sites, plan, rows), shared(sites, Sharing(), rows):

@@ -1,8 +1,10 @@
-"""Names that several layouts share; of SD1.5's 32 attention layers even ones are self, odd ones cross."""
+"""Names that several layouts share; even attention layers are self, odd ones cross."""
 
 from collections.abc import Collection
 
-SITES = 32
+from lib_uniid.bases import SD15
+
+SITES = SD15.sites
 
 
 def lora(prefix: str) -> dict[str, str]:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_uniid.attention.adapter import LoRA
-from lib_uniid.attention.injection import RoutingRecord, injected
-from lib_uniid.attention.lora import Deltas, merge, overwrite
+from lib_uniid.attention.injection import injected
+from lib_uniid.attention.lora import Deltas, LoRA, merge, overwrite
 from lib_uniid.attention.plan import Plan
+from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site
-from lib_uniid.hosts.webui.attachment import Counter, lora_scale, progress_of, unet_of, untouched
+from lib_uniid.hosts.webui.attachment import Counter, progress_of, unet_of, untouched
 
 NETWORKS, BACKUP = "network_", "network_weights_backup"
 """What the names begin with under which the host's Lora extension keeps its state on each layer, and one."""
@@ -60,12 +60,12 @@ class A1111People:
         with ExitStack() as stack:
             self._layers = [
                 stack.enter_context(
-                    beside_networks(site.projections[name], lora, lora_scale(plan), plan.deltas)
+                    beside_networks(site.projections[name], lora, plan.merge_scale, plan.deltas)
                 )
                 for site in sites
-                for name, lora in plan.lora.get(site.index, {}).items()
+                for name, lora in plan.merges.get(site.index, {}).items()
             ]
-            calls = stack.enter_context(injected(sites, replace(plan, lora={}), self.rows, record=record))
+            calls = stack.enter_context(injected(sites, replace(plan, merges={}), self.rows, record=record))
             stack.callback(self.unet.register_forward_pre_hook(self._call, with_kwargs=True).remove)
             self.counter = Counter(calls)
             self._stack = stack.pop_all()

@@ -8,7 +8,6 @@ from torch import nn
 
 from lib_uniid.attention import compiled
 from lib_uniid.attention.injection import Calls
-from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role
 from lib_uniid.errors import UniIDError
 
@@ -179,11 +178,6 @@ def predicts_velocity(p: Any) -> bool:
         getattr(getattr(model, "model_type", None), "name", "").lower(),  # reForge and Classic
     )
     return "v_prediction" in kinds
-
-
-def lora_scale(plan: Plan) -> float:
-    """How strongly the method's LoRA is merged."""
-    return plan.settings.lora_scale
 
 
 def progress_of(params: Any) -> float:

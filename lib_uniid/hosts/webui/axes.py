@@ -12,9 +12,10 @@ from typing import Any
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.webui.regions import ANYWHERE, REGIONS
 from lib_uniid.hosts.webui.request import Request, parse, to_dict
+from lib_uniid.methods.registry import METHODS
 
 PEOPLE = 4
-METHODS = ("UniPortrait", "none")
+NONE = "none"
 EVERYBODY = 0
 STRENGTH = "style.strength"
 _ATTRIBUTE = "uniid_axes"
@@ -70,7 +71,7 @@ def axes(names: Callable[[], list[str]]) -> list[Axis]:
         for person in range(1, PEOPLE + 1)
     ]
     return [
-        Axis(label="[UniID] Method", kind=str, change=Change("method"), choices=lambda: [*METHODS]),
+        Axis(label="[UniID] Method", kind=str, change=Change("method"), choices=lambda: [*METHODS, NONE]),
         Axis(label="[UniID] Identity scale", kind=float, change=Change("identity_scale")),
         Axis(label="[UniID] Style strength", kind=float, change=Change(STRENGTH)),
         Axis(
@@ -112,9 +113,9 @@ def laid_over(request: Request | None, p: Any) -> Request | None:
     raw = to_dict(request)
     for change, value in changes.items():
         if change.field == "method":
-            if value not in METHODS:
-                raise ConfigError(f"the method must be one of {', '.join(METHODS)}, got {value!r}")
-            raw["enabled"] = value != "none"
+            if value not in (*METHODS, NONE):
+                raise ConfigError(f"the method must be one of {', '.join([*METHODS, NONE])}, got {value!r}")
+            raw["enabled"] = value != NONE
         elif change.field == STRENGTH:
             if "style" not in raw:
                 raise ConfigError(

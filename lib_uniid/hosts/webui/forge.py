@@ -11,12 +11,13 @@ from typing import Any
 
 from torch import Tensor
 
-from lib_uniid.attention.adapter import LoRA
-from lib_uniid.attention.injection import RoutingRecord, injected
+from lib_uniid.attention.injection import injected
+from lib_uniid.attention.lora import LoRA
 from lib_uniid.attention.plan import Plan
+from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site
-from lib_uniid.hosts.webui.attachment import Counter, lora_scale, progress_of, unet_of, untouched
+from lib_uniid.hosts.webui.attachment import Counter, progress_of, unet_of, untouched
 
 MARK = "uniid"
 """The key in ``model_options`` by which a clone of ours is known, also after others have cloned it again."""
@@ -48,7 +49,7 @@ class ForgePeople:
         self._before = self._objects.unet
         self._patched = self._patch(self._before.clone(), sites, plan)
         with ExitStack() as stack:
-            calls = stack.enter_context(injected(sites, replace(plan, lora={}), self.rows, record=record))
+            calls = stack.enter_context(injected(sites, replace(plan, merges={}), self.rows, record=record))
             self.counter = Counter(calls)
             self._objects.unet = self._patched
             stack.callback(self._put_back)
@@ -97,14 +98,14 @@ class ForgePeople:
         loras = {
             f"diffusion_model.{site.name}.{PARAMETERS[name]}": lora
             for site in sites
-            for name, lora in plan.lora.get(site.index, {}).items()
+            for name, lora in plan.merges.get(site.index, {}).items()
         }
         if loras:
             # reForge and Classic have no names, and merge whatever is new.
             named = "filename" in signature(patcher.add_patches).parameters
             name = {"filename": f"uniid-{_content(loras)}"} if named else {}
             patches = {name: _patch(lora) for name, lora in loras.items()}
-            patcher.add_patches(**name, patches=patches, strength_patch=lora_scale(plan), strength_model=1.0)
+            patcher.add_patches(**name, patches=patches, strength_patch=plan.merge_scale, strength_model=1.0)
         return patcher
 
     def _wrapper(self, patcher: Any) -> Callable[[Callable[..., Any], dict[str, Any]], Any]:

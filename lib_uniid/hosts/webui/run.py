@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lib_uniid.attention.injection import RoutingRecord
-from lib_uniid.attention.plan import Plan, PlanSettings
+from lib_uniid.attention.plan import Plan, PlanOptions
+from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.bases import titles
 from lib_uniid.caches import beside
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.encoders.cache import EncodingCache
@@ -123,8 +124,8 @@ class Run:
         layout = tuple((site.width, site.context, site.heads) for site in sites)
         key = (layout, latent_size if drawn else None)
         if key not in self._plans:
-            options = PlanSettings(
-                id_scale=self.request.identity_scale,
+            options = PlanOptions(
+                identity_scale=self.request.identity_scale,
                 routing=self.request.routing,  # pyright: ignore[reportArgumentType], checked by the request
                 latent_size=latent_size,
             )
@@ -147,7 +148,7 @@ def _sites(p: Any) -> tuple[Site, ...]:
         return find_sites(unet_of(p))
     except (AttributeError, HostTooOldError) as error:
         raise CheckpointMismatchError(
-            "UniID needs a Stable Diffusion 1.5 checkpoint, and another kind is loaded; "
+            f"UniID needs a {titles()} checkpoint, and another kind is loaded; "
             "choose such a checkpoint, or switch UniID off"
         ) from error
 

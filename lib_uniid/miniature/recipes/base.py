@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_uniid.attention.adapter import UniPortraitAdapter
 from lib_uniid.attention.injection import injected
-from lib_uniid.attention.plan import Person, Plan, PlanSettings
+from lib_uniid.attention.people import Person
 from lib_uniid.attention.routing import Choose
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import find_sites
+from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
+from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from lib_uniid.miniature.people import TRAITS
 from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.data import Library, known_tokens
@@ -209,7 +210,7 @@ def learn_people(
             unnamed = torch.rand(batch * count, generator=generator) < UNNAMED
             tokens = known(group.scene.who[places.flatten()], unnamed).unflatten(0, (batch, count))
             choose = nearest(group.scene.at.x[places] / group.scene.size)
-            plan = Plan.build(
+            plan = build(
                 adapter,
                 sites,
                 [Person(tokens=one) for one in tokens.unbind(1)],

@@ -8,18 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_uniid.attention.adapter import UniPortraitAdapter
 from lib_uniid.attention.injection import injected
-from lib_uniid.attention.plan import Person, Plan, PlanSettings
+from lib_uniid.attention.people import Person
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
+from lib_uniid.methods.uniportrait.plan import PlanSettings, build
+from lib_uniid.methods.uniportrait.tokens import Resampler
 from lib_uniid.miniature.recipes.base import TEXT_WIDTH, TOKENS, Acquaintance, new_base
 from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.data import Library
 from lib_uniid.miniature.recipes.features import Features, new_encoder
 from lib_uniid.miniature.recipes.team import Team
-from lib_uniid.tokens.uniportrait import Resampler
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 from lib_uniid.training.dropping import drop_structure
 
@@ -140,7 +141,7 @@ def train(out: Path, steps: int, batch: int, prepared: int = PREPARED, begin: Pa
         intrinsic, structure = features.of(1, index)
         without = torch.rand(batch, generator=generator) < WITHOUT_FACE
         tokens = tokens_of(resampler, intrinsic[:, 0], structure[:, 0], nobody, generator, without)
-        plan = Plan.build(adapter, sites, [Person(tokens=tokens)], None, PlanSettings(id_scale=1.0))
+        plan = build(adapter, sites, [Person(tokens=tokens)], None, PlanSettings(id_scale=1.0))
         times = torch.randint(0, 1000, (batch,), generator=generator)
         latents = alone.encoded[index].float()
         noise = schedule.noise(latents.shape, generator)

@@ -11,13 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_uniid.attention.adapter import UniPortraitAdapter
-from lib_uniid.attention.injection import RoutingRecord, injected
-from lib_uniid.attention.plan import Person, Plan, PlanSettings
+from lib_uniid.attention.injection import injected
+from lib_uniid.attention.people import Person
+from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.routing import Choose
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
+from lib_uniid.methods.uniportrait.plan import PlanSettings, build
+from lib_uniid.methods.uniportrait.tokens import Resampler
 from lib_uniid.miniature.captions import caption
 from lib_uniid.miniature.recipes.base import TOKENS
 from lib_uniid.miniature.recipes.course import Course
@@ -34,7 +37,6 @@ from lib_uniid.miniature.recipes.identity import (
 from lib_uniid.miniature.recipes.team import Team
 from lib_uniid.miniature.recipes.vae import trained_vae
 from lib_uniid.miniature.world import draw, sample_scenes
-from lib_uniid.tokens.uniportrait import Resampler
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 from lib_uniid.training.routing import gumbel_choice, imbalance, routing_loss
 
@@ -88,7 +90,7 @@ class Chain:
     ) -> tuple[Tensor, list[Tensor]]:
         """The predicted noise and what the router said, for ID tokens ``b people k d``."""
         people = [Person(tokens=tokens[:, person]) for person in range(tokens.shape[1])]
-        plan = Plan.build(self.adapter, self.sites, people, None, PlanSettings(id_scale=1.0, choose=choose))
+        plan = build(self.adapter, self.sites, people, None, PlanSettings(id_scale=1.0, choose=choose))
         record, rows = RoutingRecord(), Rows([Role.COND] * len(noisy))
         with injected(self.sites, plan, rows, merge_lora=False, record=record):
             predicted = self.unet(noisy, times, states).sample

@@ -69,7 +69,7 @@ def test_a_wrong_request_does_not_have_the_networks_loaded_again(
 ):
     read: list[Path] = []
     monkeypatch.setattr(
-        "lib_uniid.models.load_uniportrait",
+        "lib_uniid.methods.uniportrait.method.load_uniportrait",
         lambda faceid, router: read.append(faceid) or load_uniportrait(faceid, router),
     )
     for asked in (person(), person("Eve"), shown(NO_FACE), shown(TWO_FACES), person(mask="the left")):

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lib_uniid.attention.adapter import LoRA
-from lib_uniid.attention.lora import Deltas
+from lib_uniid.attention.lora import Deltas, LoRA
 from lib_uniid.hosts.webui.a1111 import beside_networks
 from tests.hosts.webui.asking import ask, person
 from tests.hosts.webui.conftest import Start

@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lib_uniid.attention.adapter import UniPortraitAdapter
 from lib_uniid.attention.sites import find_sites
+from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
+from lib_uniid.methods.uniportrait.tokens import Resampler
 from lib_uniid.miniature.ldm_layout import ldm_state
 from lib_uniid.miniature.recipes.base import TOKENS
 from lib_uniid.miniature.recipes.identity import new_resampler
-from lib_uniid.tokens.uniportrait import Resampler
 
 UNET: dict[str, Any] = {
     "sample_size": 16,

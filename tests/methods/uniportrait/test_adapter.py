@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib_uniid.attention.adapter import ImageAdapter, SiteSizes, UniPortraitAdapter
 from lib_uniid.errors import CheckpointMismatchError, MissingModelError
+from lib_uniid.methods.uniportrait.adapter import ImageAdapter, SiteSizes, UniPortraitAdapter
 from tests import recorded
 from tests.attention.builders import random_adapter, small_pair
 

@@ -6,11 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib_uniid.attention.adapter import ImageProj, UniPortraitAdapter
-from lib_uniid.attention.injection import RoutingRecord, injected
-from lib_uniid.attention.plan import ImagePrompt, Person, Plan, PlanSettings
+from lib_uniid.attention.injection import injected
+from lib_uniid.attention.people import Person
+from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sharing import Sharing, shared
+from lib_uniid.methods.uniportrait.adapter import ImageProj, UniPortraitAdapter
+from lib_uniid.methods.uniportrait.image import ImagePrompt
+from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from tests import recorded
 from tests.attention.builders import GUIDED, Pair, attention
 from tests.near import assert_near
@@ -96,7 +99,7 @@ def test_cross_attention_is_the_official_one(
 ):
     case = CASES[name]
     with torch.no_grad():
-        plan = Plan.build(adapter, pair.sites, persons(case), CROSS["in.uncond_id_tokens"][0], settings(case))
+        plan = build(adapter, pair.sites, persons(case), CROSS["in.uncond_id_tokens"][0], settings(case))
         with injected(pair.sites, plan, Rows(GUIDED), merge_lora=merge_lora):
             out = pair.cross_attention(CROSS["in.hidden"], CROSS["in.text"])
     assert_near(out, CROSS[f"out.{name}"])
@@ -106,7 +109,7 @@ def test_cross_attention_is_the_official_one(
 def test_router_logits_are_the_official_ones(pair: Pair, adapter: UniPortraitAdapter, name: str, count: int):
     record = RoutingRecord()
     with torch.no_grad():
-        plan = Plan.build(adapter, pair.sites, persons(CASES[name]), CROSS["in.uncond_id_tokens"][0])
+        plan = build(adapter, pair.sites, persons(CASES[name]), CROSS["in.uncond_id_tokens"][0])
         with injected(pair.sites, plan, Rows(GUIDED), record=record):
             pair.cross_attention(CROSS["in.hidden"], CROSS["in.text"])
     assert_near(record.logits[1], CROSS[f"router{count}.logits"][1:])
@@ -114,7 +117,7 @@ def test_router_logits_are_the_official_ones(pair: Pair, adapter: UniPortraitAda
 
 
 def test_nobody_leaves_the_layer_as_it_is(pair: Pair, adapter: UniPortraitAdapter):
-    plan = Plan.build(adapter, pair.sites, [], None)
+    plan = build(adapter, pair.sites, [], None)
     with torch.no_grad(), injected(pair.sites, plan, Rows(GUIDED)):
         out = pair.cross_attention(CROSS["in.hidden"], CROSS["in.text"])
     assert_near(out, CROSS["out.noid"])
@@ -125,7 +128,7 @@ def test_self_attention_is_the_official_one(pair: Pair, adapter: UniPortraitAdap
     count, scale = LORA_CASES[name]
     case = {"num_faceids": count}
     with torch.no_grad():
-        plan = Plan.build(adapter, pair.sites, persons(case), None, PlanSettings(lora_scale=scale))
+        plan = build(adapter, pair.sites, persons(case), None, PlanSettings(lora_scale=scale))
         with injected(pair.sites, plan, Rows([Role.COND] * 4)):
             out = pair.self_attention(SELF["in.hidden"])
     assert_near(out, SELF[f"out.{name}"])
@@ -134,9 +137,7 @@ def test_self_attention_is_the_official_one(pair: Pair, adapter: UniPortraitAdap
 def test_self_attention_takes_feature_maps_as_the_official_one_does(pair: Pair, adapter: UniPortraitAdapter):
     maps = SELF["in.hidden"].transpose(1, 2).unflatten(2, (8, 8))
     with torch.no_grad():
-        plan = Plan.build(
-            adapter, pair.sites, persons({"num_faceids": 1}), None, PlanSettings(lora_scale=0.5)
-        )
+        plan = build(adapter, pair.sites, persons({"num_faceids": 1}), None, PlanSettings(lora_scale=0.5))
         with injected(pair.sites, plan, Rows([Role.COND] * 4)):
             out = pair.self_attention(maps)
     assert_near(out, SELF[f"out.{MAP_CASE}"])
@@ -150,7 +151,7 @@ def test_shared_self_attention_is_the_official_one(
     (scale, sharing), rows = SHARING_CASES[name], Rows(STYLED)
     options, who = PlanSettings(lora_scale=scale), persons({"num_faceids": 1})
     with torch.no_grad():
-        plan = Plan.build(adapter, pair.sites, who, None, options)
+        plan = build(adapter, pair.sites, who, None, options)
         with (
             injected(pair.sites, plan, rows, merge_lora=merge_lora),
             shared(pair.sites, sharing, rows),
@@ -173,7 +174,7 @@ def test_every_recorded_output_of_self_attention_is_compared_and_every_weight_us
 def test_a_batch_of_several_pictures_is_the_official_one(pair: Pair, adapter: UniPortraitAdapter):
     prompt = ImagePrompt(tokens=CROSS["in.ip"][0], uncond=SHARE["in.uncond_ip"][0], scale=0.7)
     with torch.no_grad():
-        plan = Plan.build(
+        plan = build(
             adapter,
             pair.sites,
             persons({"num_faceids": 1}),
@@ -194,7 +195,7 @@ def test_nobody_is_put_into_the_official_style_rows(
     prompt = ImagePrompt(tokens=CROSS["in.ip"][0], uncond=SHARE["in.uncond_ip"][0], scale=0.7)
     roles = [role, Role.UNCOND, role, Role.COND]
     with torch.no_grad():
-        plan = Plan.build(
+        plan = build(
             adapter,
             pair.sites,
             persons({"num_faceids": count}),

@@ -5,8 +5,12 @@ import math
 import pytest
 import torch
 
-from lib_uniid.attention.plan import ImagePrompt, Person, Plan, PlanSettings
+from lib_uniid.attention.identity import IdentityBranch
+from lib_uniid.attention.people import Person
+from lib_uniid.attention.plan import Plan
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, MissingModelError
+from lib_uniid.methods.uniportrait.image import ImagePrompt
+from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from tests.attention.builders import nobody, people, random_adapter, small_pair
 
 PAIR = small_pair()
@@ -14,30 +18,34 @@ HALVES = torch.zeros(2, 8, 8)
 HALVES[0, :, :4], HALVES[1, :, 4:] = 1.0, 1.0
 
 
-def build(count: int, *, router: bool = True, settings: PlanSettings | None = None) -> Plan | None:
-    return Plan.build(
-        random_adapter(PAIR.sites, router=router), PAIR.sites, people(count, 6), nobody(6), settings
-    )
+def plan_of(count: int, *, router: bool = True, settings: PlanSettings | None = None) -> Plan | None:
+    return build(random_adapter(PAIR.sites, router=router), PAIR.sites, people(count, 6), nobody(6), settings)
+
+
+def identity(plan: Plan) -> IdentityBranch:
+    (branch,) = plan.branches[1]
+    assert isinstance(branch, IdentityBranch)
+    return branch
 
 
 def test_nobody_is_no_plan():
-    assert build(0) is None
+    assert plan_of(0) is None
 
 
 def test_keys_and_values_are_projected_per_person():
     adapter, crowd = random_adapter(PAIR.sites), people(3, 6)
-    plan = Plan.build(adapter, PAIR.sites, crowd, nobody(6))
+    plan = build(adapter, PAIR.sites, crowd, nobody(6))
     assert plan is not None
     value = adapter.faceid_site(1).to_v_faceid(crowd[2].tokens)
-    assert torch.equal(plan.identity[1].value[0, :, 2], value.unflatten(-1, (2, 4)).transpose(0, 1))
+    assert torch.equal(identity(plan).kv.value[0, :, 2], value.unflatten(-1, (2, 4)).transpose(0, 1))
 
 
 @pytest.mark.parametrize(("count", "chosen"), [(1, "single"), (2, "multi"), (3, "multi")])
 def test_the_lora_set_goes_by_the_number_of_people(count: int, chosen: str):
     adapter = random_adapter(PAIR.sites)
-    plan = Plan.build(adapter, PAIR.sites, people(count, 6), nobody(6))
+    plan = build(adapter, PAIR.sites, people(count, 6), nobody(6))
     assert plan is not None
-    assert plan.lora[0] == adapter.lora("single" if chosen == "single" else "multi", 0)
+    assert plan.merges[0] == adapter.lora("single" if chosen == "single" else "multi", 0)
 
 
 def test_the_router_is_prepared_only_where_it_has_a_choice():
@@ -45,10 +53,8 @@ def test_the_router_is_prepared_only_where_it_has_a_choice():
         Person(tokens=person.tokens, mask=mask) for person, mask in zip(people(2, 6), HALVES, strict=True)
     ]
     adapter, size = random_adapter(PAIR.sites), PlanSettings(latent_size=(8, 8))
-    plans = [
-        Plan.build(adapter, PAIR.sites, who, nobody(6), size) for who in (people(2, 6), people(1, 6), drawn)
-    ]
-    assert [plan is not None and plan.identity[1].router is not None for plan in plans] == [
+    plans = [build(adapter, PAIR.sites, who, nobody(6), size) for who in (people(2, 6), people(1, 6), drawn)]
+    assert [plan is not None and identity(plan).kv.router is not None for plan in plans] == [
         True,
         False,
         False,
@@ -57,8 +63,8 @@ def test_the_router_is_prepared_only_where_it_has_a_choice():
 
 def test_without_the_router_file_several_people_need_masks():
     with pytest.raises(MissingModelError, match="draw a mask for each person"):
-        build(2, router=False)
-    assert build(2, router=False, settings=PlanSettings(routing="off")) is not None
+        plan_of(2, router=False)
+    assert plan_of(2, router=False, settings=PlanSettings(routing="off")) is not None
 
 
 def test_a_person_is_there_from_start_to_before_end():
@@ -69,32 +75,30 @@ def test_a_person_is_there_from_start_to_before_end():
 
 def test_gains_are_scale_times_weight_of_those_present():
     crowd = [Person(tokens=torch.zeros(4, 6), weight=0.5), Person(tokens=torch.ones(4, 6), start=0.5)]
-    plan = Plan.build(random_adapter(PAIR.sites), PAIR.sites, crowd, nobody(6), PlanSettings(id_scale=0.8))
+    plan = build(random_adapter(PAIR.sites), PAIR.sites, crowd, nobody(6), PlanSettings(id_scale=0.8))
     assert plan is not None
-    assert plan.gains(0.0) == (0.4, 0.0)
-    assert plan.gains(0.5) == (0.4, 0.8)
+    assert identity(plan).state(0.0) == (0.4, 0.0)
+    assert identity(plan).state(0.5) == (0.4, 0.8)
 
 
 def test_an_adapter_of_another_unet_is_refused():
     wide, deep = small_pair(width=16).sites, PAIR.sites * 2
     with pytest.raises(CheckpointMismatchError, match=r"0\.to_k_lora maps 8 to 8 channels"):
-        Plan.build(random_adapter(PAIR.sites), wide, people(1, 6), nobody(6))
+        build(random_adapter(PAIR.sites), wide, people(1, 6), nobody(6))
     with pytest.raises(CheckpointMismatchError, match="2 attention layers and this UNet has 4"):
-        Plan.build(random_adapter(PAIR.sites), deep, people(1, 6), nobody(6))
+        build(random_adapter(PAIR.sites), deep, people(1, 6), nobody(6))
 
 
 def test_people_must_have_tokens_of_one_shape():
     crowd = [Person(tokens=torch.zeros(4, 6)), Person(tokens=torch.zeros(5, 6))]
     with pytest.raises(ConfigError, match="tokens of one shape"):
-        Plan.build(random_adapter(PAIR.sites), PAIR.sites, crowd, nobody(6))
+        build(random_adapter(PAIR.sites), PAIR.sites, crowd, nobody(6))
 
 
 def test_a_mask_of_the_image_prompt_needs_the_latent_size():
     prompt = ImagePrompt(tokens=torch.zeros(2, 6), uncond=torch.zeros(2, 6), scale=0.5, mask=torch.ones(8, 8))
     with pytest.raises(ConfigError, match="latent size"):
-        Plan.build(
-            random_adapter(PAIR.sites, image=True), PAIR.sites, [], None, PlanSettings(image_prompt=prompt)
-        )
+        build(random_adapter(PAIR.sites, image=True), PAIR.sites, [], None, PlanSettings(image_prompt=prompt))
 
 
 @pytest.mark.parametrize("weight", [math.nan, -0.1, 2.1])

@@ -13,14 +13,14 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lib_uniid.attention.sites import Site
+from lib_uniid.attention.lora import LoRA
+from lib_uniid.attention.sites import PROJECTIONS, Site
 from lib_uniid.errors import MissingModelError
 from lib_uniid.typing import Float
 from lib_uniid.weights import load_exactly, shape_of
 
 FACEID = "faceid_adapter"
 ROUTER = "faceid_adapter of the router file"
-PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")
 LoRASet = Literal["single", "multi"]
 State = Mapping[str, Tensor]
 
@@ -31,25 +31,6 @@ class SiteSizes:
 
     width: int
     context: int
-
-
-class LoRA(nn.Module):
-    """A low-rank change of one linear layer, without alpha: ``up(down(x))``. It starts as no change."""
-
-    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
-        super().__init__()
-        self.down = nn.Linear(inputs, rank, bias=False)
-        self.up = nn.Linear(rank, outputs, bias=False)
-        nn.init.normal_(self.down.weight, std=1 / rank)
-        nn.init.zeros_(self.up.weight)
-
-    def forward(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:
-        return self.up(self.down(x))
-
-    def delta(self, device: torch.device | None = None) -> Float[Tensor, "d c"]:
-        """The change of the weight, in float32, computed on ``device`` or where the LoRA is."""
-        up, down = (linear.weight.to(device, torch.float32) for linear in (self.up, self.down))
-        return up @ down
 
 
 class LoRASite(nn.Module):

@@ -1,0 +1,53 @@
+"""What is added to the text attention of one site, behind one small protocol.
+
+A branch is asked twice: to prepare what stays the same for calls of one kind, and to add in each call. It is
+asked with all rows of the call, because on a fast GPU the number of operations is what it costs.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from lib_uniid.attention.record import RoutingRecord
+from lib_uniid.attention.rows import Rows
+from lib_uniid.typing import Float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Call:
+    """One call of a cross-attention layer; ``site`` is its number.
+
+    ``hidden`` is what the query was made from, and ``text`` the text attention's own output, before the
+    layer's last projection. ``record`` is given where somebody wants to know the routing.
+    """
+
+    site: int
+    rows: Rows
+    query: Float[Tensor, "b n d"]
+    hidden: Float[Tensor, "b n d"]
+    text: Float[Tensor, "b n d"]
+    record: RoutingRecord | None
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A branch that is ready for calls of one kind."""
+
+    def __call__(self, call: Call) -> Float[Tensor, "b n d"]:
+        """What is added to ``call.text``: zeros in the rows that belong to no picture being made."""
+        ...
+
+
+@runtime_checkable
+class Branch(Protocol):
+    """One site's share of what a method adds."""
+
+    def state(self, progress: float) -> Hashable:
+        """What depends on the share of the steps done; None where nothing is added now."""
+        ...
+
+    def prepare(self, state: Hashable, query: Float[Tensor, "b n d"], rows: Rows) -> Prepared:
+        """For calls with queries of this precision, device and length, with these rows and this state."""
+        ...

@@ -1,0 +1,42 @@
+"""What a method is to everything outside of its own package."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from lib_uniid.attention.plan import Plan, PlanOptions
+from lib_uniid.attention.sites import Site
+from lib_uniid.checkpoints.folder import ModelFolder
+from lib_uniid.config import PersonSettings
+from lib_uniid.encoders.identity import IDFeatures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """A person of a generation: the settings, the features, and those of the people mixed in with shares."""
+
+    settings: PersonSettings
+    features: IDFeatures
+    mixed: Sequence[tuple[IDFeatures, float]] = ()
+
+
+@runtime_checkable
+class Method(Protocol):
+    """The networks of one method, opened from a models folder."""
+
+    def plan(
+        self,
+        sites: Sequence[Site],
+        people: Sequence[Asked],
+        null: Callable[[], IDFeatures],
+        options: PlanOptions,
+    ) -> Plan | None:
+        """What is injected for these people into a UNet with these sites; None where that is nothing.
+
+        ``null`` gives the features of the null identity, which the uncond rows stand for.
+        """
+        ...
+
+
+Open = Callable[[ModelFolder, Callable[[str], None]], Method]
+"""Opens a method's networks; the function that it is given is told what is being loaded."""

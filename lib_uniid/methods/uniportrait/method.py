@@ -1,0 +1,84 @@
+"""UniPortrait from its files to plans."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from lib_uniid.attention.people import Person
+from lib_uniid.attention.plan import Plan, PlanOptions
+from lib_uniid.attention.sites import Site
+from lib_uniid.checkpoints.folder import ModelFolder
+from lib_uniid.checkpoints.loading import load_uniportrait
+from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.methods.method import Asked
+from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
+from lib_uniid.methods.uniportrait.plan import PlanSettings, build
+from lib_uniid.methods.uniportrait.tokens import Resampler, identity_tokens, mix, uncond_tokens
+from lib_uniid.typing import Float
+
+ALONE, TOGETHER = 0.1, 0.3
+"""The structure scale for one person and for several, where none is set."""
+
+
+class UniPortrait:
+    """A :class:`lib_uniid.methods.method.Method`, in float32 on the CPU: it works once per generation."""
+
+    def __init__(self, resampler: Resampler, adapter: UniPortraitAdapter) -> None:
+        self.resampler, self.adapter = resampler, adapter
+
+    @classmethod
+    def open(cls, folder: ModelFolder, notify: Callable[[str], None]) -> "UniPortrait":
+        """From the published files; several people need the router's."""
+        notify("loading UniPortrait")
+        router = folder.find("router") if folder.look_up("router") else None
+        weights = load_uniportrait(folder.find("faceid"), router)
+        resampler = Resampler.from_state_dict(weights.resampler)
+        adapter = UniPortraitAdapter.from_state_dicts(weights.faceid, weights.router)
+        return cls(resampler.float().requires_grad_(False), adapter.float().requires_grad_(False))
+
+    @torch.no_grad()
+    def plan(
+        self,
+        sites: Sequence[Site],
+        people: Sequence[Asked],
+        null: Callable[[], IDFeatures],
+        options: PlanOptions,
+    ) -> Plan | None:
+        if not people:
+            return None
+        scales = [_structure_scale(one, len(people)) for one in people]
+        planned = [
+            Person(
+                tokens=self._tokens(one, scale),
+                weight=one.settings.weight,
+                mask=None if one.settings.mask is None else torch.from_numpy(one.settings.mask),
+                start=one.settings.start,
+                end=one.settings.end,
+            )
+            for one, scale in zip(people, scales, strict=True)
+        ]
+        # The uncond rows know no persons apart, so they get the mean of the structure scales.
+        uncond = self._uncond(null(), sum(scales) / len(scales))
+        settings = PlanSettings(
+            id_scale=options.identity_scale, routing=options.routing, latent_size=options.latent_size
+        )
+        return build(self.adapter, sites, planned, uncond, settings)
+
+    def _tokens(self, one: Asked, scale: float) -> Float[Tensor, "k d"]:
+        master, *others = (
+            identity_tokens(self.resampler, features.intrinsic, features.structure, scale)
+            for features in (one.features, *(mixed for mixed, _ in one.mixed))
+        )
+        return mix(master, others, [share for _, share in one.mixed])
+
+    def _uncond(self, null: IDFeatures, scale: float) -> Float[Tensor, "k d"]:
+        return uncond_tokens(self.resampler, len(null.intrinsic), null.structure, scale)
+
+
+def _structure_scale(one: Asked, people: int) -> float:
+    if one.settings.structure_scale is not None:
+        return one.settings.structure_scale
+    if any(features.structure is None for features in (one.features, *(mixed for mixed, _ in one.mixed))):
+        return 0.0
+    return ALONE if people == 1 else TOGETHER

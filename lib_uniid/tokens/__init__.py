@@ -1,1 +1,0 @@
-"""From ID features to identity tokens: one file per method."""
