@@ -1,6 +1,6 @@
 """The page's events: a generation from the button to the pictures, and what a reload brings back.
 
-Browser tabs share one process. What belongs to one is kept under the tab's secret (``page.js``).
+Browser tabs share one process. What belongs to one is kept under the tab's secret (``javascript/uniid.js``).
 """
 
 import shutil
@@ -101,7 +101,7 @@ class Desk:
         pictures = [part for one in screen.panel.remembering for part in one.references.shown[1:]]
         options: dict[str, Any] = {"show_progress": "hidden"}
         going: dict[str, Any] = {**options, "concurrency_limit": None}  # runs take turns by themselves
-        known = page.load(None, outputs=[tab], js="() => window.uniidTab()", **options)
+        known = page.load(None, outputs=[tab], js="() => uniid.tab()", **options)
         restored = known.then(self._restore, inputs=[tab], outputs=[*asked, *pictures], **options)
         screen.panel.show_looks(restored.then)
         restored.then(self._watch, inputs=[tab], outputs=screen.shown, **going)

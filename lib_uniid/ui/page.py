@@ -3,6 +3,7 @@
 Needs the stand-alone environment's gradio, unlike the panel in it.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,10 @@ from lib_uniid.ui.making import Maker
 from lib_uniid.ui.panel import Builder
 from lib_uniid.ui.people import add_people
 
-STYLES = (Path(__file__).parents[2] / "style.css", Path(__file__).with_name("page.css"))
-"""The WebUI's, which a wheel does not hold (the page is then only plainer), and the page's own."""
-SCRIPT = Path(__file__).with_name("page.js")
-NAMES = Path(__file__).parents[2] / "javascript" / "uniid.js"
-"""The WebUI's script, which a wheel does not hold, either."""
+PLACES = (Path(__file__).parents[2], Path(sys.prefix) / "share" / "uniid")
+"""Where the script and the style that WebUIs read are: at the top of a checkout, or where pip puts them."""
+SCRIPT, STYLE = Path("javascript", "uniid.js"), Path("style.css")
+OWN_STYLE = Path(__file__).with_name("page.css")
 KEPT = (600, 24 * 3600)
 """How often temporary files are looked at, and after how long one is removed, in seconds."""
 
@@ -171,8 +171,8 @@ def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = 
         prevent_thread_lock=True,
         quiet=True,
         share=False,
-        css="\n".join(one.read_text(encoding="utf-8") for one in STYLES if one.is_file()),
-        js=_script(),
+        css="\n".join([_shared(STYLE), OWN_STYLE.read_text(encoding="utf-8")]),
+        js=f"() => {{\n{_shared(SCRIPT)}\nuniid.startPage();\n}}",
         theme=_theme(),
         auth=auth,
         max_file_size=MAX_BYTES,
@@ -186,10 +186,9 @@ def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = 
     return address, page
 
 
-def _script() -> str:
-    """A function, as gradio wants it."""
-    names = NAMES.read_text(encoding="utf-8") if NAMES.is_file() else ""
-    return f"() => {{\n{names}\n({SCRIPT.read_text(encoding='utf-8')})();\n}}"
+def _shared(file: Path) -> str:
+    """The text of a file that WebUIs read too."""
+    return next(place / file for place in PLACES if (place / file).is_file()).read_text(encoding="utf-8")
 
 
 def _theme() -> Any:

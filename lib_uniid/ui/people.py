@@ -16,7 +16,7 @@ from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.remembering import Remembering
 from lib_uniid.ui.versions import SCRIPT
 
-ASK = f"(id) => [id && confirm({'Erase this person for good? This cannot be undone.'!r}) ? id : null]"
+ASK = "(id) => uniid.confirmed(id, 'Erase this person for good? This cannot be undone.')"
 """Run by the browser before a person is erased."""
 
 

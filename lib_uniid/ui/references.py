@@ -16,7 +16,7 @@ from lib_uniid.ui.versions import BARE, SCRIPT
 # Run by the browser: until the server has looked, no person may be left out of a picture silently.
 GONE = "The pictures of this person were not kept; upload them again"
 
-_LOOKING: dict[str, Any] = {SCRIPT: f"(files) => files && files.length ? {json.dumps(LOOKING)} : ''"}
+_LOOKING: dict[str, Any] = {SCRIPT: f"(files) => uniid.looking(files, {json.dumps(LOOKING)})"}
 
 
 class References:

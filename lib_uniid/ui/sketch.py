@@ -1,5 +1,6 @@
 """Where a person may be: a named region, or a mask that is drawn or uploaded in one component."""
 
+import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,22 +27,6 @@ UPLOAD_ONLY = range(4, EDITOR)
 
 Keep = Callable[..., Any]
 """Makes a component with a value from its kind, its name and its options."""
-
-# The size of the picture is in fields of the WebUI or the page, which are no arguments of ours. The panel is
-# in the same tab as the right ones. The list of regions of gradio 3 takes the focus back when its own click
-# ends, and would lie open over the canvas; a stroke does not close it.
-_SIZE = """(_) => {{
-  setTimeout(() => document.activeElement.closest('[id$="_where"]') && document.activeElement.blur(), 300);
-  const names = ["txt2img", "img2img", "uniid"];
-  for (let node = document.getElementById("{panel}"); node; node = node.parentElement) {{
-    for (const name of names) {{
-      const [width, height] = ["width", "height"].map(
-        (side) => node.querySelector(`#${{name}}_${{side}} input[type=number]`));
-      if (width && height) return [`${{width.value}}x${{height.value}}`];
-    }}
-  }}
-  return [""];
-}}"""
 
 
 class Place:
@@ -76,7 +61,8 @@ class Place:
             )
         where.change(_shown, inputs=[where], outputs=[column], show_progress="hidden")
         if GRADIO not in UPLOAD_ONLY:
-            script = _SIZE.format(panel=self.panel)
+            # The picture's size is in fields of the WebUI or the page, which are no arguments of ours.
+            script = f"() => uniid.pictureSize({json.dumps(self.panel)})"
             asked: dict[str, Any] = {SCRIPT: script, "show_progress": "hidden"}
             new.click(_canvas, inputs=[size], outputs=[mask], **asked)
             # White strokes would not be seen on an editor that is empty. The script must not touch the mask.

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,15 @@ class Driver:
 
 @pytest.fixture
 def driver(address: str) -> Generator[Driver]:
-    with opened(address) as page:
+    with panel(address) as driver:
+        yield driver
+
+
+@contextmanager
+def panel(address: str, *size: tuple[int, int]) -> Generator[Driver]:
+    """The panel with all scripts of the extension, which a WebUI loads into its page."""
+    with opened(address, *size) as page:
+        page.add_script_tag(path=SCRIPT)
         yield Driver(page)
 
 
@@ -179,7 +188,6 @@ def test_somebody_from_the_library_and_somebody_from_pictures(driver: Driver, tm
     assert driver.ask() == "person 2: both.png shows 2 faces; click the one that is meant"
     faces.nth(1).click()
     driver.part("person_2_faces").get_by_text("\u2713 face 2").wait_for()
-    driver.page.add_script_tag(path=SCRIPT)  # as a WebUI does with all scripts of an extension
     named = driver.part("person_2_faces").get_by_role("button", name="Face 2 of 2 in both.png", exact=True)
     named.wait_for()
     assert named.get_attribute("aria-pressed") == "true"
@@ -206,8 +214,7 @@ BROKEN = """panel => [...panel.querySelectorAll("label > span")].filter(
 
 
 def test_labels_keep_to_one_line_in_the_column_of_a_webui(address: str):
-    with opened(address, (640, 1500)) as page:  # the panel is 574 wide, as in a window of 1280
-        driver = Driver(page)
+    with panel(address, (640, 1500)) as driver:  # the panel is 574 wide, as in a window of 1280
         driver.place(1, "left half")
         assert driver.part("panel").evaluate(BROKEN) == []
 
@@ -300,8 +307,7 @@ def drawn(said: str) -> Image.Image:
 
 
 def test_a_mask_is_drawn_in_a_window_that_is_lower_than_the_panel(address: str):
-    with opened(address, (1280, 500)) as page:
-        driver = Driver(page)
+    with panel(address, (1280, 500)) as driver:
         driver.switch_on()
         driver.choose("person_1_who", "Anna")
         driver.place(1, "as drawn or uploaded")
@@ -310,11 +316,10 @@ def test_a_mask_is_drawn_in_a_window_that_is_lower_than_the_panel(address: str):
 
 
 def test_the_list_of_regions_is_closed_once_one_is_chosen(address: str):
-    with opened(address, (1280, 900)) as page:  # where it opens upwards, gradio 3 leaves it open
-        driver = Driver(page)
+    with panel(address, (1280, 900)) as driver:  # where it opens upwards, gradio 3 leaves it open
         driver.switch_on()
         driver.place(1, "as drawn or uploaded")
-        assert not page.locator(OPTIONS).count()
+        assert not driver.page.locator(OPTIONS).count()
 
 
 def test_a_mask_that_arrives_while_it_is_folded_away_can_be_drawn_on(driver: Driver):
