@@ -78,11 +78,3 @@ class HostTooOldError(UniIDError):
 
 class HooksIgnoredError(UniIDError):
     """A UNet that was computed without the hooks that were set on its layers."""
-
-
-class PluginError(UniIDError):
-    """A plugin that raised; names the plugin and the hook."""
-
-    def __init__(self, plugin: str, hook: str, cause: BaseException) -> None:
-        self.plugin, self.hook = plugin, hook
-        super().__init__(f"plugin {plugin!r} failed in {hook}: {cause}; it stays off until restart")

@@ -101,11 +101,3 @@ def grids(height: int, width: int) -> dict[int, tuple[int, int]]:
         sizes[height * width] = (height, width)
         height, width = (height + 1) // 2, (width + 1) // 2
     return sizes
-
-
-def rescale_to_norm(
-    x: Float[Tensor, "b n d"], reference: Float[Tensor, "b n d"], eps: float = 1e-6
-) -> Float[Tensor, "b n d"]:
-    """Give each row of ``x`` the Frobenius norm of ``reference``; norms are taken in float32."""
-    norm, target = (y.float().norm(dim=(1, 2), keepdim=True) for y in (x, reference))
-    return (x.float() * (target / norm.clamp_min(eps))).to(x.dtype)

@@ -10,7 +10,7 @@ from torch import Tensor
 from lib_uniid import json_text
 from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.format import Format
-from lib_uniid.checkpoints.formats import FORMATS, IP_ADAPTER, UNIPORTRAIT_FACEID, UNIPORTRAIT_ROUTER, detect
+from lib_uniid.checkpoints.formats import IP_ADAPTER, UNIPORTRAIT_FACEID, UNIPORTRAIT_ROUTER, detect
 from lib_uniid.checkpoints.header import read_header
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
@@ -52,23 +52,6 @@ def check(path: Path, expected: Format) -> dict[str, int]:
             missing=expected.marks - header.shapes.keys(),
         )
     return expected.check(header)
-
-
-def recognise(path: Path) -> Format:
-    """The format of a whole file that may be any of ours.
-
-    Raises:
-        MissingModelError: there is no such file.
-        UnknownCheckpointError: of no format of ours; says what it seems to be.
-        CheckpointMismatchError: of one of ours, but tensors do not fit.
-    """
-    header = read_header(path)
-    found = detect(header)
-    if found is None:
-        known = ", ".join(candidate.title for candidate in FORMATS)
-        raise UnknownCheckpointError(f"{path.name} seems to be {identify(header)}; choose one of: {known}")
-    found.check(header)
-    return found
 
 
 def load(path: Path, expected: Format) -> State:

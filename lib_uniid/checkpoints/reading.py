@@ -1,4 +1,4 @@
-"""Tensors out of weights files, safely, and PyTorch files kept as safetensors."""
+"""Tensors out of weights files, safely."""
 
 import math
 from collections.abc import Mapping
@@ -9,9 +9,6 @@ from torch import Tensor
 from lib_uniid.checkpoints.header import read_header
 from lib_uniid.checkpoints.pickled import flatten
 from lib_uniid.errors import UnknownCheckpointError
-from lib_uniid.files import replacing, sha256
-
-SOURCE_NAME, SOURCE_SHA256 = "source_name", "source_sha256"
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -74,27 +71,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             f"{path.name} is a truncated or damaged PyTorch file ({error}); download it again"
         ) from error
     return {name: value for name, value in flat.items() if isinstance(value, Tensor)}
-
-
-def convert(path: Path, destination: Path) -> Path:
-    """Keep a PyTorch file as safetensors: once, whole or not at all.
-
-    The metadata names the source and its sha256; where ``destination`` already came from the same bytes,
-    nothing is done.
-
-    Raises:
-        MissingModelError: there is no such file.
-        UnknownCheckpointError: damaged, hostile, or no weights.
-    """
-    import torch
-    from safetensors.torch import save_file
-
-    digest = sha256(path)
-    if destination.exists() and read_header(destination).metadata.get(SOURCE_SHA256) == digest:
-        return destination
-    tensors = read(path)
-    # Tensors of one PyTorch file may share storage, which safetensors does not allow.
-    tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    with replacing(destination) as temporary:
-        save_file(tensors, temporary, {"format": "pt", SOURCE_NAME: path.name, SOURCE_SHA256: digest})
-    return destination

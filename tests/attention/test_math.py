@@ -8,7 +8,6 @@ from lib_uniid.attention.math import (
     attend,
     chosen_attention,
     grids,
-    rescale_to_norm,
     resize_masks,
     route,
     routed_attention,
@@ -114,10 +113,3 @@ def test_grids_halve_and_round_up_as_the_unet_does():
 def test_a_latent_without_size_is_refused():
     with pytest.raises(ConfigError, match="got 0 x 8"):
         grids(0, 8)
-
-
-def test_rescaling_gives_each_row_the_norm_of_the_reference():
-    x, reference = torch.randn(3, 7, 5), torch.randn(3, 7, 5) * torch.tensor([0.1, 1.0, 30.0])[:, None, None]
-    rescaled = rescale_to_norm(x, reference)
-    torch.testing.assert_close(rescaled.norm(dim=(1, 2)), reference.norm(dim=(1, 2)))
-    assert not rescale_to_norm(torch.zeros(1, 2, 3), torch.ones(1, 2, 3)).any()

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.checkpoints.reading import convert
+from lib_uniid.checkpoints.reading import read
 from lib_uniid.checkpoints.sources import SOURCES, source
 from lib_uniid.checkpoints.walking import candidates
 from lib_uniid.errors import CheckpointMismatchError, MissingModelError
@@ -94,7 +94,7 @@ def test_a_whole_file_is_preferred_to_a_damaged_one_and_safetensors_to_a_pickle(
     write(tmp_path / "1.bin", damaged)
     write(tmp_path / "2.bin", faceid())
     assert ModelFolder(tmp_path).find("faceid").name == "2.bin"
-    convert(tmp_path / "2.bin", tmp_path / "3.safetensors")
+    save_file(read(tmp_path / "2.bin"), tmp_path / "3.safetensors")
     assert ModelFolder(tmp_path).find("faceid").name == "3.safetensors"
 
 
