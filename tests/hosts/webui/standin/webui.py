@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import gradio as gr
 import pytest
+from gradio import routes
 from PIL import Image
 
 from tests.hosts.webui.standin.forge import Forge, load_model_gpu
@@ -158,5 +159,5 @@ def _host_api() -> Any:
 
 def _built(script: Script, is_img2img: bool) -> list[Any]:
     """The panel's components; no server is made for them, which would take longer than all the rest."""
-    with patch.object(gr.routes.App, "create_app"), gr.Blocks(analytics_enabled=False):
+    with patch.object(routes.App, "create_app"), gr.Blocks(analytics_enabled=False):
         return script.ui(is_img2img)
