@@ -20,7 +20,7 @@ class Call:
     """One call of a cross-attention layer; ``site`` is its number.
 
     ``hidden`` is what the query was made from, and ``text`` the text attention's own output, before the
-    layer's last projection. ``record`` is given where somebody wants to know the routing.
+    layer's last projection. ``record`` is given where the routing is asked for.
     """
 
     site: int

@@ -133,8 +133,8 @@ class RunByRun:
 class AllAtOnce:
     """One attention for all rows of a call, in as few operations as possible.
 
-    A fast GPU waits for the program and not for the arithmetic at most sites: this costs half of what one
-    attention for each run does. Uncond rows have the null identity in the place of the first person, and in
+    A fast GPU waits for the program and not for the arithmetic at most sites, so the number of operations is
+    what counts. Uncond rows have the null identity in the place of the first person, and in
     the others' places zeros that the softmax never reaches.
     """
 

@@ -1,4 +1,4 @@
-"""LoRA, and how it is put on a linear layer for as long as a context lasts."""
+"""LoRA, and how it is injected into a linear layer for as long as a context lasts."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

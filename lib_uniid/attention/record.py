@@ -1,4 +1,4 @@
-"""How the latest UNet call was routed, for whoever wants to know."""
+"""How the latest UNet call was routed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

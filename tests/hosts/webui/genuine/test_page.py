@@ -114,6 +114,7 @@ def test_the_host_loads_the_script_that_names_faces_for_screen_readers(panel: Pa
         ".thumbnail-item[aria-label='Face 2 of 2 in both.png'][aria-pressed='false']"
     )
     named.wait_for()
+    assert named.count() == 1
 
 
 def test_the_panel_is_laid_out_to_be_read(panel: Panel):
