@@ -20,14 +20,13 @@ if sys.version_info < (3, 10):
     sys.exit("UniID needs Python 3.10 or newer; this is Python " + sys.version.split()[0])
 
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tools import columns
 from tools.columns import CONSTRAINTS, HOSTS, LDM, REQUIREMENTS, TORCH
-from tools.environment import Environment, SetupError, say
+from tools.environment import Environment, SetupError, interpreter, say
 
 ROOT = Path(__file__).resolve().parent
 
@@ -37,8 +36,16 @@ PYTHONS = ("3.10", "3.13")
 IN_CI = ("a1111", "forge", "neo")
 """Forge Classic has A1111's gradio and Forge's rest."""
 
-HOSTS_RUN_ON = ("3.11", "3.10")
-"""Versions of Python for which there are wheels of everything that the WebUIs pin."""
+HOSTS_RUN_ON = {
+    "a1111": ("3.10", "3.11"),
+    "forge": ("3.11", "3.10"),
+    "neo": ("3.13", "3.11"),
+    "classic": ("3.11", "3.10"),
+}
+"""Versions of Python for which there are wheels of all that a WebUI pins; the first that is here is taken.
+
+So that CI runs on the oldest and the newest Python where they are installed.
+"""
 
 # --- the environments ---
 
@@ -56,18 +63,7 @@ STANDALONE = Environment(
 
 def inside(host: str) -> Environment:
     """A WebUI's environment; see :mod:`tools.columns`."""
-    return columns.environment(host, _python_of_hosts())
-
-
-def _python_of_hosts() -> str:
-    """An interpreter of a version that the WebUIs run on: this one, or another of this machine."""
-    if "{}.{}".format(*sys.version_info) in HOSTS_RUN_ON:
-        return sys.executable
-    for version in HOSTS_RUN_ON:
-        if found := shutil.which(f"python{version}"):
-            return found
-    versions = " or ".join(HOSTS_RUN_ON)
-    raise SetupError(f"the WebUIs' pins need Python {versions}, and there is none on the path: install one")
+    return columns.environment(host, interpreter(HOSTS_RUN_ON[host]))
 
 
 # --- the commands ---

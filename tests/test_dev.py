@@ -115,7 +115,7 @@ def test_the_first_failing_check_decides(commands: list[tuple[str, ...]]):
 def test_one_webui_may_be_named_and_otherwise_all_of_ci_are_tried_whatever_the_first_says(
     commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(dev, "_python_of_hosts", lambda: sys.executable)
+    monkeypatch.setattr(dev, "interpreter", lambda versions: sys.executable)  # pyright: ignore[reportUnknownLambdaType]
     assert dev.main(["hosts"]) == 7
     assert [command[0] for command in commands] == [".venv-a1111", ".venv-forge", ".venv-neo"]
     assert all((dev.ROOT / folder).exists() for folder in dev.INSIDE)
@@ -124,12 +124,15 @@ def test_one_webui_may_be_named_and_otherwise_all_of_ci_are_tried_whatever_the_f
     assert commands == [(".venv-forge", "-m", "pytest", "tests/ui", "-x")]
 
 
-def test_the_webuis_environments_are_made_with_a_python_they_run_on(
+def test_a_webui_s_environment_is_made_with_a_python_that_it_runs_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dev, "interpreter", lambda versions: versions[0])  # pyright: ignore[reportUnknownLambdaType]
+    made_with = {host: dev.inside(host).made_with for host in dev.HOSTS}
+    assert made_with == {"a1111": "3.10", "forge": "3.11", "neo": "3.13", "classic": "3.11"}
+
+
+def test_where_no_such_python_is_installed_that_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(dev.sys, "version_info", (3, 13, 0))
-    monkeypatch.setattr(dev.shutil, "which", {"python3.10": "/usr/bin/python3.10"}.get)
-    assert dev.inside("forge").made_with == "/usr/bin/python3.10"
-    monkeypatch.setattr(dev.shutil, "which", lambda name: None)  # pyright: ignore[reportUnknownLambdaType]
-    assert dev.main(["hosts"]) == 1
-    assert "need Python 3.11 or 3.10" in capsys.readouterr().err
+    monkeypatch.setitem(dev.HOSTS_RUN_ON, "neo", ("3.99", "3.98"))
+    assert dev.main(["hosts", "neo"]) == 1
+    assert "Python 3.99 or 3.98 is needed here" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tools import environment
-from tools.environment import Environment, SetupError, drop_half_installed
+from tools.environment import Environment, SetupError, drop_half_installed, interpreter
 
 
 @pytest.fixture
@@ -55,6 +55,30 @@ def test_a_package_that_was_cut_off_is_forgotten_and_a_whole_one_kept(tmp_path: 
     (whole / "INSTALLER").write_text("pip\n")
     drop_half_installed(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["whole-1.dist-info"]
+
+
+def executable(path: Path, code: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\nexit {code}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs programs that are scripts of a shell")
+def test_an_interpreter_is_looked_for_on_the_path_and_then_among_those_of_pyenv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    running = "{}.{}".format(*sys.version_info)
+    assert interpreter(["3.99", running]) == sys.executable
+    with pytest.raises(SetupError, match=r"Python 3\.99 is needed here"):
+        interpreter(["3.99"])
+    kept = executable(tmp_path / "versions" / "3.99.1" / "bin" / "python", 0)
+    chooses_none = executable(tmp_path / "bin" / "python3.99", 127)
+    assert interpreter(["3.99"]) == str(kept)
+    executable(chooses_none, 0)
+    assert interpreter(["3.99"]) == str(chooses_none)
 
 
 def finished(code: int, complaint: str = "") -> subprocess.CompletedProcess[str]:

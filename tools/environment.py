@@ -37,6 +37,23 @@ def call(command: Sequence[str | Path], folder: Path) -> int:
                 raise KeyboardInterrupt from None
 
 
+def interpreter(versions: Sequence[str]) -> str:
+    """A Python of the first of these versions that is installed: this one, on the path, or kept by pyenv."""
+    for version in versions:
+        if version == "{}.{}".format(*sys.version_info):
+            return sys.executable
+        kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+        for found in (shutil.which(f"python{version}"), *sorted(kept.glob(f"{version}.*/bin/python"))):
+            if found is not None and _starts(found):
+                return str(found)
+    raise SetupError(f"Python {' or '.join(versions)} is needed here, and none was found; install one")
+
+
+def _starts(python: str | Path) -> bool:
+    """What pyenv puts on the path does not, where it keeps that version and has not chosen it."""
+    return subprocess.run([python, "--version"], capture_output=True, check=False).returncode == 0
+
+
 @dataclass(frozen=True)
 class Environment:
     """A virtual environment beside ``dev.py``.
