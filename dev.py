@@ -94,6 +94,7 @@ SUITE = ("-m", "pytest", *(() if WORKERS == 1 else ("-n", str(WORKERS), "--dist"
 INSIDE = [
     f"tests/{name}"
     for name in (
+        "api",
         "encoders",
         "faces",
         "hosts/webui",

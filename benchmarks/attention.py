@@ -29,9 +29,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from benchmarks.report import Figure, report
+from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.injection import injected
 from lib_uniid.attention.lora import beside
-from lib_uniid.attention.people import Person
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
@@ -87,7 +87,7 @@ class Bench:
         return self.unet(self.latents, 500, encoder_hidden_states=self.text).sample
 
     def plan(self, count: int) -> Plan | None:
-        people = [Person(tokens=tokens) for tokens in self.tokens[:count]]
+        people = [PlannedIdentity(tokens=tokens) for tokens in self.tokens[:count]]
         return build(self.adapter, self.sites, people, self.nobody)
 
     def injection(self, count: int) -> Injection:

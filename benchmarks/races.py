@@ -23,14 +23,14 @@ import torch
 from benchmarks.report import Figure, report
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import UniIDError
-from lib_uniid.library.store import PeopleFolder, Person
+from lib_uniid.library.store import Identity, Library
 
 ROOT = Path(__file__).parents[1]
 
 
-def person(name: str, mark: float = 0.0) -> Person:
+def person(name: str, mark: float = 0.0) -> Identity:
     """Features of one reference, told apart by ``mark``."""
-    return Person(
+    return Identity(
         name=name,
         features=IDFeatures(
             intrinsic=torch.full((4, 8), mark), structure=None, fingerprint="abc", references=1
@@ -42,34 +42,34 @@ def person(name: str, mark: float = 0.0) -> Person:
 # --- what one process does ---
 
 
-def _save(library: PeopleFolder, mark: int) -> None:
+def _save(library: Library, mark: int) -> None:
     library.save(person("Anna", mark))
 
 
-def _extend(library: PeopleFolder, mark: int) -> None:
+def _extend(library: Library, mark: int) -> None:
     library.extend(person("Anna", mark))
 
 
-def _rename(library: PeopleFolder, mark: int) -> None:
+def _rename(library: Library, mark: int) -> None:
     library.rename("Anna" if mark == 1 else "Ben", "Zoe")
 
 
-def _remove(library: PeopleFolder, mark: int) -> None:
+def _remove(library: Library, mark: int) -> None:
     library.remove("Anna")
 
 
-def _remove_or_extend(library: PeopleFolder, mark: int) -> None:
+def _remove_or_extend(library: Library, mark: int) -> None:
     (_remove if mark == 1 else _extend)(library, mark)
 
 
-def _remove_or_rename(library: PeopleFolder, mark: int) -> None:
+def _remove_or_rename(library: Library, mark: int) -> None:
     if mark == 1:
         _remove(library, mark)
     else:
         library.rename("Anna", "Annabel")
 
 
-def _churn(library: PeopleFolder, mark: int) -> None:
+def _churn(library: Library, mark: int) -> None:
     """Everything in turn, until killed; each write that is done is said."""
     for number in range(10**6):
         name = f"person {mark} {number}"
@@ -81,7 +81,7 @@ def _churn(library: PeopleFolder, mark: int) -> None:
             library.remove(name)
 
 
-WORK: dict[str, Callable[[PeopleFolder, int], None]] = {
+WORK: dict[str, Callable[[Library, int], None]] = {
     one.__name__.strip("_"): one
     for one in (_save, _extend, _rename, _remove_or_extend, _remove_or_rename, _churn)
 }
@@ -92,7 +92,7 @@ def work(folder: str) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         kind, below, moment, mark = line.split()
-        library = PeopleFolder(folder=Path(folder) / below)
+        library = Library(folder=Path(folder) / below)
         while time.time() < float(moment):
             pass
         try:
@@ -142,28 +142,28 @@ def programs(folder: Path, count: int = 2) -> Generator[list[Program]]:
 # --- what must hold after a race ---
 
 
-def _once(library: PeopleFolder, done: int) -> dict[str, int]:
+def _once(library: Library, done: int) -> dict[str, int]:
     return {"duplicated": len(library.names()) - 1, "lost": int(done != 1)}
 
 
-def _all_references(library: PeopleFolder, done: int) -> dict[str, int]:
+def _all_references(library: Library, done: int) -> dict[str, int]:
     return {"lost": 1 + done - library.load("Anna").features.references}
 
 
-def _renamed(library: PeopleFolder, done: int) -> dict[str, int]:
+def _renamed(library: Library, done: int) -> dict[str, int]:
     return {"duplicated": library.names().count("Zoe") - 1, "lost": 2 - len(library.names()) + (done != 1)}
 
 
-def _gone(library: PeopleFolder, done: int) -> dict[str, int]:
+def _gone(library: Library, done: int) -> dict[str, int]:
     return {"returned": len(library.names()), "lost": 1 - len(library.deleted())}
 
 
-def _gone_or_renamed(library: PeopleFolder, done: int) -> dict[str, int]:
+def _gone_or_renamed(library: Library, done: int) -> dict[str, int]:
     """Renamed first, the deletion finds no person of the name; deleted first, the renaming finds none."""
     return {"returned": len(library.names()) + len(library.deleted()) - 1, "lost": int(done != 1)}
 
 
-KINDS: dict[str, tuple[tuple[str, ...], Callable[[PeopleFolder, int], dict[str, int]]]] = {
+KINDS: dict[str, tuple[tuple[str, ...], Callable[[Library, int], dict[str, int]]]] = {
     "save": ((), _once),
     "extend": (("Anna",), _all_references),
     "rename": (("Anna", "Ben"), _renamed),
@@ -179,7 +179,7 @@ def race(kind: str, count: int, folder: Path) -> dict[str, int]:
     broken: Counter[str] = Counter()
     with programs(folder) as both:
         for number in range(count):
-            library = PeopleFolder(folder=folder / f"{kind}-{number}")
+            library = Library(folder=folder / f"{kind}-{number}")
             for name in before:
                 library.save(person(name))
             # Apart by up to 2 ms to either side: all orders of their steps occur.
@@ -194,7 +194,7 @@ def race(kind: str, count: int, folder: Path) -> dict[str, int]:
 def kills(count: int, folder: Path) -> dict[str, int]:
     """Kill writers at random moments: what was saved and lost, is listed and no person, or left behind."""
     broken = {"lost": 0, "half_made": 0, "parts": 0}
-    library = PeopleFolder(folder=folder / "killed")
+    library = Library(folder=folder / "killed")
     left = 0
     for number in range(count):
         program = Program(folder)
@@ -214,7 +214,7 @@ def kills(count: int, folder: Path) -> dict[str, int]:
     return broken | {"left_by_the_killed": left}
 
 
-def _whole(library: PeopleFolder, name: str) -> bool:
+def _whole(library: Library, name: str) -> bool:
     try:
         return library.load(name).features.references in (1, 2)
     except UniIDError:

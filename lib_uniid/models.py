@@ -46,13 +46,13 @@ class Models:
         encoder = _Moved(self._encoder, self._encoding)
         return self.cache.encode(encoder, crops, structure=self._encoder.clip is not None)
 
-    def nobody(self, fingerprint: str) -> IDFeatures:
-        """The features of nobody, by the encoders of this fingerprint.
+    def null_identity(self, fingerprint: str) -> IDFeatures:
+        """The features of the null identity, by the encoders of this fingerprint.
 
         They never change, so they are kept beside the encodings, and enrolled people need no encoders.
         ``EncoderMismatchError`` where the folder's encoders are others.
         """
-        path = self.cache.folder / f"nobody-{fingerprint}.safetensors"
+        path = self.cache.folder / f"null-identity-{fingerprint}.safetensors"
         try:
             return IDFeatures.load(path, fingerprint)
         except (UnknownCheckpointError, EncoderMismatchError):

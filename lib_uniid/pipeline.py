@@ -31,10 +31,10 @@ from lib_uniid.faces.quality import assess
 from lib_uniid.faces.same import require_one_person
 from lib_uniid.faces.seen import SeenFace, SeenFaces
 from lib_uniid.failures import explain
-from lib_uniid.hosts.protocol import Host, Picture, Preview, Progress, silent, unseen
+from lib_uniid.host import Host, Picture, Preview, Progress, no_preview, no_progress
 from lib_uniid.library.names import checked
-from lib_uniid.library.store import Person
-from lib_uniid.methods.method import Asked
+from lib_uniid.library.store import Identity
+from lib_uniid.methods.method import RequestedIdentity
 from lib_uniid.models import Models
 from lib_uniid.typing import Float, UInt8
 
@@ -58,7 +58,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Made:
+class GeneratedPicture:
     """A finished picture, the seed that makes it again, who is in it, and who was given which place.
 
     ``routing`` holds one map per person at the size of the latent; None with fewer than two people.
@@ -70,11 +70,11 @@ class Made:
     routing: Float[np.ndarray, "i rows columns"] | None = None
 
 
-Tell = Callable[[int, Made, bool], None]
+OnPicture = Callable[[int, GeneratedPicture, bool], None]
 """Called with a picture's number in its series, the picture, and whether no more seeds are tried for it."""
 
 
-def _untold(number: int, made: Made, final: bool) -> None:
+def _untold(number: int, made: GeneratedPicture, final: bool) -> None:
     """Pictures that nobody waits for."""
 
 
@@ -104,9 +104,9 @@ class Studio:
         name: str,
         references: Sequence[Reference],
         *,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         force: bool = False,
-    ) -> tuple[Person, tuple[SeenFace, ...]]:
+    ) -> tuple[Identity, tuple[SeenFace, ...]]:
         """A person from pictures of them, and the face that was taken from each.
 
         Raises ``NoFaceError`` or ``SeveralFacesError`` naming the picture, ``ConfigError`` for a name that
@@ -124,7 +124,7 @@ class Studio:
             require_one_person([reference.label for reference in references], chosen)
         features = self.models.encode(np.stack([seen.crop for seen in chosen]))
         progress(len(references) + 1, len(references) + 1)
-        person = Person(
+        person = Identity(
             name=name,
             features=features,
             embedding=_mean_embedding(chosen),
@@ -135,13 +135,13 @@ class Studio:
     def generate(
         self,
         settings: GenerationSettings,
-        people: Mapping[str, Person],
+        people: Mapping[str, Identity],
         *,
         start: Picture | None = None,
-        progress: Progress = silent,
-        tell: Tell = _untold,
-        preview: Preview = unseen,
-    ) -> list[Made]:
+        progress: Progress = no_progress,
+        tell: OnPicture = _untold,
+        preview: Preview = no_preview,
+    ) -> list[GeneratedPicture]:
         """Pictures of the people whom the settings name, checked; with retries, the best of all tries.
 
         The tries of picture n have the seeds ``seed + n + try * pictures``. Every try runs from start to
@@ -161,7 +161,7 @@ class Studio:
             progress=progress,
             preview=preview,
         )
-        made: dict[int, Made] = {}
+        made: dict[int, GeneratedPicture] = {}
         for number in range(settings.retries + 1):
             poor = [n for n in range(settings.pictures) if n not in made or made[n].presence.improvable]
             for n, again in self._tries(order, poor, number):
@@ -169,7 +169,7 @@ class Studio:
                 tell(n, made[n], number == settings.retries or not made[n].presence.improvable)
         return [made[n] for n in range(settings.pictures)]
 
-    def plan(self, settings: GenerationSettings, people: Mapping[str, Person]) -> Plan | None:
+    def plan(self, settings: GenerationSettings, people: Mapping[str, Identity]) -> Plan | None:
         """What is injected for these people at a size that is set; None without people."""
         if not settings.people:
             return None
@@ -184,7 +184,7 @@ class Studio:
         self,
         sites: Sequence[Site],
         asked: Sequence[PersonSettings],
-        people: Mapping[str, Person],
+        people: Mapping[str, Identity],
         options: PlanOptions,
     ) -> Plan | None:
         """The same for any UNet with these sites, so that a host may sample by itself; see ``Plan.build``."""
@@ -192,10 +192,10 @@ class Studio:
 
         def null() -> IDFeatures:
             with _naming([person.name for person in asked]):
-                return self.models.nobody(fingerprint)
+                return self.models.null_identity(fingerprint)
 
         found = [
-            Asked(
+            RequestedIdentity(
                 settings=person,
                 features=people[person.name].features,
                 mixed=[(people[name].features, share) for name, share in person.mix],
@@ -204,12 +204,12 @@ class Studio:
         ]
         return self.models.method.plan(sites, found, null, options)
 
-    def check(self, picture: Picture, people: Sequence[Person]) -> Presence:
+    def check(self, picture: Picture, people: Sequence[Identity]) -> Presence:
         """Who of ``people`` is in a finished picture; a person of another recogniser is not looked for."""
         faces = self.models.finder.find(picture) if people else ()
         return check(faces, [(one.name, one.embedding) for one in people], unchecked=self._unchecked(people))
 
-    def _looked_for(self, people: Sequence[Person], picture: Picture) -> Presence:
+    def _looked_for(self, people: Sequence[Identity], picture: Picture) -> Presence:
         """As :meth:`check`; where that fails the picture is kept, and why is said of each person."""
         try:
             return self.check(picture, people)
@@ -218,7 +218,7 @@ class Studio:
             asked = [(one.name, one.embedding) for one in people]
             return check((), asked, unchecked={one.name: reason for one in people})
 
-    def _unchecked(self, people: Iterable[Person]) -> dict[str, str]:
+    def _unchecked(self, people: Iterable[Identity]) -> dict[str, str]:
         """Reasons by name; files of earlier versions do not name a recogniser and are compared."""
         used = self.models.finder.recogniser if any(one.recogniser for one in people) else None
         return {
@@ -261,7 +261,9 @@ class Studio:
             sharing=Sharing(score_shift=math.log(settings.style.strength)),
         )
 
-    def _tries(self, order: "_Order", wanted: Sequence[int], number: int) -> Iterator[tuple[int, Made]]:
+    def _tries(
+        self, order: "_Order", wanted: Sequence[int], number: int
+    ) -> Iterator[tuple[int, GeneratedPicture]]:
         """Try ``number`` of the pictures that are wanted, some at once."""
         at_once = 1 if self.host.device.type == "cpu" else AT_ONCE
         groups = [wanted[first : first + at_once] for first in range(0, len(wanted), at_once)]
@@ -273,7 +275,7 @@ class Studio:
             seeds = [order.settings.seed + n + number * order.settings.pictures for n in group]
             yield from zip(group, self._make(replace(order, progress=progress), seeds), strict=True)
 
-    def _make(self, order: "_Order", seeds: Sequence[int]) -> list[Made]:
+    def _make(self, order: "_Order", seeds: Sequence[int]) -> list[GeneratedPicture]:
         rows, record = Rows(()), RoutingRecord() if len(order.people) > 1 else None
         sharing, style = (order.style.sharing, order.style.latents) if order.style else (None, None)
         with (
@@ -294,7 +296,7 @@ class Studio:
             self.models.notify("the UNet is compiled: this picture was computed without torch.compile")
         maps = None if record is None else routing_maps(record, *_latent_size(order.settings))
         return [
-            Made(
+            GeneratedPicture(
                 picture=picture,
                 seed=seed,
                 presence=self._looked_for(order.people, picture),
@@ -318,7 +320,7 @@ class _Order:
 
     settings: GenerationSettings
     plan: Plan | None
-    people: Sequence[Person]
+    people: Sequence[Identity]
     start: Picture | None
     style: _Style | None
     progress: Progress
@@ -333,7 +335,7 @@ def _faces(finder: FaceFinder, picture: Picture) -> list[SeenFace]:
     return seen
 
 
-def _encoder_of(asked: Sequence[PersonSettings], people: Mapping[str, Person]) -> str:
+def _encoder_of(asked: Sequence[PersonSettings], people: Mapping[str, Identity]) -> str:
     """The fingerprint of the encoders that made all people; only some may have been encoded with structure.
 
     Raises ``ConfigError`` for a person who was not given, ``EncoderMismatchError`` for other encoders.

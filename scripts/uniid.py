@@ -2,11 +2,12 @@
 
 from modules import scripts
 
-from lib_uniid.hosts.webui import axes, infotext
+from lib_uniid.api.infotext import KEY
+from lib_uniid.hosts.webui import axes
 from lib_uniid.hosts.webui.script import Extension
 from lib_uniid.hosts.webui.services import WebUI
-from lib_uniid.ui.asking import request_of
 from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.panel import build
 
 # The host executes this file anew at "Reload UI"; the old one's is then unloaded.
@@ -38,8 +39,8 @@ class UniID(scripts.Script):
         The host calls this three times per tab, and reads the defaults off the components.
         """
         panel = build(backstage, self.elem_id)
-        self.infotext_fields = panel.infotext_fields(infotext.KEY, backstage.name_of)
-        self.paste_field_names = [infotext.KEY]
+        self.infotext_fields = panel.infotext_fields(KEY, backstage.name_of)
+        self.paste_field_names = [KEY]
         return panel.arguments
 
     def before_process(self, p, *args):

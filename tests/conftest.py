@@ -36,8 +36,8 @@ def webui_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def write_webui_models(models: Path, root: Path) -> Path:
     """A copy of ``models`` at ``root`` in whose library are Anna and Ben."""
-    from lib_uniid.hosts.diffusers import open_studio
-    from lib_uniid.library.store import PeopleFolder
+    from lib_uniid.hosts.diffusers.studio import open_studio
+    from lib_uniid.library.store import Library
     from lib_uniid.pipeline import Reference
     from tests.red_faces import red_face_picture
 
@@ -46,7 +46,7 @@ def write_webui_models(models: Path, root: Path) -> Path:
     anna = red_face_picture((64, 64))
     ben = anna.copy()
     ben[50:96, 32:80] = (255, 30, 0)
-    library = PeopleFolder(folder=root / "uniid" / "library")
+    library = Library(folder=root / "uniid" / "library")
     for name, picture in (("Anna", anna), ("Ben", ben)):
         person, _ = studio.enrol(name, [Reference(picture=picture, label=name, largest=True)])
         library.save(person)

@@ -372,7 +372,7 @@ def test_interrupting_leaves_nothing_behind(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lib_uniid.hosts.diffusers.DiffusersHost.decode", interrupt)
+    monkeypatch.setattr("lib_uniid.hosts.diffusers.host.DiffusersHost.decode", interrupt)
     before = files(here)
     assert main(["generate", "a park", *QUICK, "--models", str(models)]) == 130
     assert capsys.readouterr().err.endswith("uniid: interrupted\n")

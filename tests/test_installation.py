@@ -14,7 +14,7 @@ from lib_uniid import failures, installation
 from lib_uniid.errors import MissingPackageError
 from lib_uniid.installation import NEEDED, Package, Problem
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.drawing import status
+from lib_uniid.ui.html import status
 
 ROOT = Path(__file__).parents[1]
 ABSENT = "uniid_absent_module"
@@ -268,7 +268,7 @@ class Nowhere:
 
 
 def test_the_panel_is_red_and_shows_the_command(lacking: str, tmp_path: Path):
-    html = status(Backstage(Nowhere(tmp_path)).situation())
+    html = status(Backstage(Nowhere(tmp_path)).status())
     assert "onnxruntime (No matching distribution) does not work" in html
     assert f"<code>{lacking.replace(chr(34), '&quot;')}</code>" in html
     assert "uniid-bad" in html

@@ -62,7 +62,7 @@ def test_forgetting_erases_the_bin_and_the_encodings_and_leaves_the_enrolled(
     assert uniid("people", "list") == {"people": ["Ben"], "deleted": []}
     assert uniid("forget", "Ben")["people"] == ["Ben"]
     kept = [path.name for path in (tmp_path / "models").rglob("*.safetensors")]
-    assert [name for name in kept if not name.startswith("nobody-")] == []  # features of no person
+    assert [name for name in kept if not name.startswith("null-identity-")] == []  # features of no person
 
 
 def test_a_command_of_people_that_makes_no_sense_is_one_line(capsys: pytest.CaptureFixture[str]):

@@ -87,7 +87,10 @@ def test_features_are_brought_to_the_cpu_from_wherever_they_were_made():
 
 
 def test_encodings_and_nobody_are_on_the_cpu_in_float32(networks: Models):
-    for features in (networks.encode(crops(2)), networks.nobody(networks.encode(crops(2)).fingerprint)):
+    for features in (
+        networks.encode(crops(2)),
+        networks.null_identity(networks.encode(crops(2)).fingerprint),
+    ):
         for part in (features.intrinsic, features.structure):
             assert part is not None
             assert (part.device.type, part.dtype) == ("cpu", torch.float32)

@@ -20,10 +20,11 @@ from lib_uniid.errors import (
 )
 from lib_uniid.faces.detection import Face
 from lib_uniid.files import sha256
-from lib_uniid.hosts.diffusers import DiffusersHost, open_studio
-from lib_uniid.hosts.protocol import Host
-from lib_uniid.library.store import Person
-from lib_uniid.pipeline import Made, Reference, Studio
+from lib_uniid.host import Host
+from lib_uniid.hosts.diffusers.host import DiffusersHost
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Identity
+from lib_uniid.pipeline import GeneratedPicture, Reference, Studio
 from tests.device import DEVICE
 from tests.red_faces import red_face_picture
 
@@ -41,10 +42,10 @@ def studio(models: Path) -> Studio:
 
 
 @pytest.fixture(scope="module")
-def people(studio: Studio) -> dict[str, Person]:
+def people(studio: Studio) -> dict[str, Identity]:
     other = ONE.copy()
     other[50:96, 32:80] = (255, 30, 0)
-    enrolled: dict[str, Person] = {}
+    enrolled: dict[str, Identity] = {}
     for name, picture in (("Anna", ONE), ("Ben", other)):
         enrolled[name], _ = studio.enrol(name, [Reference(picture=picture, label=name, largest=True)])
     return enrolled
@@ -69,7 +70,7 @@ def together(*people: PersonSettings, **changes: object) -> GenerationSettings:
     return replace(PLAIN, people=people, **changes)  # pyright: ignore[reportArgumentType]
 
 
-def latents(made: Sequence[Made]) -> np.ndarray:
+def latents(made: Sequence[GeneratedPicture]) -> np.ndarray:
     return np.stack([one.picture for one in made])
 
 
@@ -120,7 +121,7 @@ def test_a_person_without_pictures_is_refused(studio: Studio):
 
 
 def test_without_people_a_picture_is_bit_identical_before_and_after_people_were_in_one(
-    studio: Studio, people: dict[str, Person]
+    studio: Studio, people: dict[str, Identity]
 ):
     untouched = open_studio(studio.models.folder.root, device=DEVICE).host
     before = untouched.sample(PLAIN, [5])
@@ -134,7 +135,7 @@ def test_without_people_a_picture_is_bit_identical_before_and_after_people_were_
         assert torch.equal(tensor, weights[name]), name
 
 
-def test_cancelling_in_the_middle_leaves_no_trace(studio: Studio, people: dict[str, Person]):
+def test_cancelling_in_the_middle_leaves_no_trace(studio: Studio, people: dict[str, Identity]):
     before = studio.host.sample(PLAIN, [5])
 
     def cancel(*_: int) -> None:
@@ -154,7 +155,7 @@ def test_plain_pictures_need_no_faces_and_no_adapter(models: Path):
 # --- people ---
 
 
-def test_every_person_setting_changes_the_picture(studio: Studio, people: dict[str, Person]):
+def test_every_person_setting_changes_the_picture(studio: Studio, people: dict[str, Identity]):
     variants = [
         together(ANNA),
         together(BEN),
@@ -173,13 +174,15 @@ def test_every_person_setting_changes_the_picture(studio: Studio, people: dict[s
     assert len(set(made)) == len(variants)
 
 
-def test_a_whole_share_of_another_person_is_that_person(studio: Studio, people: dict[str, Person]):
+def test_a_whole_share_of_another_person_is_that_person(studio: Studio, people: dict[str, Identity]):
     mixed = studio.generate(together(replace(ANNA, mix=(("Ben", 1.0),))), people)
     ben = studio.generate(together(BEN), people)
     assert np.abs(latents(mixed).astype(int) - latents(ben)).max() <= 1
 
 
-def test_routing_maps_give_each_place_away_once_and_masks_are_kept(studio: Studio, people: dict[str, Person]):
+def test_routing_maps_give_each_place_away_once_and_masks_are_kept(
+    studio: Studio, people: dict[str, Identity]
+):
     (routed,) = studio.generate(together(ANNA, BEN), people)
     assert routed.routing is not None
     assert routed.routing.shape == (2, 16, 16)
@@ -191,29 +194,29 @@ def test_routing_maps_give_each_place_away_once_and_masks_are_kept(studio: Studi
     assert masked.routing[0, :, 12:] == pytest.approx(0.0, abs=0.05)
 
 
-def test_one_person_has_no_routing_map(studio: Studio, people: dict[str, Person]):
+def test_one_person_has_no_routing_map(studio: Studio, people: dict[str, Identity]):
     (made,) = studio.generate(together(ANNA), people)
     assert made.routing is None
 
 
-def test_nobody_is_asked_for_who_was_not_given(studio: Studio, people: dict[str, Person]):
+def test_nobody_is_asked_for_who_was_not_given(studio: Studio, people: dict[str, Identity]):
     with pytest.raises(ConfigError, match="'Eve' is named in the settings"):
         studio.generate(together(replace(ANNA, mix=(("Eve", 0.2),))), people)
 
 
-def test_people_of_different_encoders_do_not_meet(studio: Studio, people: dict[str, Person]):
+def test_people_of_different_encoders_do_not_meet(studio: Studio, people: dict[str, Identity]):
     stranger = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
     with pytest.raises(EncoderMismatchError, match=r"^Ben: .* enrol the person again"):
         studio.generate(together(ANNA, BEN), people | {"Ben": stranger})
 
 
-def test_somebody_of_encoders_that_are_gone_is_named(studio: Studio, people: dict[str, Person]):
+def test_somebody_of_encoders_that_are_gone_is_named(studio: Studio, people: dict[str, Identity]):
     stranger = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
     with pytest.raises(EncoderMismatchError, match=r"^Ben: .* enrol the person again"):
         studio.generate(together(BEN), {"Ben": stranger})
 
 
-def test_enrolled_people_need_no_encoders(models: Path, studio: Studio, people: dict[str, Person]):
+def test_enrolled_people_need_no_encoders(models: Path, studio: Studio, people: dict[str, Identity]):
     studio.generate(together(ANNA), people)
     said: list[str] = []
     open_studio(models, device=DEVICE, notify=said.append).generate(together(ANNA), people)
@@ -221,7 +224,7 @@ def test_enrolled_people_need_no_encoders(models: Path, studio: Studio, people: 
 
 
 def test_face_models_that_are_missing_are_named_before_the_sampling(
-    models: Path, tmp_path: Path, studio: Studio, people: dict[str, Person]
+    models: Path, tmp_path: Path, studio: Studio, people: dict[str, Identity]
 ):
     studio.generate(together(ANNA), people)  # what is kept of encoders is there
     without = tmp_path / "models"
@@ -234,7 +237,7 @@ def test_face_models_that_are_missing_are_named_before_the_sampling(
     assert said == ["loading the face finder"]
 
 
-def test_a_start_picture_of_any_size_is_fitted(studio: Studio, people: dict[str, Person]):
+def test_a_start_picture_of_any_size_is_fitted(studio: Studio, people: dict[str, Identity]):
     settings = together(ANNA, width=64, height=128, strength=0.5, steps=4)
     (made,) = studio.generate(settings, people, start=np.full((300, 500, 3), 90, dtype=np.uint8))
     assert made.picture.shape == (128, 64, 3)
@@ -243,7 +246,7 @@ def test_a_start_picture_of_any_size_is_fitted(studio: Studio, people: dict[str,
 # --- the style of a picture ---
 
 
-def test_a_style_changes_the_picture_the_more_the_stronger_it_is(studio: Studio, people: dict[str, Person]):
+def test_a_style_changes_the_picture_the_more_the_stronger_it_is(studio: Studio, people: dict[str, Identity]):
     plain = latents(studio.generate(together(ANNA), people)).astype(int)
     distances: list[float] = []
     for strength in (0.01, 0.3, 2.0):
@@ -262,7 +265,7 @@ def test_a_style_does_without_words_and_without_people(studio: Studio):
     assert not np.array_equal(wordless, prompted)
 
 
-def test_after_a_style_everything_is_bit_identical_to_before(studio: Studio, people: dict[str, Person]):
+def test_after_a_style_everything_is_bit_identical_to_before(studio: Studio, people: dict[str, Identity]):
     def cancel(step: int, steps: int) -> None:
         cancelled.append(step)
         if len(cancelled) == PLAIN.steps + 1:  # the inversion is done, sampling has begun
@@ -281,7 +284,7 @@ def test_after_a_style_everything_is_bit_identical_to_before(studio: Studio, peo
     assert not np.array_equal(first, before[0])
 
 
-def test_nobody_is_put_into_the_style_picture(studio: Studio, people: dict[str, Person]):
+def test_nobody_is_put_into_the_style_picture(studio: Studio, people: dict[str, Identity]):
     """Its two rows are the same whoever is in the pictures; the LoRA, which is for all rows, is too."""
     seen: list[torch.Tensor] = []
     hook = studio.host.unet.register_forward_hook(lambda *call: seen.append(call[2][0]))
@@ -295,7 +298,7 @@ def test_nobody_is_put_into_the_style_picture(studio: Studio, people: dict[str, 
 
 
 def test_a_style_is_inverted_once_and_without_anybody(
-    studio: Studio, people: dict[str, Person], look: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    studio: Studio, people: dict[str, Identity], look: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ):
     inverted: list[torch.Tensor] = []
     original = DiffusersHost.invert
@@ -313,7 +316,7 @@ def test_a_style_is_inverted_once_and_without_anybody(
 
 
 def test_without_a_style_nothing_is_inverted_and_nothing_shared(
-    studio: Studio, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+    studio: Studio, people: dict[str, Identity], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(DiffusersHost, "invert", lambda *_, **__: pytest.fail("inverted"))
     rows: list[int] = []
@@ -327,7 +330,7 @@ def test_without_a_style_nothing_is_inverted_and_nothing_shared(
 
 
 def test_retries_stop_when_everybody_is_there(
-    studio: Studio, people: dict[str, Person], look: Callable[..., None]
+    studio: Studio, people: dict[str, Identity], look: Callable[..., None]
 ):
     anna = people["Anna"].embedding
     look([[], [anna]])
@@ -336,7 +339,7 @@ def test_retries_stop_when_everybody_is_there(
 
 
 def test_the_best_try_is_kept_when_nobody_is_ever_complete(
-    studio: Studio, people: dict[str, Person], look: Callable[..., None]
+    studio: Studio, people: dict[str, Identity], look: Callable[..., None]
 ):
     anna = people["Anna"].embedding
     look([[], [anna, anna], []])
@@ -346,7 +349,7 @@ def test_the_best_try_is_kept_when_nobody_is_ever_complete(
 
 
 def test_only_the_poor_pictures_of_a_batch_are_tried_again_and_their_seeds_make_them_again(
-    studio: Studio, people: dict[str, Person], look: Callable[..., None]
+    studio: Studio, people: dict[str, Identity], look: Callable[..., None]
 ):
     anna = people["Anna"].embedding
     look([[anna], [], [anna], [anna]])

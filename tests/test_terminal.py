@@ -20,7 +20,7 @@ from PIL import Image
 
 from lib_uniid.cli import main
 from lib_uniid.config import GenerationSettings
-from lib_uniid.hosts.diffusers import DiffusersHost
+from lib_uniid.hosts.diffusers.host import DiffusersHost
 from lib_uniid.miniature import MODELS
 from tests.red_faces import red_face_picture
 from tests.standalone import needs_standalone_page

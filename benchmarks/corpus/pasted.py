@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmarks.corpus import Case, read, writes
 from benchmarks.corpus.pictures import flat_png
-from lib_uniid.hosts.webui.infotext import KEY
-from lib_uniid.ui.asking import request_of
+from lib_uniid.api.infotext import KEY
 from lib_uniid.ui.form import Form, PersonForm
+from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.pasting import form_of, readers
 from lib_uniid.ui.presets import FORMAT, Presets
 from lib_uniid.ui.uploads import Uploads

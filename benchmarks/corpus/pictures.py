@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.corpus import Case
+from lib_uniid.api.identities import check_pictures
+from lib_uniid.api.request import parse_json
 from lib_uniid.faces.picture import from_base64, load_mask, load_picture
-from lib_uniid.hosts.webui.people import check_pictures
-from lib_uniid.hosts.webui.request import parse_json
-from lib_uniid.ui.asking import mask_text
+from lib_uniid.ui.form_request import mask_text
 from lib_uniid.ui.pasting import form_of
 
 SIDE = 7000

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.corpus import Case, read, writes
-from lib_uniid.hosts.webui.request import parse, parse_json
+from lib_uniid.api.request import parse, parse_json
 
 Data = Callable[[], str]
 PERSON = {"name": "Anna"}

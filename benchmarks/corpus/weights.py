@@ -18,7 +18,7 @@ Data = Callable[[], bytes]
 def see(root: Path) -> object:
     """All that is told of a models folder."""
     folder = ModelFolder(root, also=())
-    return folder.report(), folder.strangers()
+    return folder.report(), folder.unused()
 
 
 def cases() -> Iterator[Case]:

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_uniid.attention.branch import Call, Prepared
+from lib_uniid.attention.identities import Gains
 from lib_uniid.attention.math import attend, chosen_attention, routed_attention
-from lib_uniid.attention.people import Gains
 from lib_uniid.attention.record import Routed
 from lib_uniid.attention.routing import RoutingRule
-from lib_uniid.attention.rows import Role, Rows, Run
+from lib_uniid.attention.rows import Role, Rows, RowSpan
 from lib_uniid.errors import ConfigError
 from lib_uniid.typing import Float
 
@@ -34,7 +34,7 @@ class Router(Protocol):
         """In the precision and on the device of ``like``."""
         ...
 
-    def of(self, run: Run) -> "Router":
+    def of(self, run: RowSpan) -> "Router":
         """For the rows of a run of cond rows."""
         ...
 
@@ -118,7 +118,7 @@ class RunByRun:
         out = attend(query, *self.null)
         return out if self.null_gain is None else out * self.null_gain
 
-    def _people(self, run: Run, query: Tensor, hidden: Tensor) -> tuple[Tensor, Routed | None]:
+    def _people(self, run: RowSpan, query: Tensor, hidden: Tensor) -> tuple[Tensor, Routed | None]:
         key, value = entries(self.key, run), entries(self.value, run)
         if self.router is not None:
             logits = self.router.of(run)(hidden)
@@ -138,7 +138,7 @@ class AllAtOnce:
     the others' places zeros that the softmax never reaches.
     """
 
-    def __init__(self, by_run: RunByRun, runs: Sequence[Run], tokens: int) -> None:
+    def __init__(self, by_run: RunByRun, runs: Sequence[RowSpan], tokens: int) -> None:
         pairs = [_of_run(by_run, run) for run in runs]
         self.key, self.value = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         self.router: Router | None = None
@@ -154,7 +154,7 @@ class AllAtOnce:
             self.chosen = torch.zeros(len(self.key), tokens, dtype=torch.long, device=self.key.device)
 
     @classmethod
-    def of(cls, by_run: RunByRun, runs: Sequence[Run], tokens: int) -> "AllAtOnce | None":
+    def of(cls, by_run: RunByRun, runs: Sequence[RowSpan], tokens: int) -> "AllAtOnce | None":
         """For queries of so many tokens; None where rows have to be taken apart.
 
         That is so with maps that are drawn, soft or fixed, with rows of other roles, and where the rows of
@@ -176,12 +176,12 @@ class AllAtOnce:
         return attend(call.query, self.key, self.value, bias)
 
 
-def entries(shared_or_per_row: Tensor, run: Run) -> Tensor:
+def entries(shared_or_per_row: Tensor, run: RowSpan) -> Tensor:
     """Those of a run, of a tensor with one entry for all rows or one per row of that role."""
     return shared_or_per_row if shared_or_per_row.shape[0] == 1 else shared_or_per_row[run.entries]
 
 
-def _of_run(by_run: RunByRun, run: Run) -> tuple[Float[Tensor, "b h t c"], Float[Tensor, "b h t c"]]:
+def _of_run(by_run: RunByRun, run: RowSpan) -> tuple[Float[Tensor, "b h t c"], Float[Tensor, "b h t c"]]:
     """Keys and values for each row of a run, those of all people one after another."""
     rows, people = run.rows.stop - run.rows.start, by_run.key.shape[2]
     if run.role is Role.COND:

@@ -23,7 +23,7 @@ class Role(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RowSpan:
     """Neighbouring rows of one role; ``entries`` counts them among all rows of that role."""
 
     role: Role
@@ -52,7 +52,7 @@ class Rows:
         self._runs = _runs(self._roles)
 
     @property
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[RowSpan, ...]:
         """The batch in slices, so that no index tensor has to travel to the device."""
         return self._runs
 
@@ -66,14 +66,14 @@ class Rows:
             )
 
 
-def _runs(roles: tuple[Role, ...]) -> tuple[Run, ...]:
+def _runs(roles: tuple[Role, ...]) -> tuple[RowSpan, ...]:
     seen = dict.fromkeys(Role, 0)
-    runs: list[Run] = []
+    runs: list[RowSpan] = []
     row = 0
     for role, group in groupby(roles):
         count = len(list(group))
         runs.append(
-            Run(role=role, rows=slice(row, row + count), entries=slice(seen[role], seen[role] + count))
+            RowSpan(role=role, rows=slice(row, row + count), entries=slice(seen[role], seen[role] + count))
         )
         row, seen[role] = row + count, seen[role] + count
     return tuple(runs)

@@ -42,7 +42,7 @@ Progress = Callable[[str, int, int | None], None]
 fetched is kept for the next time."""
 
 
-def silent(name: str, done: int, size: int | None) -> None:
+def no_progress(name: str, done: int, size: int | None) -> None:
     """Progress that nobody watches."""
 
 
@@ -75,7 +75,7 @@ def fetch(
     root: Path,
     *,
     damaged: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     environment: Mapping[str, str] = os.environ,
 ) -> list[Path]:
     """Get everything of a row of ``SOURCES`` that is not there; the paths, in the folder where it belongs.

@@ -52,7 +52,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stranger:
+class UnusedFile:
     """A file among ours that is used for nothing, and what it seems to be, in words."""
 
     path: Path
@@ -130,12 +130,12 @@ class ModelFolder:
         self._notebook.save()
         return entries
 
-    def strangers(self) -> tuple[Stranger, ...]:
+    def unused(self) -> tuple[UnusedFile, ...]:
         """Weights in the folder that is only ours, ``uniid``, that are used for nothing."""
         known = {path for paths in self._found.values() for path in paths} | set(self.unread)
         own = self.root / "uniid"
         return tuple(
-            Stranger(path=path, kind=self._notebook.look(path, _look_into).kind)
+            UnusedFile(path=path, kind=self._notebook.look(path, _look_into).kind)
             for path in candidates(own)
             if path.is_file() and path not in known and path.relative_to(own).parts[0] not in _NO_MODELS
         )

@@ -33,7 +33,7 @@ class Format:
         name: short, for lists and tables.
         title: how to call such a file in a sentence.
         marks: names that show this format, all of them.
-        strangers: names that only other formats with these marks have.
+        excluded: names that only other formats with these marks have.
         layout: given the names that are there (they show depths), all names and shapes that must be.
         ignored: matches names that may be there and are not used.
         groups: outermost dictionaries of the published file.
@@ -45,12 +45,12 @@ class Format:
     marks: frozenset[str]
     layout: Callable[[Collection[str]], Layout]
     remedy: str
-    strangers: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
     ignored: re.Pattern[str] = field(default=re.compile(r"(?!)"))
     groups: tuple[str, ...] = ()
 
     def matches(self, header: Header) -> bool:
-        return self.marks <= header.shapes.keys() and not self.strangers & header.shapes.keys()
+        return self.marks <= header.shapes.keys() and not self.excluded & header.shapes.keys()
 
     def check(self, header: Header) -> dict[str, int]:
         """The sizes that the words stand for in this file.

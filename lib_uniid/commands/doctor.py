@@ -38,9 +38,9 @@ def run(options: Namespace) -> Outcome:
     packages = {name: _version(name) for name in PACKAGES}
     folder = ModelFolder(options.models) if options.models.is_dir() else None
     files = [_file(entry, options.models) for entry in _entries(folder, options.hash)]
-    others = {one.path: one.kind for one in folder.strangers()} if folder else {}
+    others = {one.path: one.kind for one in folder.unused()} if folder else {}
     shipped = {str(path): miniature.SHIPPED[path.name] for path in others if _is_known(path)}
-    strangers = {str(path): kind for path, kind in others.items() if str(path) not in shipped}
+    unused = {str(path): kind for path, kind in others.items() if str(path) not in shipped}
     knows = _knows(folder)
     ready = None not in packages.values() and all(file["found"] for file in files if file["needed"])
     result = {
@@ -50,7 +50,7 @@ def run(options: Namespace) -> Outcome:
         "models": str(options.models),
         "files": files,
         "shipped": shipped,
-        "unused": strangers,
+        "unused": unused,
         "knows": knows,
         "ready": ready,
     }
@@ -62,7 +62,7 @@ def run(options: Namespace) -> Outcome:
         *(line for file in files for line in _in_words(file)),
     ]
     words += [f"  {path}: {purpose}" for path, purpose in shipped.items()]
-    words += [f"  not used: {path} is {kind}" for path, kind in strangers.items()]
+    words += [f"  not used: {path} is {kind}" for path, kind in unused.items()]
     words += [f"  not read yet, ask again: {path}" for path in (folder.unread if folder else [])]
     if any(not file["found"] and file["needed"] and file["fetched"] for file in files):
         words.append("uniid fetch gets what is missing, but for a base model")

@@ -4,8 +4,8 @@ import time
 from argparse import Namespace
 
 from lib_uniid.commands import Outcome
-from lib_uniid.commands.asked import asked
 from lib_uniid.commands.inputs import library_folder, require_file, require_models
+from lib_uniid.commands.settings import asked
 from lib_uniid.config import GenerationSettings
 from lib_uniid.files import require_writable
 

@@ -6,18 +6,18 @@ from dataclasses import asdict
 from typing import Any
 
 from lib_uniid.commands import Outcome
-from lib_uniid.commands.asked import Asked
 from lib_uniid.commands.bars import bar
+from lib_uniid.commands.settings import GenerateArguments
 from lib_uniid.commands.shared import library, reference, saying_how_to_choose, studio
 from lib_uniid.config import GenerationSettings
-from lib_uniid.hosts.saving import Saver
-from lib_uniid.library.store import Person
-from lib_uniid.pipeline import Made, Studio
+from lib_uniid.hosts.diffusers.saving import Saver
+from lib_uniid.library.store import Identity
+from lib_uniid.pipeline import GeneratedPicture, Studio
 
 INTERRUPTED = 130
 
 
-def make(asked: Asked, options: Namespace, begun: float) -> Outcome:
+def make(asked: GenerateArguments, options: Namespace, begun: float) -> Outcome:
     """Make the pictures; each is written as soon as it is finished.
 
     Those that are finished when it is interrupted, or when another fails, are kept and named.
@@ -59,13 +59,13 @@ def _outcome(
     return Outcome(result=result, words=[*words, *notes], code=INTERRUPTED if interrupted else 0)
 
 
-def _enrolled(asked: Asked, options: Namespace) -> dict[str, Person]:
+def _enrolled(asked: GenerateArguments, options: Namespace) -> dict[str, Identity]:
     """Whoever the settings name without a picture, from the library."""
     names = {name for person in asked.settings.people for name in (person.name, *dict(person.mix))}
     return {name: library(options).load(name) for name in sorted(names - asked.pictures.keys())}
 
 
-def _new(asked: Asked, work: Studio) -> dict[str, Person]:
+def _new(asked: GenerateArguments, work: Studio) -> dict[str, Identity]:
     """Whoever is given by a picture."""
     with saying_how_to_choose():
         return {name: work.enrol(name, [reference(given)])[0] for name, given in asked.pictures.items()}
@@ -87,14 +87,14 @@ class _Writer:
     def __init__(self, settings: GenerationSettings, options: Namespace) -> None:
         self.written: dict[int, dict[str, Any]] = {}
         self._settings, self._options, self._saver = settings, options, Saver(options.out)
-        self._waiting: dict[int, Made] = {}
+        self._waiting: dict[int, GeneratedPicture] = {}
 
     @property
     def notes(self) -> list[str]:
         """What was wrong with the folder."""
         return self._saver.notes
 
-    def take(self, number: int, made: Made, final: bool) -> None:
+    def take(self, number: int, made: GeneratedPicture, final: bool) -> None:
         """Picture ``number`` of the series is there; ``final`` unless further seeds are tried for it."""
         self._waiting[number] = made
         if final:
@@ -108,7 +108,7 @@ class _Writer:
         for _, picture in sorted(self.written.items()):
             self._options.say(f"finished and kept: {picture['path']}")
 
-    def _write(self, made: Made) -> dict[str, Any]:
+    def _write(self, made: GeneratedPicture) -> dict[str, Any]:
         path = self._saver.save(made, self._settings)
         result: dict[str, Any] = {"path": str(path), "seed": made.seed, **_presence(made)}
         if self._options.maps and (overlay := self._saver.save_overlay(path, made)):
@@ -116,7 +116,7 @@ class _Writer:
         return result
 
 
-def _presence(made: Made) -> dict[str, Any]:
+def _presence(made: GeneratedPicture) -> dict[str, Any]:
     presence = made.presence
     return {
         "people": [asdict(person) for person in presence.people],

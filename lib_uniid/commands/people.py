@@ -10,7 +10,7 @@ from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError
 from lib_uniid.library.forgetting import delete
 from lib_uniid.library.names import normal
-from lib_uniid.library.store import BIN_DAYS, Deleted, PeopleFolder
+from lib_uniid.library.store import BIN_DAYS, Deleted, Library
 
 
 def run(options: Namespace) -> Outcome:
@@ -21,9 +21,9 @@ def run(options: Namespace) -> Outcome:
     ](library, options)
 
 
-def people_folder(options: Namespace) -> PeopleFolder:
+def people_folder(options: Namespace) -> Library:
     """The enrolled people that the options name."""
-    return PeopleFolder(folder=library_folder(options))
+    return Library(folder=library_folder(options))
 
 
 def encodings(options: Namespace) -> EncodingCache:
@@ -31,7 +31,7 @@ def encodings(options: Namespace) -> EncodingCache:
     return EncodingCache(folder=beside(options.models / "uniid" / "cache"))
 
 
-def _list(library: PeopleFolder, _options: Namespace) -> Outcome:
+def _list(library: Library, _options: Namespace) -> Outcome:
     names = library.names()
     deleted = [{"name": one.name, "id": one.id} for one in library.deleted()]
     words = names or ["no people are enrolled yet; enrol one with uniid enrol"]
@@ -39,7 +39,7 @@ def _list(library: PeopleFolder, _options: Namespace) -> Outcome:
     return Outcome(result={"people": names, "deleted": deleted}, words=words)
 
 
-def _show(library: PeopleFolder, options: Namespace) -> Outcome:
+def _show(library: Library, options: Namespace) -> Outcome:
     key, person = library.find(options.name)
     features = person.features
     result: dict[str, Any] = {
@@ -55,13 +55,13 @@ def _show(library: PeopleFolder, options: Namespace) -> Outcome:
     return Outcome(result=result, words=words)
 
 
-def _rename(library: PeopleFolder, options: Namespace) -> Outcome:
+def _rename(library: Library, options: Namespace) -> Outcome:
     library.rename(options.name, options.new)
     new = normal(options.new)
     return Outcome(result={"name": new}, words=[f"{normal(options.name)} is called {new} now"])
 
 
-def _delete(library: PeopleFolder, options: Namespace) -> Outcome:
+def _delete(library: Library, options: Namespace) -> Outcome:
     gone = delete(library, encodings(options), options.name)
     words = f"{gone.name} is deleted; the features stay in the bin for {BIN_DAYS} days: bring the person back"
     return Outcome(
@@ -70,12 +70,12 @@ def _delete(library: PeopleFolder, options: Namespace) -> Outcome:
     )
 
 
-def _restore(library: PeopleFolder, options: Namespace) -> Outcome:
+def _restore(library: Library, options: Namespace) -> Outcome:
     back = library.restore(_in_the_bin(library, options.name).id)
     return Outcome(result={"name": back.name, "id": back.id}, words=[f"{back.name} is back"])
 
 
-def _in_the_bin(library: PeopleFolder, wanted: str) -> Deleted:
+def _in_the_bin(library: Library, wanted: str) -> Deleted:
     """Whoever has this id or name; of several of one name the id has to be given."""
     found = [one for one in library.deleted() if wanted == one.id or normal(wanted) == one.name]
     if len(found) > 1:

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from lib_uniid.commands.inputs import GivenPicture, library_folder
 from lib_uniid.errors import SeveralFacesError
 from lib_uniid.faces.seen import SeenFace
-from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.library.store import PeopleFolder
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Library
 from lib_uniid.pipeline import Reference, Studio
 from lib_uniid.printing import visible
 
@@ -27,9 +27,9 @@ def studio(options: Namespace) -> Studio:
     )
 
 
-def library(options: Namespace) -> PeopleFolder:
+def library(options: Namespace) -> Library:
     """The enrolled people."""
-    return PeopleFolder(folder=library_folder(options))
+    return Library(folder=library_folder(options))
 
 
 def reference(

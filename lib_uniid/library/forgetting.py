@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import UniIDError
-from lib_uniid.library.store import Deleted, PeopleFolder
+from lib_uniid.library.store import Deleted, Library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +15,7 @@ class Forgotten:
     encodings: int
 
 
-def delete(library: PeopleFolder, cache: EncodingCache, name: str) -> Deleted:
+def delete(library: Library, cache: EncodingCache, name: str) -> Deleted:
     """Delete a person: the features go into the bin, the encodings of their pictures are gone for good.
 
     ``library.restore(deleted.id)`` brings the person back, ``library.erase(deleted.id)`` ends that. Where
@@ -34,7 +34,7 @@ def delete(library: PeopleFolder, cache: EncodingCache, name: str) -> Deleted:
     return deleted
 
 
-def forget(library: PeopleFolder, cache: EncodingCache, name: str | None = None) -> Forgotten:
+def forget(library: Library, cache: EncodingCache, name: str | None = None) -> Forgotten:
     """Erase what can be erased without losing people who are enrolled: what ``uniid forget`` does.
 
     These are the encodings of all pictures, also of people who were only shown in a request and never

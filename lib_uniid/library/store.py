@@ -40,7 +40,7 @@ BIN_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Person:
+class Identity:
     """A person who can be in pictures: features for making, an ID embedding for checking.
 
     The embedding is the recogniser's, the L2-normalised mean over the references. ``recogniser`` is the
@@ -68,7 +68,7 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeopleFolder:
+class Library:
     """The people in a folder, by name or by id; an id is the name of the file and never changes.
 
     Names are compared in their normal form, see :mod:`lib_uniid.library.names`. Whatever writes raises
@@ -86,11 +86,11 @@ class PeopleFolder:
         """The name of each person, in alphabetical order."""
         return sorted((name for _, name in self._files()), key=str.casefold)
 
-    def load(self, name: str) -> Person:
+    def load(self, name: str) -> Identity:
         """The person of this name; ``ConfigError`` with the names there are when there is none."""
         return self.find(name)[1]
 
-    def find(self, name: str) -> tuple[str, Person]:
+    def find(self, name: str) -> tuple[str, Identity]:
         """Id and person of a name, as :meth:`load`."""
         path = self._find(name)
         if path is None:
@@ -98,7 +98,7 @@ class PeopleFolder:
             raise ConfigError(f"no person named {name!r} is enrolled ({known}); enrol them with uniid enrol")
         return path.stem, _read(path)
 
-    def load_id(self, wanted: str) -> Person:
+    def load_id(self, wanted: str) -> Identity:
         """The person of this id; ``ConfigError`` when there is none."""
         # Compared with what is there, never made into a path.
         path = next((path for path, _ in self._files() if path.stem == wanted), None)
@@ -106,7 +106,7 @@ class PeopleFolder:
             raise ConfigError(f"no person with the id {wanted!r} is enrolled; import or enrol them again")
         return _read(path)
 
-    def save(self, person: Person, *, replace: bool = False) -> Path:
+    def save(self, person: Identity, *, replace: bool = False) -> Path:
         """Write the person's file; ``ConfigError`` where the name is taken and not to be replaced.
 
         The name has to fit the limits of :func:`lib_uniid.library.names.checked`.
@@ -118,7 +118,7 @@ class PeopleFolder:
                 raise ConfigError(f"{person.name!r} is enrolled already; choose another name or replace them")
             return _write(path or self.folder / f"{uuid4()}.safetensors", person)
 
-    def extend(self, more: Person, *, force: bool = False) -> Path:
+    def extend(self, more: Identity, *, force: bool = False) -> Path:
         """Add the references of ``more`` to the person of the same name.
 
         ``ConfigError`` where there is none, ``EncoderMismatchError`` where other encoders made them,
@@ -132,7 +132,7 @@ class PeopleFolder:
                 _require_alike(person, more)
             return _write(path, joined)
 
-    def alike(self, person: Person, least: float = ALIKE) -> list[tuple[str, float]]:
+    def alike(self, person: Identity, least: float = ALIKE) -> list[tuple[str, float]]:
         """Others with at least so similar an ID embedding: name and similarity, the most similar first.
 
         Compared are people of another name, enrolled with the same recogniser.
@@ -229,7 +229,7 @@ class PeopleFolder:
         return _people_files(self.folder)
 
 
-def also_enrolled(library: PeopleFolder, person: Person) -> list[str]:
+def also_enrolled(library: Library, person: Identity) -> list[str]:
     """A sentence for each person of another name who looks like this one."""
     return [
         f"{name}, who is enrolled, looks like {person.name} (similarity {similarity:.2f})"
@@ -253,17 +253,17 @@ def _erase_old(folder: Path) -> None:
                 path.unlink()
 
 
-def _named(person: Person, name: str) -> Person:
+def _named(person: Identity, name: str) -> Identity:
     return replace(person, name=checked(name))
 
 
-def _write(path: Path, person: Person) -> Path:
+def _write(path: Path, person: Identity) -> Path:
     with replacing(path) as temporary:
         temporary.write_bytes(_serialise(person))
     return path
 
 
-def _require_alike(person: Person, more: Person) -> None:
+def _require_alike(person: Identity, more: Identity) -> None:
     similarity = _similarity(person.embedding, more.embedding)
     if similarity < SAME_PERSON:
         raise DifferentPeopleError(
@@ -278,7 +278,7 @@ def _similarity(one: Float32[np.ndarray, " d"], other: Float32[np.ndarray, " d"]
     return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-12)
 
 
-def _joined(person: Person, more: Person) -> Person:
+def _joined(person: Identity, more: Identity) -> Identity:
     """References follow one another as tokens; each counts as much for the embedding."""
     old, new = person.features, more.features
     if old.fingerprint != new.fingerprint:
@@ -311,7 +311,7 @@ def _joined(person: Person, more: Person) -> Person:
     )
 
 
-def _serialise(person: Person) -> bytes:
+def _serialise(person: Identity) -> bytes:
     features = person.features
     tensors = {
         "intrinsic": features.intrinsic.detach().cpu().contiguous(),
@@ -330,10 +330,10 @@ def _serialise(person: Person) -> bytes:
     return save(tensors, metadata)
 
 
-def _read(path: Path) -> Person:
+def _read(path: Path) -> Identity:
     try:
         tensors, metadata = read_small(path)
-        return Person(
+        return Identity(
             name=normal(metadata["name"]),
             features=IDFeatures.of(tensors, metadata),
             embedding=tensors["embedding"].numpy(),

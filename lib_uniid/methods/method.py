@@ -12,7 +12,7 @@ from lib_uniid.encoders.identity import IDFeatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Asked:
+class RequestedIdentity:
     """A person of a generation: the settings, the features, and those of the people mixed in with shares."""
 
     settings: PersonSettings
@@ -27,7 +27,7 @@ class Method(Protocol):
     def plan(
         self,
         sites: Sequence[Site],
-        people: Sequence[Asked],
+        people: Sequence[RequestedIdentity],
         null: Callable[[], IDFeatures],
         options: PlanOptions,
     ) -> Plan | None:

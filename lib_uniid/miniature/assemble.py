@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lib_uniid.encoders.curricularface import CurricularFace
 from lib_uniid.faces.domain import FILE
-from lib_uniid.hosts.tokenizer import write_tokenizer
+from lib_uniid.hosts.diffusers.tokenizer import write_tokenizer
 from lib_uniid.miniature import MODELS
 from lib_uniid.miniature.ldm_layout import ldm_state
 from lib_uniid.miniature.recipes.base import new_base

@@ -2,7 +2,7 @@
 
 import random
 
-from lib_uniid.miniature.people import HAIR_COLOURS, natural_hair
+from lib_uniid.miniature.characters import HAIR_COLOURS, natural_hair
 from lib_uniid.miniature.scenes import PLACES, SHIRT_COLOURS, STYLES
 from lib_uniid.miniature.world import Scene
 

@@ -53,7 +53,7 @@ def in_words(person: dict[str, Any]) -> str:
     others = "" if person["others"] is None else f", {person['others']:.2f} like the others"
     return (
         f"{found}, there {person['similarity']:.2f} like their reference{others}"
-        f" (strangers: {person['chance']:.2f})"
+        f" (unused: {person['chance']:.2f})"
     )
 
 

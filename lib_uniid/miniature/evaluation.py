@@ -21,11 +21,11 @@ from lib_uniid.config import SAME_PERSON, GenerationSettings, PersonSettings, Ro
 from lib_uniid.evaluation.metrics import cosine, rank1, verification_accuracy
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.detection import Face
-from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.library.store import Person
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Identity
 from lib_uniid.miniature import trained_models
 from lib_uniid.miniature.captions import WHERE
-from lib_uniid.miniature.people import HAIR_COLOURS, Looks, sample_identities
+from lib_uniid.miniature.characters import HAIR_COLOURS, Looks, sample_identities
 from lib_uniid.miniature.recipes.meter import FACE_SIZE, LOOKS, SCENE_SIZE, Meters
 from lib_uniid.miniature.scenes import PLACES, SHIRT_COLOURS, SHIRTS, STYLES
 from lib_uniid.miniature.world import draw, fitting_shirts, portraits, sample_scenes
@@ -37,7 +37,7 @@ STEPS, CFG_SCALE, IDENTITY_SCALE = 15, 5.0, 1.0
 Progress = Callable[[str, int, int], None]
 
 
-def silent(what: str, done: int, total: int) -> None:
+def no_progress(what: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
@@ -110,7 +110,7 @@ class Words:
 class Guest:
     """A person for testing: enrolled from one picture; who they are and how they looked in it."""
 
-    person: Person
+    person: Identity
     traits: torch.Tensor
     looks: Looks
 
@@ -124,7 +124,7 @@ class Evaluation:
         *,
         pictures: int = 96,
         steps: int = STEPS,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> None:
         models = models or trained_models()
         self.cache = TemporaryDirectory()  # beside nobody's models: it ends with the evaluation

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lib_uniid.miniature.characters import HAIR_STYLES, Looks, choice_of, trait
 from lib_uniid.miniature.drawing import box, cover, ellipse, paint, stroke
-from lib_uniid.miniature.people import HAIR_STYLES, Looks, choice_of, trait
 from lib_uniid.typing import Float
 
 SKIN = torch.tensor([[0.34, 0.21, 0.15], [0.99, 0.84, 0.72]])

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from lib_uniid.miniature import SAMPLES
-from lib_uniid.miniature.people import sample_identities
+from lib_uniid.miniature.characters import sample_identities
 from lib_uniid.miniature.world import portraits
 
 SEED = 7_000_023  # of thirty seeds the one whose people are least alike

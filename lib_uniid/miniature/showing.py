@@ -21,10 +21,10 @@ from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.evaluation.overlay import draw_routing
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.failures import explain
-from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.library.store import Person
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Identity
 from lib_uniid.miniature import trained_models
-from lib_uniid.pipeline import Made, Reference, Studio
+from lib_uniid.pipeline import GeneratedPicture, Reference, Studio
 
 SUBJECTS = ("", "a person", "two friends", "three friends")
 SAMPLER, STEPS, CFG_SCALE, IDENTITY_SCALE, RETRIES = "dpmpp_2m", 15, 4.0, 1.0, 3
@@ -37,7 +37,7 @@ class Demo:
     """One run: the studio, the people, what is asked for, and where it goes."""
 
     studio: Studio
-    people: dict[str, Person]
+    people: dict[str, Identity]
     references: dict[str, np.ndarray]
     scene: str
     seed: int
@@ -49,7 +49,7 @@ class Demo:
         *,
         retries: int = 0,
         change: Callable[[PersonSettings], PersonSettings] = lambda p: p,
-    ) -> Made:
+    ) -> GeneratedPicture:
         """One picture of the people named."""
         settings = GenerationSettings(
             prompt=f"{SUBJECTS[len(names)]} {self.scene}",
@@ -99,12 +99,12 @@ def run(files: Mapping[str, Path], out: Path, seed: int, scene: str) -> dict[str
     return written(out, pictures, report)
 
 
-def enrolled(studio: Studio, name: str, picture: np.ndarray) -> Person:
+def enrolled(studio: Studio, name: str, picture: np.ndarray) -> Identity:
     """The largest face of a picture, under a name."""
     return studio.enrol(name, [Reference(picture=picture, label=name, largest=True)])[0]
 
 
-def _pictures(demo: Demo) -> tuple[dict[str, np.ndarray], dict[str, Made]]:
+def _pictures(demo: Demo) -> tuple[dict[str, np.ndarray], dict[str, GeneratedPicture]]:
     """Every picture by the name of its file, and the generations behind the first three."""
     names = list(demo.people)
     titles = ("one", "two", "three")[: len(names)]
@@ -127,7 +127,7 @@ def _pictures(demo: Demo) -> tuple[dict[str, np.ndarray], dict[str, Made]]:
     return pictures, made
 
 
-def _front(demo: Demo, pictures: dict[str, np.ndarray], made: Mapping[str, Made]) -> np.ndarray:
+def _front(demo: Demo, pictures: dict[str, np.ndarray], made: Mapping[str, GeneratedPicture]) -> np.ndarray:
     """The sheet that shows it all at a glance: references, then what was made of them."""
     shown = list(demo.references.items())[:3]
     tiles, labels = [picture for _, picture in shown], [f"{name} (reference)" for name, _ in shown]
@@ -190,7 +190,7 @@ def _mean_similarity(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | 
     return float(np.mean(similar)) if similar else None
 
 
-def _seen(studio: Studio, made: Made) -> Seen:
+def _seen(studio: Studio, made: GeneratedPicture) -> Seen:
     faces = {face.number: face.embedding for face in studio.models.finder.find(made.picture)}
     return {person.name: faces.get(person.face or 0) for person in made.presence.people}
 

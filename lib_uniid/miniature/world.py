@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lib_uniid.miniature import heads, scenes
+from lib_uniid.miniature.characters import Looks, sample_identities, sample_looks
 from lib_uniid.miniature.drawing import cover, ellipse, paint
 from lib_uniid.miniature.heads import HeadPainter, Placement
-from lib_uniid.miniature.people import Looks, sample_identities, sample_looks
 from lib_uniid.typing import Float
 
 SIZE = 128

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
     from lib_uniid.encoders.cache import EncodingCache
     from lib_uniid.faces.seen import SeenFace, SeenFaces
-    from lib_uniid.library.store import Deleted, PeopleFolder
+    from lib_uniid.library.store import Deleted, Library
     from lib_uniid.pipeline import Studio
     from lib_uniid.ui.enrolment import Saving
 else:
-    Deleted = EncodingCache = ModelFolder = PeopleFolder = SeenFace = SeenFaces = Studio = Saving = Any
+    Deleted = EncodingCache = ModelFolder = Library = SeenFace = SeenFaces = Studio = Saving = Any
 
 
 _OF_THE_PANEL = frozenset({"router", "clip_vision"})
@@ -64,7 +64,7 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Status:
     """What the panel says above its controls.
 
     ``base`` is the kind of the checkpoint in words, and ``fits`` whether people can be applied with it; both
@@ -80,7 +80,7 @@ class Situation:
     missing: tuple[Missing, ...]
     people: tuple[str, ...]
     presets: tuple[str, ...]
-    strangers: tuple[tuple[str, str], ...] = ()
+    unused: tuple[tuple[str, str], ...] = ()
     """Files in our folder that are of no use, with what they seem to be."""
     knows: str | None = None
     """What the face models know, where it is less than photographs."""
@@ -118,11 +118,11 @@ class Backstage:
         return SeenFaces()
 
     @property
-    def library(self) -> PeopleFolder:
+    def library(self) -> Library:
         """The people."""
-        from lib_uniid.library.store import PeopleFolder
+        from lib_uniid.library.store import Library
 
-        return PeopleFolder(folder=self.place.models_folder() / "uniid" / "library")
+        return Library(folder=self.place.models_folder() / "uniid" / "library")
 
     def names(self) -> list[str]:
         """All enrolled people."""
@@ -207,7 +207,7 @@ class Backstage:
         self._forget_uploads(embedding)
         return deleted
 
-    def situation(self) -> Situation:
+    def status(self) -> Status:
         """What there is; looks at the disk."""
         from lib_uniid.checkpoints.folder import ModelFolder
         from lib_uniid.faces.domain import note_of
@@ -215,7 +215,7 @@ class Backstage:
         folder = ModelFolder(self.place.models_folder())
         checkpoint = self.place.checkpoint()
         base, fits = (None, None) if checkpoint is None else _kind(checkpoint)
-        return Situation(
+        return Status(
             method=DEFAULT,
             checkpoint=None if checkpoint is None else checkpoint.stem,
             base=base,
@@ -224,7 +224,7 @@ class Backstage:
             missing=_missing(folder),
             people=tuple(self.names()),
             presets=tuple(self.presets.names()),
-            strangers=tuple((one.path.name, one.kind) for one in folder.strangers()),
+            unused=tuple((one.path.name, one.kind) for one in folder.unused()),
             knows=note_of(folder.look_up("insightface")),
         )
 
@@ -237,7 +237,7 @@ class Backstage:
         from lib_uniid.checkpoints.sources import source
 
         root = self.place.models_folder()
-        for one in self.situation().missing:
+        for one in self.status().missing:
             if one.problem is None and (one.needed or one.name in _OF_THE_PANEL):
                 yield one.file, 0, None
                 yield from told(lambda tell, name=one.name: fetch(source(name), root, progress=tell))

@@ -8,9 +8,9 @@ from lib_uniid.errors import ConfigError
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.faces.same import duplicates
 from lib_uniid.library.names import checked
-from lib_uniid.library.store import PeopleFolder, also_enrolled
+from lib_uniid.library.store import Library, also_enrolled
 from lib_uniid.pipeline import Reference, Studio
-from lib_uniid.ui import drawing
+from lib_uniid.ui import html
 from lib_uniid.ui.background import Tell, told
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.uploads import Uploads
@@ -30,7 +30,7 @@ class Enrolment:
     """Keeps people in ``library``, with a ``studio`` of which nothing but the encoders is used."""
 
     studio: Studio
-    library: PeopleFolder
+    library: Library
     uploads: Uploads
 
     def enrol(
@@ -77,7 +77,7 @@ class Enrolment:
     def _references(self, pictures: Sequence[Upload]) -> list[Reference]:
         if not pictures:
             raise ConfigError("there are no pictures of this person yet; upload one first")
-        if choices := drawing.open_choices(pictures):
+        if choices := html.open_choices(pictures):
             raise ConfigError("; ".join(choices))
         return [
             Reference(

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lib_uniid.api import infotext
+from lib_uniid.api.identities import FoundIdentities
+from lib_uniid.api.request import Request
 from lib_uniid.config import GenerationSettings
 from lib_uniid.evaluation.overlay import legend
-from lib_uniid.hosts.protocol import Picture
-from lib_uniid.hosts.saving import Saver
-from lib_uniid.hosts.webui import infotext
-from lib_uniid.hosts.webui.people import Cast
-from lib_uniid.hosts.webui.request import Request
-from lib_uniid.pipeline import Made, Tell
+from lib_uniid.host import Picture
+from lib_uniid.hosts.diffusers.saving import Saver
+from lib_uniid.pipeline import GeneratedPicture, OnPicture
 from lib_uniid.ui.likeness import Verdict, verdicts
 from lib_uniid.ui.runs import Run
 
@@ -50,17 +50,23 @@ class Finished:
     def __len__(self) -> int:
         return len(self._pictures)
 
-    def taker(self, settings: GenerationSettings, request: Request | None, cast: Cast | None) -> Tell:
+    def taker(
+        self, settings: GenerationSettings, request: Request | None, identities: FoundIdentities | None
+    ) -> OnPicture:
         """What is told of each picture of these settings; the page asks for no retries, so each is final."""
         self._wanted = len(self) + settings.pictures
-        more = {} if cast is None else {infotext.KEY: infotext.describe(cast.request, cast.known)}
+        more = (
+            {}
+            if identities is None
+            else {infotext.KEY: infotext.describe(identities.request, identities.known)}
+        )
 
-        def take(_number: int, made: Made, _final: bool) -> None:
+        def take(_number: int, made: GeneratedPicture, _final: bool) -> None:
             path = self._saver.save(made, settings, more)
             self._pictures.append(path)
             self._shown.append((path, f"seed {made.seed}"))
             self._seed = made.seed if self._seed is None else self._seed
-            if request is not None and cast is not None and request.check:
+            if request is not None and identities is not None and request.check:
                 self._check(made)
             if request is not None and request.show_routing:
                 self._draw(path, made, [one.name for one in settings.people])
@@ -93,11 +99,11 @@ class Finished:
     def _with_pictures(self, shown: Shown) -> Shown:
         return replace(shown, pictures=tuple(self._shown), seed=self._seed)
 
-    def _check(self, made: Made) -> None:
+    def _check(self, made: GeneratedPicture) -> None:
         place = f"picture {len(self)}: " if self._wanted > 1 else ""
         self._checked += [replace(one, sentence=place + one.sentence) for one in verdicts(made.presence)]
 
-    def _draw(self, path: Path, made: Made, names: list[str]) -> None:
+    def _draw(self, path: Path, made: GeneratedPicture, names: list[str]) -> None:
         if overlay := self._saver.save_overlay(path, made):
             self._shown.append((overlay, f"routing map, seed {made.seed}"))
             self._legend = [legend(names)]

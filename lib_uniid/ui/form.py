@@ -1,7 +1,7 @@
 """The panel's values as one form: into a request, and out of a pasted one.
 
 There is one way in. The form becomes the same versioned dict that the API takes, and what is wrong with it
-is said by :mod:`lib_uniid.hosts.webui.request`. Imported at the WebUI's start: nothing heavy is used here.
+is said by :mod:`lib_uniid.api.request`. Imported at the WebUI's start: nothing heavy is used here.
 """
 
 import json
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
 from lib_uniid import json_text
+from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.config import STYLE_STRENGTH
 from lib_uniid.errors import ConfigError
-from lib_uniid.hosts.webui.regions import ANYWHERE
 
 TABS = 4
 """People in the panel; a request may hold more, as text."""

@@ -13,11 +13,11 @@ from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import MAX_PICTURES, MAX_SIDE, SAMPLERS
 from lib_uniid.faces.picture import MAX_BYTES
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.desk import Desk, Screen
 from lib_uniid.ui.guard import HOSTS, Guard
-from lib_uniid.ui.making import Maker
+from lib_uniid.ui.library_tab import add_people
+from lib_uniid.ui.page_events import PageEvents, Screen
+from lib_uniid.ui.page_generation import PageGenerator
 from lib_uniid.ui.panel import Builder
-from lib_uniid.ui.people import add_people
 
 PLACES = (Path(__file__).parents[2], Path(sys.prefix) / "share" / "uniid")
 """Where the script and the style that WebUIs read are: at the top of a checkout, or where pip puts them."""
@@ -43,7 +43,9 @@ class Place:
 def make_page(models: Path, out: Path, *, base: Path | None = None, device: str | None = None) -> gr.Blocks:
     """The page, ready to be launched; pictures are written into ``out``."""
     backstage = Backstage(Place(models, base))
-    desk = Desk(Maker(models, out, backstage.uploads, base=base, device=device, seen=backstage.seen))
+    desk = PageEvents(
+        PageGenerator(models, out, backstage.uploads, base=base, device=device, seen=backstage.seen)
+    )
     with gr.Blocks(title="UniID", analytics_enabled=False, fill_width=True, delete_cache=KEPT) as page:
         with gr.Tab("Pictures", elem_id="uniid_pictures"):
             screen = _pictures(backstage)
@@ -85,12 +87,12 @@ def _pictures(backstage: Backstage) -> Screen:
             earlier = _gallery("Earlier pictures", "uniid_earlier", 130, columns=6, visible=False)
         with gr.Column(elem_id="uniid_settings"):
             with gr.Accordion("Picture settings", open=False, elem_id="uniid_picture_settings"):
-                wish = _wish()
+                page_settings = _page_settings()
             with gr.Accordion("Identity settings", open=False, elem_id="uniid_identity_settings"):
                 builder.settings()
-    reuse = wish.pop("reuse")
+    reuse = page_settings.pop("reuse")
     return Screen(
-        wish={"prompt": prompt, **wish},
+        page_settings={"prompt": prompt, **page_settings},
         panel=builder.connect(),
         go=go,
         cancel=cancel,
@@ -116,8 +118,8 @@ def _gallery(label: str, elem_id: str, height: Any, **more: Any) -> Any:
     )
 
 
-def _wish() -> dict[str, Any]:
-    """The page's own controls, by the names in :class:`lib_uniid.ui.making.Wish`, and the seed's button.
+def _page_settings() -> dict[str, Any]:
+    """The controls of :class:`lib_uniid.ui.page_generation.PageSettings` by name, and the seed's button.
 
     Numbers have no limits here: gradio would refuse one without saying which.
     """

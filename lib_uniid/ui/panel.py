@@ -1,7 +1,7 @@
 """The panel: the same components under gradio 3.41, 4.40 and 6, in a WebUI's tab and on the page.
 
 Building it has no effects: a WebUI does so three times per tab. All that the events do is asked of the
-:class:`Backstage`, whose answers are drawn by :mod:`lib_uniid.ui.drawing`.
+:class:`Backstage`, whose answers are drawn by :mod:`lib_uniid.ui.html`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,14 +11,14 @@ from typing import Any
 
 import gradio as gr
 
-from lib_uniid.ui import drawing
+from lib_uniid.ui import html
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import TABS, Form, PersonForm
 from lib_uniid.ui.pasting import readers
 from lib_uniid.ui.presetting import PresetControls
-from lib_uniid.ui.remembering import Remembering
-from lib_uniid.ui.sketch import Place
-from lib_uniid.ui.style import build_style
+from lib_uniid.ui.reference_pictures import ReferencePictures
+from lib_uniid.ui.region_controls import RegionControls
+from lib_uniid.ui.style_controls import build_style
 
 ElemId = Callable[[str], str]
 
@@ -33,7 +33,7 @@ class Panel:
     refreshed: list[Any]
     saved: list[Any]
     """Events after which there may be other people in the library than before."""
-    remembering: list[Remembering]
+    reference_pictures: list[ReferencePictures]
     """One per tab: the pictures in it."""
     show_looks: Callable[[Any], object]
     """Has all tabs show who is in them after an event."""
@@ -61,7 +61,7 @@ class Builder:
         self.backstage, self.elem_id, self.page = backstage, elem_id, page
         self.choices: list[Any] = []
         self.tabs: list[dict[str, Any]] = []
-        self.remembering: list[Remembering] = []
+        self.reference_pictures: list[ReferencePictures] = []
         self._looks: list[Any] = []
         self._own: dict[str, Any] = {}
 
@@ -95,8 +95,8 @@ class Builder:
             refresh=self._refresh,
             saved=[
                 event
-                for tab, remembering in zip(self.tabs, self.remembering, strict=True)
-                for event in remembering.connect(tab["who"])
+                for tab, reference_pictures in zip(self.tabs, self.reference_pictures, strict=True)
+                for event in reference_pictures.connect(tab["who"])
             ],
             refreshed=[
                 self.status,
@@ -106,7 +106,7 @@ class Builder:
                 self.presets.chosen,
                 *self.choices,
             ],
-            remembering=self.remembering,
+            reference_pictures=self.reference_pictures,
             show_looks=lambda event: [self._show_look(event, number) for number in range(1, TABS + 1)],
         )
         for event in (panel.enabled.change, self.refresh.click, *panel.saved):
@@ -121,8 +121,10 @@ class Builder:
 
     def _connect_looks(self) -> None:
         """Each tab's button shows who is in it."""
-        for number, (tab, remembering) in enumerate(zip(self.tabs, self.remembering, strict=True), 1):
-            for event in (tab["who"].change, tab["enabled"].change, *remembering.references.picked):
+        for number, (tab, reference_pictures) in enumerate(
+            zip(self.tabs, self.reference_pictures, strict=True), 1
+        ):
+            for event in (tab["who"].change, tab["enabled"].change, *reference_pictures.references.picked):
                 self._show_look(event, number)
 
     def _show_look(self, event: Any, number: int) -> None:
@@ -138,7 +140,7 @@ class Builder:
         face = self.backstage.face_of(who or "", uploads or "")
         buttons = f"#{self.elem_id('people')} > .tab-nav > button"  # those of gradio 3 have no ids
         button = f":is(#{self.elem_id(f'tab_{number}')}-button, {buttons}:nth-child({number}))"
-        return drawing.tab_look(button, who or "", face, on=enabled)
+        return html.tab_look(button, who or "", face, on=enabled)
 
     def _keep(self, kind: Callable[..., Any], name: str, **options: Any) -> Any:
         """A component with a value. Labels repeat from tab to tab: a WebUI must not keep values by them."""
@@ -216,12 +218,14 @@ class Builder:
                 parts["structure_scale"] = scale
                 automatic.change(_unless, inputs=[automatic], outputs=[scale], show_progress="hidden")
             with gr.Column():
-                self.remembering.append(Remembering(self.backstage, self.elem_id(f"person_{number}")))
-                parts["uploads"] = self.remembering[-1].build()
+                self.reference_pictures.append(
+                    ReferencePictures(self.backstage, self.elem_id(f"person_{number}"))
+                )
+                parts["uploads"] = self.reference_pictures[-1].build()
         with gr.Accordion(
             "Region, mixing, timing", open=False, elem_id=self.elem_id(f"person_{number}_more")
         ):
-            parts |= Place(keep, self.elem_id("panel")).build()
+            parts |= RegionControls(keep, self.elem_id("panel")).build()
             with gr.Row():
                 parts["mix_with"] = keep(
                     gr.Dropdown,
@@ -266,37 +270,37 @@ class Builder:
         """Look at the disk: what is there, and who."""
         self.backstage.forget()
         try:
-            situation = self.backstage.situation()
+            status = self.backstage.status()
         except Exception as error:
             keep = [gr.update() for _ in self.choices]
             hidden = gr.update(visible=False)
-            return [drawing.failure(error), hidden, hidden, hidden, gr.update(), *keep]
+            return [html.failure(error), hidden, hidden, hidden, gr.update(), *keep]
         return [
-            drawing.status(situation),
-            gr.update(visible=bool(situation.lacks or situation.limits)),
+            html.status(status),
+            gr.update(visible=bool(status.lacks or status.limits)),
             gr.update(visible=False),
             gr.update(visible=False),
-            gr.update(choices=list(situation.presets)),
-            *(gr.update(choices=["", *situation.people]) for _ in self.choices),
+            gr.update(choices=list(status.presets)),
+            *(gr.update(choices=["", *status.people]) for _ in self.choices),
         ]
 
     def _show_files(self) -> list[Any]:
         try:
-            situation = self.backstage.situation()
+            status = self.backstage.status()
         except Exception as error:
-            return [gr.update(value=drawing.failure(error), visible=True), gr.update(visible=False)]
-        wanted = bool(situation.lacks or situation.limits)
-        return [gr.update(value=drawing.files(situation), visible=True), gr.update(visible=wanted)]
+            return [gr.update(value=html.failure(error), visible=True), gr.update(visible=False)]
+        wanted = bool(status.lacks or status.limits)
+        return [gr.update(value=html.files(status), visible=True), gr.update(visible=wanted)]
 
     def _fetch(self) -> Iterator[str]:
         """Only ever on the button: get what is missing, and then refresh."""
         try:
             for name, done, size in self.backstage.download():
-                yield drawing.download(name, done, size)
+                yield html.download(name, done, size)
             self.backstage.forget()
-            yield drawing.status(self.backstage.situation())
+            yield html.status(self.backstage.status())
         except Exception as error:
-            yield drawing.failure(error)
+            yield html.failure(error)
 
 
 def _unless(automatic: bool) -> Any:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from lib_uniid.api.infotext import DIGEST, PasteField
+from lib_uniid.api.regions import ANYWHERE
+from lib_uniid.api.request import PersonRequest, Request, StyleRequest, parse_json, to_dict
 from lib_uniid.errors import ConfigError, PictureError
-from lib_uniid.hosts.webui.infotext import DIGEST, Entry
-from lib_uniid.hosts.webui.regions import ANYWHERE
-from lib_uniid.hosts.webui.request import PersonRequest, Request, StyleRequest, parse_json, to_dict
-from lib_uniid.ui.asking import grey, mask_picture
 from lib_uniid.ui.form import AUTOMATIC, DRAWN, TABS, Form, PersonForm, names_of
+from lib_uniid.ui.form_request import grey, mask_picture
 
 
 def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
@@ -96,7 +96,7 @@ def _shown(named: Any, name_of: Callable[[str], str | None]) -> str:
     return named.name if named.id is None else name_of(named.id) or named.id
 
 
-def readers(key: str, name_of: Callable[[str], str | None]) -> list[Entry]:
+def readers(key: str, name_of: Callable[[str], str | None]) -> list[PasteField]:
     """One reader per argument that says what an infotext's parameters make of it; None leaves it alone.
 
     A picture without people switches the panel off and leaves who is chosen in it. The text is read once
@@ -111,7 +111,7 @@ def readers(key: str, name_of: Callable[[str], str | None]) -> list[Entry]:
         return last[1][place]
 
     return [
-        Entry(key, lambda parameters, place=place: read(parameters, place))
+        PasteField(key, lambda parameters, place=place: read(parameters, place))
         for place in range(len(Form().values()))
     ]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lib_uniid import json_text
+from lib_uniid.api.request import Request, parse, to_dict
 from lib_uniid.errors import ConfigError
 from lib_uniid.files import exclusive, remove_stale, replacing
-from lib_uniid.hosts.webui.request import Request, parse, to_dict
 from lib_uniid.library.names import checked
 from lib_uniid.printing import shortened
 

@@ -6,9 +6,9 @@ from typing import Any
 import gradio as gr
 
 from lib_uniid.library.names import normal
-from lib_uniid.ui import drawing
-from lib_uniid.ui.asking import request_of
+from lib_uniid.ui import html
 from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.pasting import form_of
 
 
@@ -58,16 +58,16 @@ class PresetControls:
         try:
             form = form_of(self.backstage.presets.get(name or ""), self.backstage.name_of)
         except Exception as error:
-            return [drawing.failure(error), *(gr.update() for _ in range(self.count))]
+            return [html.failure(error), *(gr.update() for _ in range(self.count))]
         values = [gr.update(value=value) for value in form.values()]
-        return [drawing.result([f"{name} is set"]), *values]
+        return [html.result([f"{name} is set"]), *values]
 
     def _save(self, name: str | None, *values: Any) -> list[Any]:
         """Asks before an earlier one is replaced."""
         try:
             if normal(name or "") in self.backstage.presets.names():
                 asked = f"there is a preset {name} already: press Replace, or type another name"
-                return [drawing.notes([asked]), gr.update(), gr.update(visible=True)]
+                return [html.notes([asked]), gr.update(), gr.update(visible=True)]
         except Exception as error:
             return _failed(error)
         return self._replace(name, *values)
@@ -80,7 +80,7 @@ class PresetControls:
             names = self.backstage.presets.names()
         except Exception as error:
             return _failed(error)
-        return [drawing.result([f"{name} is saved"]), gr.update(choices=names), gr.update(visible=False)]
+        return [html.result([f"{name} is saved"]), gr.update(choices=names), gr.update(visible=False)]
 
     def _delete(self, name: str | None) -> list[Any]:
         try:
@@ -89,11 +89,11 @@ class PresetControls:
         except Exception as error:
             return _failed(error)
         return [
-            drawing.result([f"{name} is deleted"]),
+            html.result([f"{name} is deleted"]),
             gr.update(choices=names, value=None),
             gr.update(visible=False),
         ]
 
 
 def _failed(error: Exception) -> list[Any]:
-    return [drawing.failure(error), gr.update(), gr.update(visible=False)]
+    return [html.failure(error), gr.update(), gr.update(visible=False)]

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lib_uniid.files import private_folder, replacing
-from lib_uniid.ui import drawing
+from lib_uniid.ui import html
 from lib_uniid.ui.uploads import Crop
 
 PREFIX = "uniid-face-"
@@ -22,7 +22,7 @@ HOURS = 24
 
 
 def tile(crop: Crop, *, meant: bool) -> str:
-    """The path of a face drawn as :func:`lib_uniid.ui.drawing.tile` does; only its owner may read it."""
+    """The path of a face drawn as :func:`lib_uniid.ui.html.tile` does; only its owner may read it."""
     folder = gradio_folder() / "uniid-faces"
     path = folder / f"{_stem(crop)}-{int(meant)}.png"
     if not path.exists():
@@ -30,7 +30,7 @@ def tile(crop: Crop, *, meant: bool) -> str:
         private_folder(folder)
         _remove_old()
         buffer = io.BytesIO()
-        drawing.tile(crop, meant=meant).save(buffer, format="PNG")
+        html.tile(crop, meant=meant).save(buffer, format="PNG")
         with replacing(path) as temporary:
             temporary.write_bytes(buffer.getvalue())
     return str(path)

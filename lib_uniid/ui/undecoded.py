@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lib_uniid.ui.asking import mask_text
+from lib_uniid.ui.form_request import mask_text
 from lib_uniid.ui.versions import GRADIO
 
 

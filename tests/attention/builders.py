@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from lib_uniid.attention.people import Person
+from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.rows import Role
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.methods.uniportrait.adapter import ImageAdapter, UniPortraitAdapter
@@ -70,13 +70,13 @@ def random_adapter(
     return adapter
 
 
-def people(count: int, context: int, tokens: int = 4, rows: tuple[int, ...] = ()) -> list[Person]:
+def people(count: int, context: int, tokens: int = 4, rows: tuple[int, ...] = ()) -> list[PlannedIdentity]:
     """People with random tokens; ``rows`` is the number of entries where each row has its own."""
     torch.manual_seed(2)
-    return [Person(tokens=torch.randn(*rows, tokens, context)) for _ in range(count)]
+    return [PlannedIdentity(tokens=torch.randn(*rows, tokens, context)) for _ in range(count)]
 
 
-def nobody(context: int, tokens: int = 4) -> Tensor:
+def null_tokens(context: int, tokens: int = 4) -> Tensor:
     """Uncond tokens."""
     return torch.randn(tokens, context, generator=torch.Generator().manual_seed(3))
 

@@ -16,7 +16,7 @@ from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import find_sites
 from lib_uniid.errors import ConfigError, HooksIgnoredError
 from lib_uniid.methods.uniportrait.plan import build
-from tests.attention.builders import GUIDED, Named, narrow_unet, nobody, people, predict, random_adapter
+from tests.attention.builders import GUIDED, Named, narrow_unet, null_tokens, people, predict, random_adapter
 
 Compile = Callable[[nn.Module], nn.Module]
 NAME = "down_blocks.0.attentions.0.transformer_blocks.0"
@@ -60,7 +60,7 @@ def unet() -> SmallUNet:
 
 def plan_for(unet: nn.Module) -> Plan:
     sites = find_sites(unet)
-    plan = build(random_adapter(sites), sites, people(1, 6), nobody(6))
+    plan = build(random_adapter(sites), sites, people(1, 6), null_tokens(6))
     assert plan is not None
     return plan
 
@@ -157,7 +157,7 @@ def test_a_layer_that_is_computed_past_one_of_its_hooks_is_an_error(unet: SmallU
 def test_fused_projections_are_refused_by_name():
     unet = narrow_unet()
     sites = find_sites(unet)
-    plan = build(random_adapter(sites), sites, people(1, 32), nobody(32))
+    plan = build(random_adapter(sites), sites, people(1, 32), null_tokens(32))
     plain = predict(unet)
     unet.fuse_qkv_projections()
     for putting_on in (

@@ -12,7 +12,7 @@ from lib_uniid.attention.injection import injected
 from lib_uniid.attention.rows import Rows
 from lib_uniid.attention.sites import find_sites
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
-from tests.attention.builders import GUIDED, narrow_unet, nobody, people, random_adapter
+from tests.attention.builders import GUIDED, narrow_unet, null_tokens, people, random_adapter
 
 pytestmark = [
     pytest.mark.gpu,
@@ -52,7 +52,7 @@ class Chain:
         moved = [type(one)(tokens=one.tokens.to(device, dtype), mask=one.mask) for one in asked]
         settings = PlanSettings(latent_size=(8, 8))
         with torch.no_grad():
-            self.plan = build(adapter, self.sites, moved, nobody(32).to(device, dtype), settings)
+            self.plan = build(adapter, self.sites, moved, null_tokens(32).to(device, dtype), settings)
 
     @torch.no_grad()
     def step(self) -> Tensor:

@@ -12,10 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib_uniid.attention import identity
 from lib_uniid.attention.branch import Prepared
+from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.identity import IdentityBranch
 from lib_uniid.attention.injection import MOST_READY, injected
 from lib_uniid.attention.lora import Deltas, LoRA
-from lib_uniid.attention.people import Person
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Role, Rows
@@ -28,7 +28,7 @@ from tests.attention.builders import (
     hook_count,
     leaves_no_trace,
     narrow_unet,
-    nobody,
+    null_tokens,
     people,
     predict,
     random_adapter,
@@ -51,16 +51,18 @@ def sites(unet: UNet2DConditionModel) -> tuple[Site, ...]:
 
 
 def unet_plan(sites: tuple[Site, ...], count: int) -> Plan | None:
-    return build(random_adapter(sites), sites, people(count, 32), nobody(32))
+    return build(random_adapter(sites), sites, people(count, 32), null_tokens(32))
 
 
 # the small pair of layers, for laws that need no UNet
 
 
-def pair_plan(crowd: list[Person], settings: PlanSettings | None = None, router: bool = True) -> Plan | None:
+def pair_plan(
+    crowd: list[PlannedIdentity], settings: PlanSettings | None = None, router: bool = True
+) -> Plan | None:
     pair = small_pair()
     with torch.no_grad():
-        return build(random_adapter(pair.sites, router=router), pair.sites, crowd, nobody(6), settings)
+        return build(random_adapter(pair.sites, router=router), pair.sites, crowd, null_tokens(6), settings)
 
 
 def attend_to(
@@ -78,7 +80,7 @@ def attend_to(
         return pair.cross_attention(hidden.expand(len(roles), -1, -1), text.expand(len(roles), -1, -1))
 
 
-def drawn(masks: Tensor = HALVES) -> list[Person]:
+def drawn(masks: Tensor = HALVES) -> list[PlannedIdentity]:
     return [replace(person, mask=mask) for person, mask in zip(people(2, 6), masks, strict=True)]
 
 
@@ -193,7 +195,7 @@ def test_tokens_per_row_equal_shared_tokens_when_rows_repeat():
 
 def test_each_row_may_have_people_of_its_own():
     both = people(1, 6, rows=(2,))
-    alone = [attend_to(pair_plan([Person(tokens=x)]), (Role.COND,))[0] for x in both[0].tokens]
+    alone = [attend_to(pair_plan([PlannedIdentity(tokens=x)]), (Role.COND,))[0] for x in both[0].tokens]
     assert_near(attend_to(pair_plan(both), (Role.COND,) * 2), torch.stack(alone))
 
 

@@ -86,7 +86,7 @@ def test_route_gives_each_place_to_the_best_and_of_equals_to_the_first():
 def test_resized_masks_sum_to_one_where_drawn_and_to_zero_elsewhere():
     masks = torch.zeros(2, 64, 64)
     masks[0, :, :32] = 1.0
-    masks[1, :, 16:48] = 1.0  # overlaps the first, nobody beyond
+    masks[1, :, 16:48] = 1.0  # overlaps the first, null_tokens beyond
     small = resize_masks(list(masks), (8, 8)).unflatten(0, (8, 8))
     assert small[0, :, 0].tolist() == [1.0, 1.0, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0]
     assert small[0, :, 1].tolist() == [0.0, 0.0, 0.5, 0.5, 1.0, 1.0, 0.0, 0.0]

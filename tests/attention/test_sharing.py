@@ -17,7 +17,7 @@ from tests.attention.builders import (
     hook_count,
     leaves_no_trace,
     narrow_unet,
-    nobody,
+    null_tokens,
     people,
     predict,
     random_adapter,
@@ -144,7 +144,7 @@ def test_a_style_row_of_an_earlier_call_counts_like_one_of_the_same(
 def test_nobody_is_put_into_the_style_rows(unet: UNet2DConditionModel, sites: tuple[Site, ...]):
     plain, rows = predict(unet, 4), Rows(BOTH_HALVES)
     plan = build(
-        random_adapter(sites), sites, people(2, 32), nobody(32), PlanSettings(lora_scale=0.0)
+        random_adapter(sites), sites, people(2, 32), null_tokens(32), PlanSettings(lora_scale=0.0)
     )  # LoRA is for all rows alike
     with injected(sites, plan, rows), shared(sites, Sharing(), rows):
         out = predict(unet, 4)

@@ -61,14 +61,14 @@ def test_what_lies_elsewhere_is_found_and_the_own_folder_comes_first(whole: Path
 def test_a_file_of_another_kind_among_ours_is_named(whole: Path):
     own = whole / "uniid"
     own.mkdir(exist_ok=True)
-    assert ModelFolder(whole).strangers() == ()
+    assert ModelFolder(whole).unused() == ()
     import numpy as np
 
     save_file({"lora_unet_x.lora_down.weight": np.zeros(1)}, own / "mine.safetensors")
     (own / "cut.safetensors").write_bytes(b"{")
     (own / "library").mkdir(exist_ok=True)
     save_file({"lora_unet_x.lora_down.weight": np.zeros(1)}, own / "library" / "somebody.safetensors")
-    found = {one.path.name: one.kind for one in ModelFolder(whole).strangers()}
+    found = {one.path.name: one.kind for one in ModelFolder(whole).unused()}
     assert found.keys() == {"mine.safetensors", "cut.safetensors"}
     assert found["mine.safetensors"] == "a LoRA"
     assert found["cut.safetensors"].startswith("a file that cannot be read")

@@ -13,12 +13,12 @@ from lib_uniid.errors import NoFaceError, UnknownCheckpointError
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.faces.domain import FILE, Domain
 from lib_uniid.faces.picture import load_picture
-from lib_uniid.hosts.diffusers import open_studio
+from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.miniature import MODELS, SAMPLES
 from lib_uniid.miniature.assemble import DOMAIN
 from lib_uniid.pipeline import Reference
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.drawing import status
+from lib_uniid.ui.html import status
 from tests.onnx_pack import red_cells, write_pack
 from tests.ui.bare_host import Place
 
@@ -95,7 +95,7 @@ def test_the_shipped_domain_is_the_assembled_one():
 def test_the_panel_and_the_doctor_say_up_front_what_the_models_know(
     models: Path, capsys: pytest.CaptureFixture[str]
 ):
-    shown = [status(Backstage(Place(folder)).situation()) for folder in (MODELS, models)]
+    shown = [status(Backstage(Place(folder)).status()) for folder in (MODELS, models)]
     assert 'uniid-note">These face models know drawn faces only' in shown[0]
     assert "know drawn faces only" not in shown[1]
     for folder, known in ((MODELS, True), (models, False)):

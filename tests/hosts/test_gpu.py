@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lib_uniid.config import GenerationSettings, PersonSettings
-from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.hosts.schedulers import SAMPLERS
-from lib_uniid.library.store import Person
+from lib_uniid.hosts.diffusers.schedulers import SAMPLERS
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Identity
 from lib_uniid.pipeline import Reference, Studio
 from tests.red_faces import red_face_picture
 
@@ -35,7 +35,7 @@ def studio(models: Path) -> Studio:
 
 
 @pytest.fixture(scope="module")
-def people(studio: Studio) -> dict[str, Person]:
+def people(studio: Studio) -> dict[str, Identity]:
     faces = [red_face_picture((64, 64)), red_face_picture((190, 60))]
     return {
         name: studio.enrol(name, [Reference(picture=face, label=name, largest=True)])[0]
@@ -44,12 +44,12 @@ def people(studio: Studio) -> dict[str, Person]:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_no_step_waits_for_the_gpu(studio: Studio, people: dict[str, Person], sampler: str):
+def test_no_step_waits_for_the_gpu(studio: Studio, people: dict[str, Identity], sampler: str):
     waits = [_waits(studio, replace(TOGETHER, sampler=sampler, steps=steps), people) for steps in (4, 4, 9)]
     assert waits[2] - waits[1] == 5 * PER_STEP.get(sampler, 0)  # the first also loads what later ones find
 
 
-def test_two_people_come_out_as_on_the_cpu(models: Path, studio: Studio, people: dict[str, Person]):
+def test_two_people_come_out_as_on_the_cpu(models: Path, studio: Studio, people: dict[str, Identity]):
     """To within half precision, with drawn places: a router would turn rounding into another person."""
     left, right = np.zeros((2, 2, 8), np.float32)
     left[:, :4], right[:, 4:] = 1.0, 1.0
@@ -61,7 +61,7 @@ def test_two_people_come_out_as_on_the_cpu(models: Path, studio: Studio, people:
     assert 4 * np.abs(there - here).mean() < np.abs(there - plain).mean()
 
 
-def _waits(studio: Studio, settings: GenerationSettings, people: dict[str, Person]) -> int:
+def _waits(studio: Studio, settings: GenerationSettings, people: dict[str, Identity]) -> int:
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as caught:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lib_uniid.hosts.diffusers.schedulers import inverse_scheduler
 from lib_uniid.hosts.inversion import OFFSET, TRAINED_STEPS, Trajectory, invert, sigmas
-from lib_uniid.hosts.schedulers import inverse_scheduler
 from tests.near import assert_near
 
 STEPS = 25

@@ -12,8 +12,8 @@ from torch import Tensor
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.config import GenerationSettings, StyleSettings
 from lib_uniid.errors import ConfigError
-from lib_uniid.hosts.diffusers import DiffusersHost
-from lib_uniid.hosts.schedulers import inverse_scheduler, scheduler
+from lib_uniid.hosts.diffusers.host import DiffusersHost
+from lib_uniid.hosts.diffusers.schedulers import inverse_scheduler, scheduler
 from tests import narrow
 
 STEPS = 4

@@ -10,7 +10,7 @@ from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import ConfigError
 from lib_uniid.library.forgetting import delete, forget
-from lib_uniid.library.store import PeopleFolder, Person
+from lib_uniid.library.store import Identity, Library
 
 
 class Encoder:
@@ -28,8 +28,8 @@ def crops(seed: int) -> np.ndarray:
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> PeopleFolder:
-    return PeopleFolder(folder=tmp_path / "library")
+def library(tmp_path: Path) -> Library:
+    return Library(folder=tmp_path / "library")
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def cache(tmp_path: Path) -> EncodingCache:
     return EncodingCache(folder=tmp_path / "cache")
 
 
-def enrol(library: PeopleFolder, cache: EncodingCache, name: str, seed: int) -> Path:
+def enrol(library: Library, cache: EncodingCache, name: str, seed: int) -> Path:
     features = cache.encode(Encoder(), crops(seed))
-    return library.save(Person(name=name, features=features, embedding=np.ones(8, dtype=np.float32)))
+    return library.save(Identity(name=name, features=features, embedding=np.ones(8, dtype=np.float32)))
 
 
 def encodings(cache: EncodingCache) -> int:
@@ -47,7 +47,7 @@ def encodings(cache: EncodingCache) -> int:
 
 
 def test_whoever_is_deleted_leaves_no_encoding_and_comes_back_from_the_bin(
-    library: PeopleFolder, cache: EncodingCache
+    library: Library, cache: EncodingCache
 ):
     enrol(library, cache, "Anna", 0)
     enrol(library, cache, "Ben", 1)
@@ -60,7 +60,7 @@ def test_whoever_is_deleted_leaves_no_encoding_and_comes_back_from_the_bin(
     assert encodings(cache) == 1
 
 
-def test_a_damaged_person_is_deleted_and_the_cache_with_them(library: PeopleFolder, cache: EncodingCache):
+def test_a_damaged_person_is_deleted_and_the_cache_with_them(library: Library, cache: EncodingCache):
     path = enrol(library, cache, "Anna", 0)
     path.write_bytes(path.read_bytes().replace(b'"references":"1"', b'"references":"x"'))
     delete(library, cache, "Anna")
@@ -68,7 +68,7 @@ def test_a_damaged_person_is_deleted_and_the_cache_with_them(library: PeopleFold
 
 
 def test_forgetting_erases_encodings_and_the_bin_and_keeps_who_is_enrolled(
-    library: PeopleFolder, cache: EncodingCache
+    library: Library, cache: EncodingCache
 ):
     enrol(library, cache, "Anna", 0)
     enrol(library, cache, "Ben", 1)

@@ -12,10 +12,10 @@ import torch
 
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import ConfigError, DifferentPeopleError, EncoderMismatchError
-from lib_uniid.library.store import BIN_DAYS, PeopleFolder, Person, also_enrolled
+from lib_uniid.library.store import BIN_DAYS, Identity, Library, also_enrolled
 
 
-def person(name: str, *, structure: bool = True) -> Person:
+def person(name: str, *, structure: bool = True) -> Identity:
     torch.manual_seed(len(name))
     features = IDFeatures(
         intrinsic=torch.randn(4, 6),
@@ -23,12 +23,12 @@ def person(name: str, *, structure: bool = True) -> Person:
         fingerprint="abc",
         references=2,
     )
-    return Person(name=name, features=features, embedding=np.ones(8, dtype=np.float32))
+    return Identity(name=name, features=features, embedding=np.ones(8, dtype=np.float32))
 
 
 @pytest.mark.parametrize("structure", [True, False])
 def test_a_person_comes_back_as_they_were(tmp_path: Path, structure: bool):
-    store, anna = PeopleFolder(folder=tmp_path), person("Anna", structure=structure)
+    store, anna = Library(folder=tmp_path), person("Anna", structure=structure)
     store.save(anna)
     loaded = store.load("Anna")
     assert torch.equal(loaded.features.intrinsic, anna.features.intrinsic)
@@ -40,15 +40,15 @@ def test_a_person_comes_back_as_they_were(tmp_path: Path, structure: bool):
 @pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\Windows", "a/b", "Ünïcødé 🎉", "CON", "." * 200])
 def test_a_name_never_becomes_a_path(tmp_path: Path, name: str):
     folder = tmp_path / "people"
-    path = PeopleFolder(folder=folder).save(person(name))
+    path = Library(folder=folder).save(person(name))
     assert path.parent == folder
     assert [entry.name for entry in tmp_path.iterdir()] == ["people"]
     assert len(path.stem) == 36
-    assert PeopleFolder(folder=folder).load(name).name == name
+    assert Library(folder=folder).load(name).name == name
 
 
 def test_a_name_that_is_taken_is_kept_unless_replaced(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     first = store.save(person("Anna"))
     with pytest.raises(ConfigError, match="'Anna' is enrolled already"):
         store.save(person("Anna", structure=False))
@@ -59,7 +59,7 @@ def test_a_name_that_is_taken_is_kept_unless_replaced(tmp_path: Path):
 
 
 def test_nobody_of_a_name_lists_those_there_are(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     with pytest.raises(ConfigError, match="no person is enrolled yet"):
         store.load("Ben")
     store.save(person("Anna"))
@@ -70,11 +70,11 @@ def test_nobody_of_a_name_lists_those_there_are(tmp_path: Path):
 def test_other_files_in_the_folder_are_left_alone(tmp_path: Path):
     (tmp_path / "lora.safetensors").write_bytes(b"not ours")
     (tmp_path / "notes.txt").write_text("notes")
-    assert PeopleFolder(folder=tmp_path).names() == []
+    assert Library(folder=tmp_path).names() == []
 
 
 def test_an_id_stays_when_the_person_is_replaced_and_finds_them(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(person("Anna"))
     ids = store.ids()
     store.save(person("Anna", structure=False), replace=True)
@@ -84,15 +84,15 @@ def test_an_id_stays_when_the_person_is_replaced_and_finds_them(tmp_path: Path):
 
 @pytest.mark.parametrize("wanted", ["nobody", "", "../person", "*"])
 def test_an_id_that_is_nobodys_is_refused_and_never_becomes_a_path(tmp_path: Path, wanted: str):
-    store = PeopleFolder(folder=tmp_path / "people")
-    PeopleFolder(folder=tmp_path).save(person("Ben")).rename(tmp_path / "person.safetensors")
+    store = Library(folder=tmp_path / "people")
+    Library(folder=tmp_path).save(person("Ben")).rename(tmp_path / "person.safetensors")
     store.save(person("Anna"))
     with pytest.raises(ConfigError, match="no person with the id"):
         store.load_id(wanted)
 
 
 def test_added_references_follow_the_ones_there_are(tmp_path: Path):
-    store, anna, more = PeopleFolder(folder=tmp_path), person("Anna"), person("Anna")
+    store, anna, more = Library(folder=tmp_path), person("Anna"), person("Anna")
     store.save(anna)
     more = replace(more, embedding=-np.arange(8, dtype=np.float32))
     ids = store.ids()
@@ -109,7 +109,7 @@ def test_added_references_follow_the_ones_there_are(tmp_path: Path):
 
 
 def test_references_of_other_encoders_are_not_added(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(person("Anna"))
     other = person("Anna")
     other = replace(other, features=replace(other.features, fingerprint="abcd"))
@@ -122,7 +122,7 @@ def test_references_of_other_encoders_are_not_added(tmp_path: Path):
 
 
 def test_somebody_is_renamed_and_keeps_their_id(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(person("Anna"))
     before = store.ids()["Anna"]
     store.rename("Anna", " Annabel ")
@@ -132,7 +132,7 @@ def test_somebody_is_renamed_and_keeps_their_id(tmp_path: Path):
 
 
 def test_two_people_never_get_one_name(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(person("Anna"))
     store.save(person("Ben"))
     for name, said in (("Ben", "the name of another person"), ("  ", "1 to 200 characters")):
@@ -143,7 +143,7 @@ def test_two_people_never_get_one_name(tmp_path: Path):
 
 
 def test_somebody_who_is_deleted_leaves_nothing_and_can_be_brought_back(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(person("Anna"))
     ids = store.ids()
     removed = store.remove("Anna")
@@ -158,7 +158,7 @@ def test_somebody_who_is_deleted_leaves_nothing_and_can_be_brought_back(tmp_path
 
 
 def test_the_name_of_a_deleted_person_may_be_taken_since(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(person("Anna"))
     removed = store.remove("Anna")
     store.save(person("Anna"))
@@ -171,7 +171,7 @@ def test_the_name_of_a_deleted_person_may_be_taken_since(tmp_path: Path):
 
 
 def test_the_bin_is_emptied_for_good_by_id_or_whole_and_by_age(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     for name in ("Anna", "Ben", "Clara", "Dora"):
         store.save(person(name))
     anna, *_ = [store.remove(name) for name in ("Anna", "Ben", "Clara")]
@@ -188,8 +188,8 @@ def test_the_bin_is_emptied_for_good_by_id_or_whole_and_by_age(tmp_path: Path):
 
 @pytest.mark.parametrize("wanted", ["../person", "*", "", "person"])
 def test_an_id_in_the_bin_never_becomes_a_path(tmp_path: Path, wanted: str):
-    store = PeopleFolder(folder=tmp_path / "people")
-    PeopleFolder(folder=tmp_path).save(person("Ben")).rename(tmp_path / "person.safetensors")
+    store = Library(folder=tmp_path / "people")
+    Library(folder=tmp_path).save(person("Ben")).rename(tmp_path / "person.safetensors")
     store.save(person("Anna"))
     store.remove("Anna")
     for act in (store.restore, store.erase):
@@ -199,7 +199,7 @@ def test_an_id_in_the_bin_never_becomes_a_path(tmp_path: Path, wanted: str):
 
 
 def test_a_name_has_one_form_however_it_is_typed(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(person("Zo\u00eb"))
     typed = " Zoe\u0308 "  # in the other Unicode form, with blanks
     assert store.load(typed).name == "Zo\u00eb"
@@ -225,7 +225,7 @@ def test_a_name_has_one_form_however_it_is_typed(tmp_path: Path):
     ],
 )
 def test_a_name_that_some_door_could_not_use_is_refused_by_each(tmp_path: Path, name: str, said: str):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(person("Ben"))
     with pytest.raises(ConfigError, match=said):
         store.save(replace(person("x"), name=name))
@@ -235,7 +235,7 @@ def test_a_name_that_some_door_could_not_use_is_refused_by_each(tmp_path: Path, 
 
 
 def test_who_was_enrolled_under_a_name_that_is_refused_now_can_be_loaded_and_renamed(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     path = store.save(person("Anna"))
     data = path.read_bytes().replace(b'"name":"Anna"', b'"name":"A=2" ')
     path.write_bytes(data)
@@ -245,7 +245,7 @@ def test_who_was_enrolled_under_a_name_that_is_refused_now_can_be_loaded_and_ren
 
 
 def test_files_of_people_are_for_their_owner_alone(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path / "people")
+    store = Library(folder=tmp_path / "people")
     path = store.save(person("Anna"))
     store.remove("Anna")
     folders = [store.folder, store.folder / "bin"]
@@ -255,7 +255,7 @@ def test_files_of_people_are_for_their_owner_alone(tmp_path: Path):
 
 
 def test_a_person_knows_the_recogniser_and_an_old_file_knows_none(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(person("Anna"))
     store.save(replace(person("Ben"), recogniser="0123456789ab"))
     assert store.load("Anna").recogniser is None
@@ -264,7 +264,7 @@ def test_a_person_knows_the_recogniser_and_an_old_file_knows_none(tmp_path: Path
 
 
 def test_embeddings_of_two_recognisers_are_not_joined(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(replace(person("Anna"), recogniser="0123456789ab"))
     with pytest.raises(EncoderMismatchError, match="0123456789ab, and ba9876543210 is used now"):
         store.extend(replace(person("Anna"), recogniser="ba9876543210"))
@@ -274,7 +274,7 @@ def test_embeddings_of_two_recognisers_are_not_joined(tmp_path: Path):
     assert store.load("Anna").recogniser is None
 
 
-def facing(name: str, angle: float, **more: str) -> Person:
+def facing(name: str, angle: float, **more: str) -> Identity:
     """Somebody whose ID embedding lies on a circle, in degrees."""
     turned = np.radians(angle)
     embedding = np.array([np.cos(turned), np.sin(turned)], dtype=np.float32)
@@ -282,7 +282,7 @@ def facing(name: str, angle: float, **more: str) -> Person:
 
 
 def test_references_of_another_person_are_added_only_when_it_is_confirmed(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     store.save(facing("Anna", 0.0))
     with pytest.raises(DifferentPeopleError, match=r"than Anna \(similarity 0\.00"):
         store.extend(facing("Anna", 90.0))
@@ -293,7 +293,7 @@ def test_references_of_another_person_are_added_only_when_it_is_confirmed(tmp_pa
 
 
 def test_whoever_is_enrolled_under_another_name_is_said(tmp_path: Path):
-    store = PeopleFolder(folder=tmp_path)
+    store = Library(folder=tmp_path)
     for name, angle in (("Anna", 0.0), ("Ben", 90.0), ("Clara", 40.0)):
         store.save(facing(name, angle))
     store.save(facing("Dora", 0.0, recogniser="0123456789ab"))  # whose embedding cannot be compared

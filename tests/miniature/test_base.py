@@ -2,7 +2,7 @@
 
 import torch
 
-from lib_uniid.miniature.people import TRAITS
+from lib_uniid.miniature.characters import TRAITS
 from lib_uniid.miniature.recipes.base import TEXT_WIDTH, TOKENS, Acquaintance, nearest
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from lib_uniid.faces.detection import Face
+from lib_uniid.miniature.characters import HAIR_COLOURS, sample_identities
 from lib_uniid.miniature.evaluation import FaceReading, Reading, Words, shirt_below
-from lib_uniid.miniature.people import HAIR_COLOURS, sample_identities
 from lib_uniid.miniature.scenes import PLACES, SHIRT_COLOURS, STYLES
 from lib_uniid.miniature.world import portraits
 

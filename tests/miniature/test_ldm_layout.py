@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.errors import CheckpointMismatchError
-from lib_uniid.hosts.ldm import hints_beside, networks
+from lib_uniid.hosts.diffusers.ldm import hints_beside, networks
 from lib_uniid.miniature.assemble import write_base
 from lib_uniid.miniature.recipes.base import new_base
 from lib_uniid.miniature.recipes.vae import new_vae

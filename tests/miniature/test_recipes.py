@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.faces.detection import FaceFinder
-from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.library.store import Person
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Identity
 from lib_uniid.miniature.assemble import assemble, record, write_pack
 from lib_uniid.miniature.recipes import (
     base,
@@ -59,11 +59,11 @@ def models(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def stranger(models: Path, name: str, seed: int) -> Person:
+def stranger(models: Path, name: str, seed: int) -> Identity:
     studio = open_studio(models, device="cpu")
     crop = np.random.default_rng(seed).integers(0, 256, (1, 224, 224, 3), np.uint8)
     embedding = np.eye(1, 128, seed, dtype=np.float32)[0]
-    return Person(name=name, features=studio.models.encode(crop), embedding=embedding)
+    return Identity(name=name, features=studio.models.encode(crop), embedding=embedding)
 
 
 def test_the_product_makes_a_picture_of_two_people_with_what_the_recipes_wrote(models: Path) -> None:

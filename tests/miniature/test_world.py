@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lib_uniid.miniature.captions import caption
-from lib_uniid.miniature.people import HAIR_COLOURS, TRAITS, natural_hair, sample_identities
+from lib_uniid.miniature.characters import HAIR_COLOURS, TRAITS, natural_hair, sample_identities
 from lib_uniid.miniature.scenes import PLACES, SHIRT_COLOURS, STYLES
 from lib_uniid.miniature.world import draw, portraits, sample_scenes
 

@@ -4,7 +4,7 @@ import torch
 
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 from lib_uniid.training.dropping import drop_structure
-from lib_uniid.training.routing import gumbel_choice, imbalance, masks_at, routing_loss
+from lib_uniid.training.router_loss import gumbel_choice, imbalance, masks_at, routing_loss
 
 
 def persons() -> torch.Tensor:

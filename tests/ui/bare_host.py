@@ -15,11 +15,11 @@ from typing import Any
 
 import gradio as gr
 
+from lib_uniid.api.request import to_dict
 from lib_uniid.errors import UniIDError
-from lib_uniid.hosts.webui.request import to_dict
-from lib_uniid.ui.asking import request_of
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import Upload
+from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.panel import build
 
 STYLE = (Path(__file__).parents[2] / "style.css").read_text(encoding="utf-8")

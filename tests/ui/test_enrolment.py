@@ -16,8 +16,8 @@ from lib_uniid.faces.detection import Face, FaceFinder
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.pipeline import Reference
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.drawing import picked
 from lib_uniid.ui.form import Upload
+from lib_uniid.ui.html import picked
 from lib_uniid.ui.tiles import tile
 from tests.red_faces import red_face_picture
 from tests.ui.bare_host import Place
@@ -148,7 +148,7 @@ def test_a_picture_is_looked_at_once_however_often_it_is_uploaded_and_enrolled(
 def test_a_generation_knows_the_faces_that_the_panel_found(
     backstage: Backstage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from lib_uniid.hosts.webui.run import Workshop
+    from lib_uniid.hosts.webui.generation import Workshop
 
     uploaded(backstage, png(tmp_path / "a.png", (64, 64)))
     monkeypatch.setattr(FaceFinder, "find", lambda *_: pytest.fail("looked at twice"))

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.corpus.pictures import FILES, jpeg
+from lib_uniid.api.regions import REGIONS
+from lib_uniid.api.request import MixRequest, PersonRequest, Request, StyleRequest, parse, to_dict
 from lib_uniid.errors import ConfigError
-from lib_uniid.hosts.webui.regions import REGIONS
-from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, Request, StyleRequest, parse, to_dict
-from lib_uniid.ui.asking import request_of
 from lib_uniid.ui.form import DRAWN, LOOKING, TABS, Form, PersonForm, Upload, text_of
+from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.pasting import form_of, readers
 from lib_uniid.ui.uploads import Kept, Uploads
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lib_uniid.library.store import PeopleFolder
+from lib_uniid.library.store import Library
 from tests.hub import Hub, running
 from tests.red_faces import red_face_picture
 from tests.ui.browser import ROOT, needs_chromium, opened, served
@@ -241,7 +241,7 @@ def test_nobody_is_left_out_while_their_pictures_are_looked_at(driver: Driver, t
 def test_somebody_in_uploaded_pictures_is_kept_in_the_library_and_can_be_chosen(
     driver: Driver, own_models: Path, tmp_path: Path
 ):
-    library = PeopleFolder(folder=own_models / "uniid" / "library")
+    library = Library(folder=own_models / "uniid" / "library")
     driver.switch_on()
     assert not driver.part("person_1_save").is_visible()
     driver.upload(1, png(tmp_path / "zoe.png", (64, 64)))

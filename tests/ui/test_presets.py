@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from lib_uniid.api.request import parse
 from lib_uniid.errors import ConfigError
-from lib_uniid.hosts.webui.request import parse
 from lib_uniid.ui.presets import Presets
 
 BOTH = parse(

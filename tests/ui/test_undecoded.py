@@ -13,8 +13,8 @@ from PIL import Image
 
 from benchmarks.corpus.pictures import EPS, jpeg
 from lib_uniid.errors import PictureError
-from lib_uniid.ui.asking import mask_text
 from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.form_request import mask_text
 from lib_uniid.ui.panel import build
 from lib_uniid.ui.undecoded import undecoded
 from lib_uniid.ui.versions import GRADIO

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib_uniid.api.regions import ANYWHERE, REGIONS
+from lib_uniid.api.request import Request, parse, to_dict
 from lib_uniid.errors import ConfigError
-from lib_uniid.hosts.webui.regions import ANYWHERE, REGIONS
-from lib_uniid.hosts.webui.request import Request, parse, to_dict
 from lib_uniid.methods.registry import METHODS
 
 PEOPLE = 4

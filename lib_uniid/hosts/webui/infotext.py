@@ -1,77 +1,18 @@
-"""What is written into a picture about the people in it and read back: ids and fingerprints, no pixels."""
+"""The infotext of a processing object: written, and removed where a copied object brought it along."""
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
-from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, Request, to_dict
-
-KEY = "UniID"
-"""The infotext's key; its value is a request in JSON, which the host quotes."""
-
-RESULT = "UniID result"
-"""The key in the generation's result under which the check of the pictures stands; never in an infotext."""
-
-NOTES = "UniID notes"
-"""The same for what is said under the picture beside that: the API leaves the host's comments out."""
-
-DIGEST = "sha256:"
-
-
-class Entry(str):
-    """The name of an infotext's entry that is also what makes a control's value of an infotext.
-
-    Hosts call what can be called where something is pasted. *Send to img2img* carries the controls whose
-    entries have a name among the script's ``paste_field_names``, and knows no functions.
-    """
-
-    read: Callable[[Mapping[str, Any]], Any]
-
-    def __new__(cls, key: str, read: Callable[[Mapping[str, Any]], Any]) -> "Entry":
-        entry = super().__new__(cls, key)
-        entry.read = read
-        return entry
-
-    def __call__(self, parameters: Mapping[str, Any]) -> Any:
-        return self.read(parameters)
+from lib_uniid.api.infotext import KEY, NOTES, RESULT, describe
+from lib_uniid.api.request import Request
 
 
 def write(p: Any, request: Request, known: Mapping[str, str]) -> None:
-    """Have the host write ``request``; see ``describe``."""
+    """Have the host write ``request``; see :func:`lib_uniid.api.infotext.describe`."""
     p.extra_generation_params[KEY] = describe(request, known)
-
-
-def describe(request: Request, known: Mapping[str, str]) -> str:
-    """The entry's value; ``known`` has the fingerprint of each person in ``request`` by their id."""
-    people, style = tuple(_described(person, known) for person in request.people), request.style
-    if style is not None:
-        style = replace(style, picture=_digest(style.picture))
-    described = replace(request, people=people, style=style)
-    return json.dumps(to_dict(described), separators=(",", ":"))
 
 
 def remove(p: Any) -> None:
     """Have the host write nothing: the dict may come from another generation's processing object."""
     for key in (KEY, RESULT, NOTES):
         p.extra_generation_params.pop(key, None)
-
-
-def _described(person: PersonRequest, known: Mapping[str, str]) -> PersonRequest:
-    assert person.id is not None, "each person has an id once they are found"
-    return replace(
-        person,
-        name=None,
-        references=(),
-        mask=None if person.mask is None else _digest(person.mask),
-        fingerprint=known[person.id],
-        mix=tuple(MixRequest(id=part.id, share=part.share) for part in person.mix),
-    )
-
-
-def _digest(picture: str) -> str:
-    """Names a picture in base64 in its place; what is a name already stays."""
-    return (
-        picture if picture.startswith(DIGEST) else DIGEST + hashlib.sha256(picture.encode()).hexdigest()[:12]
-    )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lib_uniid.hosts.webui.infotext import NOTES, RESULT
+from lib_uniid.api.infotext import NOTES, RESULT
 
 if TYPE_CHECKING:
     from lib_uniid.evaluation.presence import Appearance, Presence
@@ -52,14 +52,14 @@ class Growing(str):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CellNumber:
     """Which of how many generations of a job this is, both from 1; cells count along the rows of a plot."""
 
     number: int
     total: int
 
     @classmethod
-    def of(cls, job: str) -> "Place | None":
+    def of(cls, job: str) -> "CellNumber | None":
         """From what the host says that it is doing, such as ``3 out of 12``; None for anything else."""
         found = re.fullmatch(r"(\d{1,6}) out of (\d{1,6})", job)
         return None if found is None else cls(int(found[1]), int(found[2]))
@@ -73,7 +73,7 @@ class Job:
     """The checks and notes of all generations of a job so far."""
 
     notes: list[str] = field(default_factory=list[str])
-    _pictures: list[tuple[Place | None, Presence]] = field(default_factory=list[Any])
+    _pictures: list[tuple[CellNumber | None, Presence]] = field(default_factory=list[Any])
     _lines: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     _told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     _busy: Callable[[], Any] = field(default=lambda: None)
@@ -92,7 +92,7 @@ class Job:
         busy = self._busy()
         return busy is not None and busy is not p  # hosts compare such objects field by field
 
-    def look(self, place: Place | None, presence: Presence) -> str:
+    def look(self, place: CellNumber | None, presence: Presence) -> str:
         """Keep who is in the next picture; the line that stands below it."""
         self._pictures.append((place, presence))
         if place is None:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from lib_uniid.api.request import Request, from_arguments
 from lib_uniid.errors import (
     CheckpointMismatchError,
     ConfigError,
@@ -20,17 +21,16 @@ from lib_uniid.errors import (
     UniIDError,
 )
 from lib_uniid.hosts.webui import axes, infotext
-from lib_uniid.hosts.webui.entries import Entries, Entry
-from lib_uniid.hosts.webui.jobs import Growing, Jobs, Place, selected
-from lib_uniid.hosts.webui.named import nothing_asked
-from lib_uniid.hosts.webui.request import Request, parse, parse_json
+from lib_uniid.hosts.webui.api_request import nothing_asked
+from lib_uniid.hosts.webui.jobs import CellNumber, Growing, Jobs, selected
+from lib_uniid.hosts.webui.states import GenerationState, GenerationStates
 
 if TYPE_CHECKING:
     from lib_uniid.faces.seen import SeenFaces
     from lib_uniid.hosts.webui.attachment import Attachment
-    from lib_uniid.hosts.webui.run import Run, Workshop
+    from lib_uniid.hosts.webui.generation import Generation, Workshop
 else:  # imported when they are needed, and not to say what they are
-    Attachment = Run = SeenFaces = Workshop = Any
+    Attachment = Generation = SeenFaces = Workshop = Any
 
 
 log = logging.getLogger("uniid")
@@ -87,20 +87,6 @@ Read = Callable[[Sequence[Any], bool], Request | None]
 """Makes a request of a script's arguments, which an API was sent or the panel holds."""
 
 
-def asked(raw: object = "", enabled: object = False, *, api: bool = False) -> Request | None:
-    """The request in a script's arguments; None when it is switched off.
-
-    Through the API the first argument is the request itself, a dict or its JSON, and says by itself whether
-    it is on. The panel has it as text beside a switch.
-    """
-    if not isinstance(enabled, bool):
-        raise ConfigError(f"the second argument, the switch, must be true or false, got {enabled!r}")
-    if isinstance(raw, str) and not enabled and not (api and raw.strip()):
-        return None
-    request = parse_json(raw) if isinstance(raw, str) else parse(raw)
-    return request if request.enabled else None
-
-
 class Extension:
     """The hooks, in the order in which a host calls them; one object serves both tabs.
 
@@ -112,14 +98,14 @@ class Extension:
     def __init__(
         self,
         services: HostServices,
-        read: Read = lambda values, api: asked(*values, api=api),
+        read: Read = lambda values, api: from_arguments(*values, api=api),
         title: str = "UniID",
         seen: Callable[[], SeenFaces | None] = lambda: None,
     ) -> None:
         self.services, self._read, self._title, self._seen = services, read, title, seen
-        self.entries, self.jobs = Entries(self._ended), Jobs()
+        self.states, self.jobs = GenerationStates(self._ended), Jobs()
         self._workshop: Workshop | None = None
-        self._attached: tuple[Entry, Attachment] | None = None
+        self._attached: tuple[GenerationState, Attachment] | None = None
         self._listening = False
 
     # --- the host's hooks ---
@@ -127,125 +113,129 @@ class Extension:
     def before_process(self, p: Any, *args: object) -> None:
         """Begin; also the place to clean up after a generation that raised, for which no later hook ran."""
         self._detach()
-        self.entries.drop(p)
-        entry = Entry()
-        with self._kept(entry):
-            entry.request = axes.laid_over(self._read(args, getattr(p, "is_api", False) is True), p)
-            if entry.request is None and args and isinstance(args[0], str):
+        self.states.drop(p)
+        state = GenerationState()
+        with self._kept(state):
+            state.request = axes.laid_over(self._read(args, getattr(p, "is_api", False) is True), p)
+            if state.request is None and args and isinstance(args[0], str):
                 note = nothing_asked(p, self._title)
-                entry.job.note([note] if note else [])
-        if entry.engaged:
-            entry.job, entry.inner = self.jobs.begin(p)
-            entry.place = Place.of(self.services.job())
-        if entry.engaged or entry.job.notes:
-            self.entries.put(p, entry)
+                state.job.note([note] if note else [])
+        if state.engaged:
+            state.job, state.inner = self.jobs.begin(p)
+            state.place = CellNumber.of(self.services.job())
+        if state.engaged or state.job.notes:
+            self.states.put(p, state)
 
     def process(self, p: Any) -> None:
         """Find all people. The infotext is written here, or what a copied ``p`` brought along removed."""
         infotext.remove(p)
-        entry = self.entries.get(p)
-        if entry is None or entry.request is None:
+        state = self.states.get(p)
+        if state is None or state.request is None:
             return
-        with self._kept(entry):
+        with self._kept(state):
             self._require_host()
-            entry.run = self._run(entry.request)
-            infotext.write(p, entry.run.cast.request, entry.run.cast.known)
-            _note(p, entry, entry.run.cast.notes)
-        if entry.failure is not None and self.services.too_old() is not None:
-            self._refuse_at_once(p, entry, entry.failure)
+            state.generation = self._generation(state.request)
+            infotext.write(p, state.generation.identities.request, state.generation.identities.known)
+            _note(p, state, state.generation.identities.notes)
+        if state.failure is not None and self.services.too_old() is not None:
+            self._refuse_at_once(p, state, state.failure)
 
     def process_before_every_sampling(self, p: Any, x: Any) -> None:
         """Inject all people; ``x`` is the start latent, ``b 4 rows columns``.
 
         Always anew: a pass has its own size and LoRAs, and a host may have thrown our patches away.
         """
-        entry = self._engaged(p)
-        if entry is not None:
-            self._settle(p, entry)
-        self._lift(p, entry)
-        if entry is not None:
-            self._attach(p, entry, x, sampling=False)
+        state = self._engaged(p)
+        if state is not None:
+            self._settle(p, state)
+        self._lift(p, state)
+        if state is not None:
+            self._attach(p, state, x, sampling=False)
 
     def on_cfg_denoiser(self, params: Any) -> None:
         """Before each evaluation of the model, whoever samples: only the pictures of ours are touched."""
         p = params.denoiser.p
-        entry = self._engaged(p)
-        if entry is not None:
-            self._settle(p, entry)
-        if not self._fits(p, entry):  # another generation goes on, a refiner came, or LoRAs were switched
-            self._lift(p, entry)
-            if entry is not None:
-                self._attach(p, entry, params.x, sampling=True)
-        if entry is not None and self._attached is not None:
-            with self._kept(entry):
+        state = self._engaged(p)
+        if state is not None:
+            self._settle(p, state)
+        if not self._fits(p, state):  # another generation goes on, a refiner came, or LoRAs were switched
+            self._lift(p, state)
+            if state is not None:
+                self._attach(p, state, params.x, sampling=True)
+        if state is not None and self._attached is not None:
+            with self._kept(state):
                 self._attached[1].step(params)
-        if entry is not None:
-            self._refuse_after_failure(p, entry)
+        if state is not None:
+            self._refuse_after_failure(p, state)
 
     def post_sample(self, p: Any, ps: Any) -> None:
         """Latents of a batch, or after a second pass its decoded pictures, go on only as numbers with people.
 
         What replaces the UNet as a whole never calls what would have raised.
         """
-        entry = self._engaged(p)
-        if entry is None:
+        state = self._engaged(p)
+        if state is None:
             return
-        self._settle(p, entry)
-        if entry.refused is None:
-            self._spoil(p, entry, lambda: _require_latents(ps.samples))
-        if entry.refused is not None:
+        self._settle(p, state)
+        if state.refused is None:
+            self._spoil(p, state, lambda: _require_latents(ps.samples))
+        if state.refused is not None:
             from lib_uniid.hosts.webui.attachment import Refused
 
-            ps.samples = Refused(entry.refused)
+            ps.samples = Refused(state.refused)
 
     def postprocess_batch(self, p: Any, images: Any) -> None:
         """Eject all people; ``images`` are the decoded pictures, ``b 3 height width`` in [0, 1]."""
         pictures, engaged = len(images), self._engaged(p)
         if engaged is not None:
             self._spoil(p, engaged, lambda: _require_pictures(images))
-        if self._attached is not None and self._attached[0] is self.entries.get(p):
-            entry, attached = self._attached
-            _note(p, entry, attached.notes())
-            if entry.run is not None:
-                entry.run.sampled(attached, pictures)
+        if self._attached is not None and self._attached[0] is self.states.get(p):
+            state, attached = self._attached
+            _note(p, state, attached.notes())
+            if state.generation is not None:
+                state.generation.sampled(attached, pictures)
         self._detach()
 
     def postprocess_batch_list(self, p: Any, pp: Any) -> None:
         """Where a picture is none, the host cannot go on; what a hook raises would be swallowed."""
-        entry = self._engaged(p)
-        if entry is not None and entry.refused is not None:
+        state = self._engaged(p)
+        if state is not None and state.refused is not None:
             from lib_uniid.hosts.webui.attachment import Refused
 
-            pp.images = Refused(entry.refused)
+            pp.images = Refused(state.refused)
 
     def postprocess_image(self, p: Any, pp: Any) -> None:
         """Look who is in the picture. It is made by now, so a failure here is said under it."""
-        entry = self.entries.get(p)
-        if entry is None or entry.run is None:
+        state = self.states.get(p)
+        if state is None or state.generation is None:
             return
         try:
-            _note(p, entry, [NO_MAPS] if _maps_are_in_the_way(p, entry.run) else entry.run.draw(pp.image))
-            if entry.run.request.check:
-                _say(p, [entry.job.look(entry.place, entry.run.look(pp.image))])
+            _note(
+                p,
+                state,
+                [NO_MAPS] if _maps_are_in_the_way(p, state.generation) else state.generation.draw(pp.image),
+            )
+            if state.generation.request.check:
+                _say(p, [state.job.look(state.place, state.generation.look(pp.image))])
         except Exception as error:
-            _note(p, entry, [f"the picture could not be checked: {_explained(error)}"])
+            _note(p, state, [f"the picture could not be checked: {_explained(error)}"])
 
     def postprocess(self, p: Any, processed: Any) -> None:
         """End; the check and the notes go into the result that the API returns, not into infotexts."""
-        entry = self.entries.get(p)
-        if entry is not None:
+        state = self.states.get(p)
+        if state is not None:
             # A new dict: the old one may be shared with the next generation.
             processed.extra_generation_params = {**processed.extra_generation_params}
-            entry.job.tell(processed.extra_generation_params)
-            if _several(p, entry):
+            state.job.tell(processed.extra_generation_params)
+            if _several(p, state):
                 said = processed.comments
-                processed.comments = Growing(lambda: entry.job.comments(said))
-                entry.job.tell(p.extra_generation_params)
-            if entry.run is not None:
-                _append(processed, entry.run.overlays)
-            entry.job.end(p)
+                processed.comments = Growing(lambda: state.job.comments(said))
+                state.job.tell(p.extra_generation_params)
+            if state.generation is not None:
+                _append(processed, state.generation.overlays)
+            state.job.end(p)
         self._detach()
-        self.entries.drop(p)
+        self.states.drop(p)
 
     def unload(self) -> None:
         """The script is being unloaded, and the model stays."""
@@ -254,28 +244,28 @@ class Extension:
 
     # --- inside ---
 
-    def _ended(self, entry: Entry) -> None:
+    def _ended(self, state: GenerationState) -> None:
         """The processing object is gone. Where its generation failed no later hook ejected them."""
-        if self._attached is not None and self._attached[0] is entry:
+        if self._attached is not None and self._attached[0] is state:
             self._detach()
 
-    def _engaged(self, p: Any) -> Entry | None:
-        entry = self.entries.get(p)
-        return entry if entry is not None and entry.engaged else None
+    def _engaged(self, p: Any) -> GenerationState | None:
+        state = self.states.get(p)
+        return state if state is not None and state.engaged else None
 
-    def _settle(self, p: Any, entry: Entry) -> None:
-        """No picture, if the evaluations so far did not pass through what is on the UNet for ``entry``.
+    def _settle(self, p: Any, state: GenerationState) -> None:
+        """No picture, if the evaluations so far did not pass through what is on the UNet for ``state``.
 
         Comes before that is replaced: what replaces it counts anew.
         """
         owner, attached = self._attached or (None, None)
-        if owner is entry and attached is not None and entry.refused is None:
-            self._spoil(p, entry, lambda: attached.require(seen=entry.called))
+        if owner is state and attached is not None and state.refused is None:
+            self._spoil(p, state, lambda: attached.require(seen=state.called))
 
-    def _lift(self, p: Any, entry: Entry | None) -> None:
+    def _lift(self, p: Any, state: GenerationState | None) -> None:
         """Eject before something else is injected; what is to be said of it is kept."""
-        if entry is not None and self._attached is not None and self._attached[0] is entry:
-            _note(p, entry, self._attached[1].notes())
+        if state is not None and self._attached is not None and self._attached[0] is state:
+            _note(p, state, self._attached[1].notes())
         self._detach()
 
     def _require_host(self) -> None:
@@ -286,10 +276,10 @@ class Extension:
                 "update to AUTOMATIC1111 1.10, or use Forge or Forge Neo"
             )
 
-    def _refuse_at_once(self, p: Any, entry: Entry, failure: str) -> None:
+    def _refuse_at_once(self, p: Any, state: GenerationState, failure: str) -> None:
         """Where no later hook is called, what the host does next with ``p`` raises."""
-        if entry.refused is None:
-            _note(p, entry, [f"Identities not applied: {failure}"])
+        if state.refused is None:
+            _note(p, state, [f"Identities not applied: {failure}"])
             return
 
         def init(*_: Any, **__: Any) -> None:
@@ -297,46 +287,46 @@ class Extension:
 
         p.init = init
 
-    def _run(self, request: Request) -> Run:
-        from lib_uniid.hosts.webui.run import Run, Workshop
+    def _generation(self, request: Request) -> Generation:
+        from lib_uniid.hosts.webui.generation import Generation, Workshop
 
         if self._workshop is None:
             self._workshop = Workshop(
                 self.services.models_folder(), self.services.device(), self.services.room, self._seen()
             )
-        return Run(request, self._workshop)
+        return Generation(request, self._workshop)
 
-    def _fits(self, p: Any, entry: Entry | None) -> bool:
-        """Whether what is on a UNet is for ``entry``, and still on the UNet that ``p`` samples from."""
-        if entry is None or self._attached is None:
-            return entry is None and self._attached is None
+    def _fits(self, p: Any, state: GenerationState | None) -> bool:
+        """Whether what is on a UNet is for ``state``, and still on the UNet that ``p`` samples from."""
+        if state is None or self._attached is None:
+            return state is None and self._attached is None
         owner, attached = self._attached
-        return owner is entry and attached.holds(p)
+        return owner is state and attached.holds(p)
 
-    def _attach(self, p: Any, entry: Entry, x: Any, *, sampling: bool) -> None:
+    def _attach(self, p: Any, state: GenerationState, x: Any, *, sampling: bool) -> None:
         """Inject people, or what refuses to sample without them."""
         from lib_uniid.hosts.webui.attachment import Pause, unet_of
 
-        with self._kept(entry):
+        with self._kept(state):
             self._listen()
-            if entry.run is not None and entry.failure is None and entry.spoiled is None:
+            if state.generation is not None and state.failure is None and state.spoiled is None:
                 latent_size, load = (int(x.shape[-2]), int(x.shape[-1])), self.services.load
                 try:
-                    attached = entry.run.attach(
+                    attached = state.generation.attach(
                         p, latent_size, self.services.encode, load if sampling else None
                     )
                 except CheckpointMismatchError:
-                    if not sampling or not entry.sampled:
+                    if not sampling or not state.sampled:
                         raise
                     _note(
                         p,
-                        entry,
+                        state,
                         ["the refiner is of another family: identities end at its first step"],
                     )
                     attached = Pause(unet_of(p))
-                self._attached = entry, attached
-                entry.sampled = True
-        self._refuse_after_failure(p, entry)
+                self._attached = state, attached
+                state.sampled = True
+        self._refuse_after_failure(p, state)
 
     def _listen(self) -> None:
         """From the first time that something is put on; a host may take 50 ms to register one callback."""
@@ -344,56 +334,56 @@ class Extension:
             self.services.listen(cfg_denoiser=self.on_cfg_denoiser, script_unloaded=self.unload)
             self._listening = True
 
-    def _refuse_after_failure(self, p: Any, entry: Entry) -> None:
+    def _refuse_after_failure(self, p: Any, state: GenerationState) -> None:
         from lib_uniid.hosts.webui.attachment import Pause, Refusal, unet_of
 
-        if (entry.failure is None and entry.spoiled is None) or self._attached is not None:
+        if (state.failure is None and state.spoiled is None) or self._attached is not None:
             return
-        if entry.refused is None:
+        if state.refused is None:
             infotext.remove(p)
-            _note(p, entry, [f"Identities not applied: {entry.failure}"])
-            self._attached = entry, Pause(unet_of(p))
+            _note(p, state, [f"Identities not applied: {state.failure}"])
+            self._attached = state, Pause(unet_of(p))
         else:
-            self._attached = entry, Refusal(unet_of(p), entry.refused)
-            self._tell_refusal(p, entry, entry.refused)
+            self._attached = state, Refusal(unet_of(p), state.refused)
+            self._tell_refusal(p, state, state.refused)
 
-    def _tell_refusal(self, p: Any, entry: Entry, failure: str) -> None:
+    def _tell_refusal(self, p: Any, state: GenerationState, failure: str) -> None:
         """A plot makes an empty cell of a generation that fails; why is told with the other cells."""
-        if _several(p, entry):
-            _note(p, entry, [failure if entry.place is None else f"{entry.place}: {failure}"])
-            entry.job.tell(p.extra_generation_params)
-        entry.job.end(p)
+        if _several(p, state):
+            _note(p, state, [failure if state.place is None else f"{state.place}: {failure}"])
+            state.job.tell(p.extra_generation_params)
+        state.job.end(p)
 
-    def _spoil(self, p: Any, entry: Entry, require: Callable[[], None]) -> None:
+    def _spoil(self, p: Any, state: GenerationState, require: Callable[[], None]) -> None:
         try:
             require()
         except UniIDError as error:
-            entry.spoiled = str(error)
+            state.spoiled = str(error)
             self._detach()
-            self._tell_refusal(p, entry, entry.spoiled)
+            self._tell_refusal(p, state, state.spoiled)
 
     def _detach(self) -> None:
         attached, self._attached = self._attached, None
         if attached is not None:
-            entry, on = attached
-            entry.called |= on.called
+            state, on = attached
+            state.called |= on.called
             on.release()
 
     @contextmanager
-    def _kept(self, entry: Entry) -> Generator[None]:
+    def _kept(self, state: GenerationState) -> Generator[None]:
         """Keep what is raised until the sampling can raise it: no picture without the people."""
         try:
             yield
         except _OF_THE_REQUEST as error:
-            self._fail(entry, _explained(error))
+            self._fail(state, _explained(error))
         except Exception as error:
-            self._fail(entry, _explained(error))
+            self._fail(state, _explained(error))
             self._workshop = None  # files may be added or mended before the next try, and memory freed
             if not isinstance(error, UniIDError):
                 self.services.free()
 
-    def _fail(self, entry: Entry, failure: str) -> None:
-        entry.failure = failure
+    def _fail(self, state: GenerationState, failure: str) -> None:
+        state.failure = failure
         self._detach()
 
 
@@ -420,12 +410,12 @@ def _require_pictures(images: Any) -> None:
     require_pictures(images, WEBUI)
 
 
-def _several(p: Any, entry: Entry) -> bool:
+def _several(p: Any, state: GenerationState) -> bool:
     """Whether another script puts the pictures of several generations together."""
-    return not entry.inner and (entry.place is not None or selected(p))
+    return not state.inner and (state.place is not None or selected(p))
 
 
-def _maps_are_in_the_way(p: Any, run: Run) -> bool:
+def _maps_are_in_the_way(p: Any, run: Generation) -> bool:
     """A script that is selected takes every picture for one of its cells or tiles."""
     return run.request.show_routing and selected(p)
 
@@ -439,10 +429,10 @@ def _append(processed: Any, overlays: Sequence[Any]) -> None:
         processed.infotexts.append(texts[0] if texts else "")
 
 
-def _note(p: Any, entry: Entry, sentences: Iterable[str]) -> None:
+def _note(p: Any, state: GenerationState, sentences: Iterable[str]) -> None:
     """Under the picture, and in the result."""
     kept = list(sentences)
-    entry.job.note(kept)
+    state.job.note(kept)
     _say(p, kept)
 
 

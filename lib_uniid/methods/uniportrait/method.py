@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lib_uniid.attention.people import Person
+from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.sites import Site
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.loading import load_uniportrait
 from lib_uniid.encoders.identity import IDFeatures
-from lib_uniid.methods.method import Asked
+from lib_uniid.methods.method import RequestedIdentity
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from lib_uniid.methods.uniportrait.tokens import Resampler, identity_tokens, mix, uncond_tokens
@@ -41,7 +41,7 @@ class UniPortrait:
     def plan(
         self,
         sites: Sequence[Site],
-        people: Sequence[Asked],
+        people: Sequence[RequestedIdentity],
         null: Callable[[], IDFeatures],
         options: PlanOptions,
     ) -> Plan | None:
@@ -49,7 +49,7 @@ class UniPortrait:
             return None
         scales = [_structure_scale(one, len(people)) for one in people]
         planned = [
-            Person(
+            PlannedIdentity(
                 tokens=self._tokens(one, scale),
                 weight=one.settings.weight,
                 mask=None if one.settings.mask is None else torch.from_numpy(one.settings.mask),
@@ -65,7 +65,7 @@ class UniPortrait:
         )
         return build(self.adapter, sites, planned, uncond, settings)
 
-    def _tokens(self, one: Asked, scale: float) -> Float[Tensor, "k d"]:
+    def _tokens(self, one: RequestedIdentity, scale: float) -> Float[Tensor, "k d"]:
         master, *others = (
             identity_tokens(self.resampler, features.intrinsic, features.structure, scale)
             for features in (one.features, *(mixed for mixed, _ in one.mixed))
@@ -76,7 +76,7 @@ class UniPortrait:
         return uncond_tokens(self.resampler, len(null.intrinsic), null.structure, scale)
 
 
-def _structure_scale(one: Asked, people: int) -> float:
+def _structure_scale(one: RequestedIdentity, people: int) -> float:
     if one.settings.structure_scale is not None:
         return one.settings.structure_scale
     if any(features.structure is None for features in (one.features, *(mixed for mixed, _ in one.mixed))):

@@ -7,8 +7,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lib_uniid.attention.branch import Branch
+from lib_uniid.attention.identities import Gains, PlannedIdentity, stacked
 from lib_uniid.attention.identity import IdentityBranch, IdentityKV, Pair
-from lib_uniid.attention.people import Gains, Person, stacked
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.routing import Choose, RoutingRule, routing_rule
 from lib_uniid.attention.sites import Site
@@ -46,7 +46,7 @@ class PlanSettings:
 def build(
     adapter: UniPortraitAdapter,
     sites: Sequence[Site],
-    people: Sequence[Person],
+    people: Sequence[PlannedIdentity],
     uncond: Float[Tensor, "k d"] | None,
     settings: PlanSettings | None = None,
 ) -> Plan | None:
@@ -109,7 +109,7 @@ def _lora_set(adapter: UniPortraitAdapter, rule: RoutingRule) -> LoRASet:
 def _identities(
     adapter: UniPortraitAdapter,
     sites: Sequence[Site],
-    people: Sequence[Person],
+    people: Sequence[PlannedIdentity],
     uncond: Float[Tensor, "k d"] | None,
     settings: PlanSettings,
     rule: RoutingRule,

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib_uniid.attention.identity import entries
-from lib_uniid.attention.rows import Run
+from lib_uniid.attention.rows import RowSpan
 from lib_uniid.typing import Float
 
 
@@ -25,7 +25,7 @@ class SiteRouter:
     def to(self, like: Tensor) -> "SiteRouter":
         return SiteRouter(weight=self.weight.to(like), bias=self.bias.to(like), keys=self.keys.to(like))
 
-    def of(self, run: Run) -> "SiteRouter":
+    def of(self, run: RowSpan) -> "SiteRouter":
         return SiteRouter(weight=self.weight, bias=self.bias, keys=entries(self.keys, run))
 
     def __call__(self, hidden: Float[Tensor, "b n d"]) -> Float[Tensor, "b n i"]:

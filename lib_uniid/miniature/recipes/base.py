@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.injection import injected
-from lib_uniid.attention.people import Person
 from lib_uniid.attention.routing import Choose
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import find_sites
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
-from lib_uniid.miniature.people import TRAITS
+from lib_uniid.miniature.characters import TRAITS
 from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.data import Library, known_tokens
 from lib_uniid.miniature.recipes.team import Team
@@ -213,7 +213,7 @@ def learn_people(
             plan = build(
                 adapter,
                 sites,
-                [Person(tokens=one) for one in tokens.unbind(1)],
+                [PlannedIdentity(tokens=one) for one in tokens.unbind(1)],
                 None,
                 PlanSettings(id_scale=1.0, lora_scale=0.0, choose=choose),
             )

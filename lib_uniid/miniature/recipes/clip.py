@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib_uniid.encoders.pixels import CLIP_MEAN, CLIP_STD
-from lib_uniid.miniature.people import HAIR_COLOURS, TRAITS, sample_identities
+from lib_uniid.miniature.characters import HAIR_COLOURS, TRAITS, sample_identities
 from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.faces import draw_aligned
 from lib_uniid.miniature.recipes.team import Team

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib_uniid.hosts.tokenizer import clip_tokenizer
-from lib_uniid.miniature import captions, people, scenes
+from lib_uniid.hosts.diffusers.tokenizer import clip_tokenizer
+from lib_uniid.miniature import captions, characters, scenes
+from lib_uniid.miniature.characters import Looks
 from lib_uniid.miniature.heads import Placement
-from lib_uniid.miniature.people import Looks
 from lib_uniid.miniature.recipes.team import Team
 from lib_uniid.miniature.recipes.vae import trained_vae
 from lib_uniid.miniature.world import Scene, draw, sample_scenes
@@ -106,7 +106,7 @@ def known_tokens() -> list[int]:
     """Every token that captions use; the model knows no other words."""
     words = ["", "a photo of a portrait of , and the an on at in with without wearing shirts shirt hair"]
     words += [text for texts in (*captions.SUBJECTS.values(), *captions.WHERE.values()) for text in texts]
-    words += [*scenes.STYLES, *scenes.SHIRT_COLOURS, *people.HAIR_COLOURS]
+    words += [*scenes.STYLES, *scenes.SHIRT_COLOURS, *characters.HAIR_COLOURS]
     words += ["smiling happy sad serious old elderly young glasses"]
     return sorted({token for text in words for token in token_ids(text)})
 

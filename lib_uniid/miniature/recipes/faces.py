@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lib_uniid.miniature import heads, scenes
+from lib_uniid.miniature.characters import Looks, sample_looks
 from lib_uniid.miniature.heads import HeadPainter, Placement
-from lib_uniid.miniature.people import Looks, sample_looks
 from lib_uniid.typing import Float
 
 TEMPLATE = torch.tensor(

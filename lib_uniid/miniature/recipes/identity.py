@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.injection import injected
-from lib_uniid.attention.people import Person
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.encoders.identity import IDFeatures
@@ -141,7 +141,7 @@ def train(out: Path, steps: int, batch: int, prepared: int = PREPARED, begin: Pa
         intrinsic, structure = features.of(1, index)
         without = torch.rand(batch, generator=generator) < WITHOUT_FACE
         tokens = tokens_of(resampler, intrinsic[:, 0], structure[:, 0], nobody, generator, without)
-        plan = build(adapter, sites, [Person(tokens=tokens)], None, PlanSettings(id_scale=1.0))
+        plan = build(adapter, sites, [PlannedIdentity(tokens=tokens)], None, PlanSettings(id_scale=1.0))
         times = torch.randint(0, 1000, (batch,), generator=generator)
         latents = alone.encoded[index].float()
         noise = schedule.noise(latents.shape, generator)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib_uniid.miniature.people import HAIR_COLOURS, sample_identities
+from lib_uniid.miniature.characters import HAIR_COLOURS, sample_identities
 from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.faces import degrade, draw_aligned
 from lib_uniid.miniature.recipes.team import Team

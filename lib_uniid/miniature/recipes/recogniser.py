@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib_uniid.encoders.curricularface import BackboneSizes, CurricularFace
-from lib_uniid.miniature.people import TRAITS, sample_identities
+from lib_uniid.miniature.characters import TRAITS, sample_identities
 from lib_uniid.miniature.recipes.course import Course
 from lib_uniid.miniature.recipes.faces import decoded, draw_aligned
 from lib_uniid.miniature.recipes.team import Team

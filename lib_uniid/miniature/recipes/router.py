@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.injection import injected
-from lib_uniid.attention.people import Person
 from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.routing import Choose
 from lib_uniid.attention.rows import Role, Rows
@@ -38,7 +38,7 @@ from lib_uniid.miniature.recipes.team import Team
 from lib_uniid.miniature.recipes.vae import trained_vae
 from lib_uniid.miniature.world import draw, sample_scenes
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
-from lib_uniid.training.routing import gumbel_choice, imbalance, routing_loss
+from lib_uniid.training.router_loss import gumbel_choice, imbalance, routing_loss
 
 SEED, HELD_OUT = 71, 9071
 LAMBDA, BALANCE = 1.0, 1.0
@@ -89,7 +89,7 @@ class Chain:
         self, noisy: Tensor, times: Tensor, tokens: Tensor, states: Tensor, choose: Choose | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """The predicted noise and what the router said, for ID tokens ``b people k d``."""
-        people = [Person(tokens=tokens[:, person]) for person in range(tokens.shape[1])]
+        people = [PlannedIdentity(tokens=tokens[:, person]) for person in range(tokens.shape[1])]
         plan = build(self.adapter, self.sites, people, None, PlanSettings(id_scale=1.0, choose=choose))
         record, rows = RoutingRecord(), Rows([Role.COND] * len(noisy))
         with injected(self.sites, plan, rows, merge_lora=False, record=record):

@@ -11,12 +11,15 @@ WARM = 0.2
 """Share of the generations in which caches fill; growth is looked for after them."""
 
 
-Asked = dict[str, Any]
+GenerateArguments = dict[str, Any]
 
 
 def kinds_of_request(
-    ask: Callable[..., Asked], person: Callable[..., Asked], hires: Mapping[str, Any], painting: str
-) -> dict[str, Asked]:
+    ask: Callable[..., GenerateArguments],
+    person: Callable[..., GenerateArguments],
+    hires: Mapping[str, Any],
+    painting: str,
+) -> dict[str, GenerateArguments]:
     """Every kind of request whose traces could be told apart, by a name.
 
     ``hires`` is a host's own; ``painting`` is a picture in base64 whose style is taken.

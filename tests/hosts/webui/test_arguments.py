@@ -69,4 +69,4 @@ def test_text_in_the_panel_counts_with_its_switch_alone(webui: WebUI):
     p = webui.processing({"alwayson_scripts": {"UniID": {"args": [json.dumps(ANNA), False]}}})
     p.is_api = False
     webui.namespace["extension"].before_process(p, *p.script_args[webui.first :])
-    assert len(webui.namespace["extension"].entries) == 0
+    assert len(webui.namespace["extension"].states) == 0

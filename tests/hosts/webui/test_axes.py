@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from lib_uniid.api.request import parse
 from lib_uniid.hosts.webui import axes
-from lib_uniid.hosts.webui.request import parse
 from tests.hosts.webui.asking import LEFT, ask, person
 from tests.hosts.webui.standin.processing import Processing, parse_infotext, process_images
 from tests.hosts.webui.standin.webui import WebUI

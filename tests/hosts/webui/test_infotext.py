@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lib_uniid.hosts.webui.services import WebUI as Services
-from lib_uniid.library.store import PeopleFolder
+from lib_uniid.library.store import Library
 from lib_uniid.pipeline import Reference
 from tests.hosts.webui.asking import FACE, LEFT, ask, base64_of, person
 from tests.hosts.webui.standin.processing import parse_infotext
@@ -33,7 +33,7 @@ def test_a_picture_is_made_again_from_its_own_infotext(webui: WebUI):
 
 
 def test_the_infotext_holds_ids_and_fingerprints_but_no_names_and_no_pixels(webui: WebUI, webui_models: Path):
-    ids = PeopleFolder(folder=webui_models / "uniid" / "library").ids()
+    ids = Library(folder=webui_models / "uniid" / "library").ids()
     answer = webui.txt2img(alwayson_scripts=ask(person("Anna", mask=LEFT), {"references": [FACE]}))
     text = answer.infotexts[0]
     written = json.loads(parse_infotext(text)["UniID"])
@@ -75,15 +75,15 @@ def test_somebody_who_was_only_shown_is_asked_for_again(webui: WebUI):
 
 
 @pytest.fixture
-def own_library(webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PeopleFolder:
+def own_library(webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     """The library of a models folder of this test's own."""
     root = tmp_path / "models"
     shutil.copytree(webui_models, root)
     monkeypatch.setattr(Services, "models_folder", lambda _: root)
-    return PeopleFolder(folder=root / "uniid" / "library")
+    return Library(folder=root / "uniid" / "library")
 
 
-def test_somebody_who_is_gone_is_named_by_the_id(webui: WebUI, own_library: PeopleFolder):
+def test_somebody_who_is_gone_is_named_by_the_id(webui: WebUI, own_library: Library):
     text = webui.txt2img(alwayson_scripts=ask(person("Anna"))).infotexts[0]
     path = own_library.folder / f"{own_library.ids()['Anna']}.safetensors"
     path.unlink()
@@ -92,7 +92,7 @@ def test_somebody_who_is_gone_is_named_by_the_id(webui: WebUI, own_library: Peop
     assert f"people[0].id: no person with the id '{path.stem}' is enrolled" in failed.error
 
 
-def test_somebody_who_was_enrolled_anew_is_told(webui: WebUI, own_library: PeopleFolder):
+def test_somebody_who_was_enrolled_anew_is_told(webui: WebUI, own_library: Library):
     answer = webui.txt2img(alwayson_scripts=ask(person("Anna")))
     studio = webui.namespace["extension"]._workshop.studio
     other = red_face_picture((64, 64))

@@ -12,9 +12,9 @@ from lib_uniid.attention.injection import injected
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import find_sites
 from lib_uniid.config import GenerationSettings, PersonSettings
-from lib_uniid.hosts.diffusers import open_studio
+from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.hosts.webui.a1111 import Cursor
-from lib_uniid.library.store import PeopleFolder
+from lib_uniid.library.store import Library
 from tests.hosts.webui.asking import LEFT, RIGHT, ask, person
 from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.processing import WORDS
@@ -225,7 +225,7 @@ def test_one_call_of_the_unet_gives_what_the_stand_alone_host_gets(
         people=(PersonSettings(name="Anna"), PersonSettings(name="Ben", weight=0.5)),
     )
     studio = open_studio(webui_models, device="cpu")
-    library = PeopleFolder(folder=webui_models / "uniid" / "library")
+    library = Library(folder=webui_models / "uniid" / "library")
     plan = studio.plan(settings, {name: library.load(name) for name in ("Anna", "Ben")})
     unet = diffusers_unet()
     with torch.no_grad():

@@ -51,7 +51,7 @@ def test_loading_the_script_is_quick_and_brings_in_nothing_heavy():
 
 
 def test_a_generation_without_people_brings_in_nothing_of_ours(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
-    name = "lib_uniid.hosts.webui.run"
+    name = "lib_uniid.hosts.webui.generation"
     monkeypatch.setitem(sys.modules, name, None)  # importing it would raise
     assert webui.txt2img().status == 200
     assert webui.raised == []

@@ -26,7 +26,7 @@ STEPS = 2
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib_uniid.hosts.webui.style.STEPS", STEPS)
+    monkeypatch.setattr("lib_uniid.hosts.webui.style_reference.STEPS", STEPS)
 
 
 def styled(*people: dict[str, Any], picture: str = PAINTING, **values: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.injection import injected
-from lib_uniid.attention.people import Person
 from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sharing import Sharing, shared
@@ -86,10 +86,10 @@ def settings(case: dict[str, Any]) -> PlanSettings:
     )
 
 
-def persons(case: dict[str, Any]) -> list[Person]:
+def persons(case: dict[str, Any]) -> list[PlannedIdentity]:
     count = case["num_faceids"]
     masks = CROSS["in.faceid_mask"][0] if case.get("faceid_mask") else [None] * count
-    return [Person(tokens=CROSS["in.id_tokens"][i], mask=masks[i]) for i in range(count)]
+    return [PlannedIdentity(tokens=CROSS["in.id_tokens"][i], mask=masks[i]) for i in range(count)]
 
 
 @pytest.mark.parametrize("merge_lora", [True, False], ids=["merged", "beside"])

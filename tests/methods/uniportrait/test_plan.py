@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
+from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.identity import IdentityBranch
-from lib_uniid.attention.people import Person
 from lib_uniid.attention.plan import Plan
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, MissingModelError
 from lib_uniid.methods.uniportrait.image import ImagePrompt
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
-from tests.attention.builders import nobody, people, random_adapter, small_pair
+from tests.attention.builders import null_tokens, people, random_adapter, small_pair
 
 PAIR = small_pair()
 HALVES = torch.zeros(2, 8, 8)
@@ -19,7 +19,9 @@ HALVES[0, :, :4], HALVES[1, :, 4:] = 1.0, 1.0
 
 
 def plan_of(count: int, *, router: bool = True, settings: PlanSettings | None = None) -> Plan | None:
-    return build(random_adapter(PAIR.sites, router=router), PAIR.sites, people(count, 6), nobody(6), settings)
+    return build(
+        random_adapter(PAIR.sites, router=router), PAIR.sites, people(count, 6), null_tokens(6), settings
+    )
 
 
 def identity(plan: Plan) -> IdentityBranch:
@@ -34,7 +36,7 @@ def test_nobody_is_no_plan():
 
 def test_keys_and_values_are_projected_per_person():
     adapter, crowd = random_adapter(PAIR.sites), people(3, 6)
-    plan = build(adapter, PAIR.sites, crowd, nobody(6))
+    plan = build(adapter, PAIR.sites, crowd, null_tokens(6))
     assert plan is not None
     value = adapter.faceid_site(1).to_v_faceid(crowd[2].tokens)
     assert torch.equal(identity(plan).kv.value[0, :, 2], value.unflatten(-1, (2, 4)).transpose(0, 1))
@@ -43,17 +45,20 @@ def test_keys_and_values_are_projected_per_person():
 @pytest.mark.parametrize(("count", "chosen"), [(1, "single"), (2, "multi"), (3, "multi")])
 def test_the_lora_set_goes_by_the_number_of_people(count: int, chosen: str):
     adapter = random_adapter(PAIR.sites)
-    plan = build(adapter, PAIR.sites, people(count, 6), nobody(6))
+    plan = build(adapter, PAIR.sites, people(count, 6), null_tokens(6))
     assert plan is not None
     assert plan.merges[0] == adapter.lora("single" if chosen == "single" else "multi", 0)
 
 
 def test_the_router_is_prepared_only_where_it_has_a_choice():
     drawn = [
-        Person(tokens=person.tokens, mask=mask) for person, mask in zip(people(2, 6), HALVES, strict=True)
+        PlannedIdentity(tokens=person.tokens, mask=mask)
+        for person, mask in zip(people(2, 6), HALVES, strict=True)
     ]
     adapter, size = random_adapter(PAIR.sites), PlanSettings(latent_size=(8, 8))
-    plans = [build(adapter, PAIR.sites, who, nobody(6), size) for who in (people(2, 6), people(1, 6), drawn)]
+    plans = [
+        build(adapter, PAIR.sites, who, null_tokens(6), size) for who in (people(2, 6), people(1, 6), drawn)
+    ]
     assert [plan is not None and identity(plan).kv.router is not None for plan in plans] == [
         True,
         False,
@@ -68,14 +73,17 @@ def test_without_the_router_file_several_people_need_masks():
 
 
 def test_a_person_is_there_from_start_to_before_end():
-    person = Person(tokens=torch.zeros(4, 6), start=0.25, end=0.5)
+    person = PlannedIdentity(tokens=torch.zeros(4, 6), start=0.25, end=0.5)
     assert [person.present(x) for x in (0.0, 0.25, 0.49, 0.5, 1.0)] == [False, True, True, False, False]
-    assert Person(tokens=torch.zeros(4, 6)).present(1.0)
+    assert PlannedIdentity(tokens=torch.zeros(4, 6)).present(1.0)
 
 
 def test_gains_are_scale_times_weight_of_those_present():
-    crowd = [Person(tokens=torch.zeros(4, 6), weight=0.5), Person(tokens=torch.ones(4, 6), start=0.5)]
-    plan = build(random_adapter(PAIR.sites), PAIR.sites, crowd, nobody(6), PlanSettings(id_scale=0.8))
+    crowd = [
+        PlannedIdentity(tokens=torch.zeros(4, 6), weight=0.5),
+        PlannedIdentity(tokens=torch.ones(4, 6), start=0.5),
+    ]
+    plan = build(random_adapter(PAIR.sites), PAIR.sites, crowd, null_tokens(6), PlanSettings(id_scale=0.8))
     assert plan is not None
     assert identity(plan).state(0.0) == (0.4, 0.0)
     assert identity(plan).state(0.5) == (0.4, 0.8)
@@ -84,15 +92,15 @@ def test_gains_are_scale_times_weight_of_those_present():
 def test_an_adapter_of_another_unet_is_refused():
     wide, deep = small_pair(width=16).sites, PAIR.sites * 2
     with pytest.raises(CheckpointMismatchError, match=r"0\.to_k_lora maps 8 to 8 channels"):
-        build(random_adapter(PAIR.sites), wide, people(1, 6), nobody(6))
+        build(random_adapter(PAIR.sites), wide, people(1, 6), null_tokens(6))
     with pytest.raises(CheckpointMismatchError, match="2 attention layers and this UNet has 4"):
-        build(random_adapter(PAIR.sites), deep, people(1, 6), nobody(6))
+        build(random_adapter(PAIR.sites), deep, people(1, 6), null_tokens(6))
 
 
 def test_people_must_have_tokens_of_one_shape():
-    crowd = [Person(tokens=torch.zeros(4, 6)), Person(tokens=torch.zeros(5, 6))]
+    crowd = [PlannedIdentity(tokens=torch.zeros(4, 6)), PlannedIdentity(tokens=torch.zeros(5, 6))]
     with pytest.raises(ConfigError, match="tokens of one shape"):
-        build(random_adapter(PAIR.sites), PAIR.sites, crowd, nobody(6))
+        build(random_adapter(PAIR.sites), PAIR.sites, crowd, null_tokens(6))
 
 
 def test_a_mask_of_the_image_prompt_needs_the_latent_size():
@@ -104,13 +112,13 @@ def test_a_mask_of_the_image_prompt_needs_the_latent_size():
 @pytest.mark.parametrize("weight", [math.nan, -0.1, 2.1])
 def test_a_weight_outside_its_range_is_refused(weight: float):
     with pytest.raises(ConfigError, match="weight"):
-        Person(tokens=torch.zeros(4, 6), weight=weight)
+        PlannedIdentity(tokens=torch.zeros(4, 6), weight=weight)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.5, 0.5), (-0.1, 1.0), (0.0, 1.1), (math.nan, 1.0)])
 def test_start_must_lie_before_end(start: float, end: float):
     with pytest.raises(ConfigError, match="start and end"):
-        Person(tokens=torch.zeros(4, 6), start=start, end=end)
+        PlannedIdentity(tokens=torch.zeros(4, 6), start=start, end=end)
 
 
 @pytest.mark.parametrize("scale", [math.nan, -0.1, 2.1])

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lib_uniid.faces.picture import load_picture
-from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.library.store import PeopleFolder
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Library
 from lib_uniid.miniature import SAMPLES
 from lib_uniid.pipeline import Reference
 
@@ -35,7 +35,7 @@ def with_people(models: Path, folder: Path) -> Path:
     """A copy of ``models`` in whose library are Anna and Ben, as ``uniid enrol`` would put them."""
     shutil.copytree(models, folder, ignore=shutil.ignore_patterns("library", "cache"))
     studio = open_studio(folder, device="cpu")
-    library = PeopleFolder(folder=folder / "uniid" / "library")
+    library = Library(folder=folder / "uniid" / "library")
     for name in ("Anna", "Ben"):
         shown = load_picture(SAMPLES / f"{name}-1.png")
         library.save(studio.enrol(name, [Reference(picture=shown, label=name, largest=True)])[0])

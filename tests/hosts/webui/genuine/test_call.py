@@ -14,8 +14,8 @@ from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import find_sites
 from lib_uniid.config import GenerationSettings, PersonSettings
-from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.library.store import PeopleFolder
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Library
 from tests.hosts.webui.genuine.api import SMALL
 from tests.hosts.webui.genuine.host import Running
 from tests.hosts.webui.genuine.people import ask, beside
@@ -44,7 +44,7 @@ def test_one_call_of_the_unet(webui: Running, tell: Callable[[str], None], names
         identity_scale=SCALE,
         people=tuple(PersonSettings(name=name, weight=WEIGHTS[name]) for name in names),
     )
-    library = PeopleFolder(folder=models / "uniid" / "library")
+    library = Library(folder=models / "uniid" / "library")
     studio = open_studio(models, device="cpu")
     plan, unet = studio.plan(settings, {name: library.load(name) for name in names}), studio.host.unet
     assert plan is not None

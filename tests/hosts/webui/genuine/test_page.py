@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 import pytest
 from PIL import Image
 
-from lib_uniid.library.store import PeopleFolder
+from lib_uniid.library.store import Library
 from lib_uniid.miniature import SAMPLES
 from tests.hosts.webui.genuine.host import Genuine, Running, booted
 from tests.ui.browser import needs_chromium, opened
@@ -93,7 +93,7 @@ def test_somebody_in_a_picture_is_kept_and_stands_beside_somebody_of_the_library
     said = panel.generate()
     assert "Anna" in said
     assert "Chloe" in said
-    library = PeopleFolder(folder=with_page.data / "models" / "uniid" / "library")
+    library = Library(folder=with_page.data / "models" / "uniid" / "library")
     for name in ("Anna", "Chloe"):
         assert library.ids()[name] in panel.infotext
     assert panel.infotext.index("left half") < panel.infotext.index("right half")

@@ -224,7 +224,7 @@ def traces():
     layers = list(unet().modules())
     return {
         "hooks": sum(len(one._forward_hooks) + len(one._forward_pre_hooks) for one in layers),
-        "runs": kinds.count("lib_uniid.hosts.webui.run.Run"),
+        "runs": kinds.count("lib_uniid.hosts.webui.generation.Run"),
         "bytes": psutil.Process().memory_info().rss,
     }
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
-from lib_uniid.hosts.ldm import Hints, hints_beside, networks
+from lib_uniid.hosts.diffusers.ldm import Hints, hints_beside, networks
 from tests import narrow
 
 UNET_KEY = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight"

@@ -11,7 +11,7 @@ from lib_uniid import installation
 from lib_uniid.bases import titles
 from lib_uniid.failures import explain
 from lib_uniid.printing import shortened
-from lib_uniid.ui.backstage import Missing, Situation
+from lib_uniid.ui.backstage import Missing, Status
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.uploads import Crop
 
@@ -28,18 +28,16 @@ MEANT, DIM = (22, 163, 74), 0.45
 """The colour around the face that is meant, and how bright the others are."""
 
 
-def status(situation: Situation) -> str:
+def status(status: Status) -> str:
     """Method, base model and what is missing, in a line or two."""
-    if situation.packages:
-        return _box("bad", _packages(situation.packages))
-    if situation.lacks:
-        names = ", ".join(
-            f"<b>{escape(one.file)}</b>, which {escape(one.purpose)}" for one in situation.lacks
-        )
+    if status.packages:
+        return _box("bad", _packages(status.packages))
+    if status.lacks:
+        names = ", ".join(f"<b>{escape(one.file)}</b>, which {escape(one.purpose)}" for one in status.lacks)
         return _box("bad", f"Missing model files: {names}.")
-    lines = [_base(situation), *map(_limit, situation.limits)]
-    kind = "bad" if situation.fits is False else "note" if situation.limits else "good"
-    return _box(kind, "<br>".join(lines)) + notes([_begun(situation.knows)] if situation.knows else [])
+    lines = [_base(status), *map(_limit, status.limits)]
+    kind = "bad" if status.fits is False else "note" if status.limits else "good"
+    return _box(kind, "<br>".join(lines)) + notes([_begun(status.knows)] if status.knows else [])
 
 
 def _begun(sentence: str) -> str:
@@ -61,33 +59,32 @@ def _limit(one: Missing) -> str:
     return f"Missing model file: {escape(one.file)}, which {escape(one.purpose)}."
 
 
-def _base(situation: Situation) -> str:
-    method = f"<b>{escape(situation.method)}</b>"
-    people = len(situation.people)
+def _base(status: Status) -> str:
+    method = f"<b>{escape(status.method)}</b>"
+    people = len(status.people)
     enrolled = f"{people or 'no one'} in the library" if people != 1 else "1 person in the library"
-    if situation.checkpoint is None:
+    if status.checkpoint is None:
         return f"{method} is ready; no checkpoint is chosen yet &middot; {enrolled}."
-    name = f"<b>{escape(situation.checkpoint)}</b>"
-    if situation.fits is None:
+    name = f"<b>{escape(status.checkpoint)}</b>"
+    if status.fits is None:
         return f"{method} is ready; checkpoint type of {name} is unknown &middot; {enrolled}."
-    if not situation.fits:
+    if not status.fits:
         return (
-            f"{name} is {escape(situation.base or '')}: UniID works with {escape(titles())} "
+            f"{name} is {escape(status.base or '')}: UniID works with {escape(titles())} "
             "checkpoints only; choose another one."
         )
-    return f"{method} with {name}, {escape(situation.base or '')} &middot; {enrolled}."
+    return f"{method} with {name}, {escape(status.base or '')} &middot; {enrolled}."
 
 
-def files(situation: Situation) -> str:
+def files(status: Status) -> str:
     """Where every missing file is published, and into which folder it goes."""
-    strangers = [
-        f"{escape(name)} in the same folder is {escape(kind)}, and not used"
-        for name, kind in situation.strangers
+    unused = [
+        f"{escape(name)} in the same folder is {escape(kind)}, and not used" for name, kind in status.unused
     ]
-    beside = _box("note", "<br>".join(strangers)) if strangers else ""
-    if not situation.missing:
+    beside = _box("note", "<br>".join(unused)) if unused else ""
+    if not status.missing:
         return _box("good", "All model files are there.") + beside
-    rows = "".join(_row(one) for one in situation.missing)
+    rows = "".join(_row(one) for one in status.missing)
     head = "<tr><th>file</th><th>for</th><th>from</th><th>goes into</th><th>licence</th></tr>"
     return (
         f'<table class="uniid-files">{head}{rows}</table>'

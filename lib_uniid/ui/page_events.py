@@ -16,9 +16,9 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from lib_uniid.failures import explain
-from lib_uniid.ui import drawing
+from lib_uniid.ui import html
 from lib_uniid.ui.form import LOOKING
-from lib_uniid.ui.making import CANCELLED, WAITING, Maker, Shown, Wish
+from lib_uniid.ui.page_generation import CANCELLED, WAITING, PageGenerator, PageSettings, Shown
 from lib_uniid.ui.panel import Panel
 from lib_uniid.ui.runs import MOST, Run, Runs
 
@@ -33,9 +33,9 @@ BEGUN = Shown(words=("beginning",))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """The components. ``wish`` has the page's own controls by their names in :class:`Wish`."""
+    """The components. ``page_settings`` has the controls of :class:`PageSettings` by name."""
 
-    wish: dict[str, Any]
+    page_settings: dict[str, Any]
     panel: Panel
     go: Any
     cancel: Any
@@ -86,10 +86,10 @@ class _Tab:
         }
 
 
-class Desk:
+class PageEvents:
     """Holds what the events of all tabs reach."""
 
-    def __init__(self, maker: Maker) -> None:
+    def __init__(self, maker: PageGenerator) -> None:
         self.maker, self.runs = maker, Runs[Shown]()
         self._tabs: OrderedDict[str, _Tab] = OrderedDict()
 
@@ -97,8 +97,8 @@ class Desk:
         """Called once all components are there, inside of the page."""
         self.screen = screen
         tab = gr.Textbox(visible=False, elem_id="uniid_tab")
-        asked = [*(screen.wish[one.name] for one in fields(Wish)), *screen.panel.arguments]
-        pictures = [part for one in screen.panel.remembering for part in one.references.shown[1:]]
+        asked = [*(screen.page_settings[one.name] for one in fields(PageSettings)), *screen.panel.arguments]
+        pictures = [part for one in screen.panel.reference_pictures for part in one.references.shown[1:]]
         options: dict[str, Any] = {"show_progress": "hidden"}
         going: dict[str, Any] = {**options, "concurrency_limit": None}  # runs take turns by themselves
         known = page.load(None, outputs=[tab], js="() => uniid.tab()", **options)
@@ -108,7 +108,7 @@ class Desk:
         screen.go.click(self._make, inputs=[tab, *asked], outputs=screen.shown, **going)
         screen.cancel.click(self.runs.cancel, inputs=[tab], queue=False)
         self._keep_what_is_typed(tab, asked)
-        screen.reuse.click(self._seed, inputs=[tab], outputs=[screen.wish["seed"]], queue=False)
+        screen.reuse.click(self._seed, inputs=[tab], outputs=[screen.page_settings["seed"]], queue=False)
 
     def _keep_what_is_typed(self, tab: Any, asked: list[Any]) -> None:
         """For a reload; the page's script presses the button. Pictures do not travel at every key."""
@@ -116,7 +116,7 @@ class Desk:
         typed = [asked[place] for place in places]
         options: dict[str, Any] = {"inputs": [tab, *typed], "queue": False, "show_progress": "hidden"}
         button = gr.Button("Keep what is typed", elem_id="uniid_keep")
-        uploads = [one.references.uploads for one in self.screen.panel.remembering]
+        uploads = [one.references.uploads for one in self.screen.panel.reference_pictures]
         for event in (button.click, *(one.change for one in uploads)):
             event(partial(self._keep, places, len(asked)), outputs=[], **options)
 
@@ -139,15 +139,17 @@ class Desk:
     def _make(self, tab: str, *values: Any) -> Iterator[list[Any]]:
         if not tab:  # without its secret it would be every such page's run
             yield [
-                drawing.problem("the page is still being loaded; press Generate again"),
+                html.problem("the page is still being loaded; press Generate again"),
                 *[gr.update()] * 6,
             ]
             return
-        names = [one.name for one in fields(Wish)]
-        wish = Wish(**dict(zip(names, values[: len(names)], strict=True)))
+        names = [one.name for one in fields(PageSettings)]
+        page_settings = PageSettings(**dict(zip(names, values[: len(names)], strict=True)))
         panel = values[len(names) :]
         self._of(tab).values = list(values)
-        self.runs.start(tab, BEGUN, WAITING, lambda run: self.maker.make(run, wish, panel), CANCELLED)
+        self.runs.start(
+            tab, BEGUN, WAITING, lambda run: self.maker.make(run, page_settings, panel), CANCELLED
+        )
         yield from self._watch(tab, BEGUN)
 
     def _watch(self, tab: str, before: Shown | None = None) -> Iterator[list[Any]]:
@@ -164,17 +166,17 @@ class Desk:
         """What is shown after ``before``; of a run that goes on only what has changed."""
         kept = self._of(tab)
         going, still = not shown.finished, gr.update()
-        words = drawing.progress(shown.words, shown.step, shown.steps) if going else _said(shown)
+        words = html.progress(shown.words, shown.step, shown.steps) if going else _said(shown)
         try:
             kept.take(run, shown)
         except OSError as error:
             where = f"the finished pictures are in {shown.pictures[0][0].parent}"
-            words += drawing.problem(f"{explain(error)}; {where}")
+            words += html.problem(f"{explain(error)}; {where}")
         return [
             words,
-            drawing.rough(shown.rough),
+            html.rough(shown.rough),
             _gallery(kept, shown, before) if _other(shown, before) else still,
-            "" if going else drawing.checked(shown.checked),
+            "" if going else html.checked(shown.checked),
             gr.update(value=kept.earlier, visible=bool(kept.earlier)) if _other(shown, before) else still,
             gr.update(interactive=not going),
             gr.update(interactive=going),
@@ -183,18 +185,21 @@ class Desk:
     def _restore(self, tab: str) -> list[Any]:
         """What the tab had asked for, after a reload."""
         values = self._of(tab).values
-        remembering = self.screen.panel.remembering
+        reference_pictures = self.screen.panel.reference_pictures
         arguments = self.screen.panel.arguments
         if not values:
-            more = sum(len(one.references.shown) - 1 for one in remembering)
-            return [gr.update()] * (len(fields(Wish)) + len(arguments) + more)
-        places = [arguments.index(one.references.uploads) + len(fields(Wish)) for one in remembering]
+            more = sum(len(one.references.shown) - 1 for one in reference_pictures)
+            return [gr.update()] * (len(fields(PageSettings)) + len(arguments) + more)
+        places = [
+            arguments.index(one.references.uploads) + len(fields(PageSettings)) for one in reference_pictures
+        ]
         showing = [
-            one.references.showing(values[place]) for one, place in zip(remembering, places, strict=True)
+            one.references.showing(values[place])
+            for one, place in zip(reference_pictures, places, strict=True)
         ]
         for place, shown in zip(places, showing, strict=True):
             values[place] = shown[0]
-        # A drawing is bytes or a file by now, which its component does not take back.
+        # A html is bytes or a file by now, which its component does not take back.
         back = [gr.update() if isinstance(one, Mapping) else gr.update(value=one) for one in values]
         return [*back, *(part for one in showing for part in one[1:])]
 
@@ -223,8 +228,8 @@ def _gallery(kept: _Tab, shown: Shown, before: Shown | None) -> Any:
 
 def _said(shown: Shown) -> str:
     if shown.wrong:
-        return drawing.problem(shown.words[0]) + drawing.notes(shown.words[1:])
-    return drawing.notes(shown.words) or ("" if shown.checked else drawing.result(["done"]))
+        return html.problem(shown.words[0]) + html.notes(shown.words[1:])
+    return html.notes(shown.words) or ("" if shown.checked else html.result(["done"]))
 
 
 def _copied(path: Path) -> str:

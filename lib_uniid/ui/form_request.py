@@ -1,7 +1,7 @@
 """The panel's form into a request.
 
 There is one way in. The form becomes the same versioned dict that the API takes, and what is wrong with it
-is said by :mod:`lib_uniid.hosts.webui.request`. Imported at the WebUI's start: nothing heavy is used here.
+is said by :mod:`lib_uniid.api.request`. Imported at the WebUI's start: nothing heavy is used here.
 """
 
 import base64
@@ -12,10 +12,9 @@ from types import NoneType
 from typing import Any
 
 from lib_uniid import json_text
+from lib_uniid.api.regions import ANYWHERE
+from lib_uniid.api.request import VERSION, Request, from_arguments
 from lib_uniid.errors import ConfigError
-from lib_uniid.hosts.webui.regions import ANYWHERE
-from lib_uniid.hosts.webui.request import VERSION, Request
-from lib_uniid.hosts.webui.script import asked
 from lib_uniid.library.names import is_id
 from lib_uniid.ui.form import DRAWN, Form, PersonForm, Pictures, Upload, uploads_of
 
@@ -28,8 +27,8 @@ def request_of(values: Sequence[Any], pictures: Pictures, *, api: bool = False) 
     """
     form = Form.of(values)
     if form.enabled is True and isinstance(form.request, str) and not form.request.strip():
-        return asked(_raw(form, pictures), form.enabled)
-    return asked(form.request, form.enabled, api=api)
+        return from_arguments(_raw(form, pictures), form.enabled)
+    return from_arguments(form.request, form.enabled, api=api)
 
 
 def _raw(form: Form, pictures: Pictures) -> dict[str, Any]:

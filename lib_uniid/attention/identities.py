@@ -11,7 +11,7 @@ from lib_uniid.typing import Float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
+class PlannedIdentity:
     """One person of a generation.
 
     ``tokens`` is ``k d`` for all cond rows, or ``b k d`` with one entry per cond row. ``mask`` is drawn: 1
@@ -42,7 +42,7 @@ class Person:
 class Gains:
     """How strong each person is, from step to step; one for all sites."""
 
-    people: Sequence[Person]
+    people: Sequence[PlannedIdentity]
     scale: float
     _latest: tuple[float, tuple[float, ...]] | None = field(default=None, init=False, repr=False)
 
@@ -54,7 +54,7 @@ class Gains:
         return self._latest[1]
 
 
-def stacked(people: Sequence[Person]) -> Float[Tensor, "r i k d"]:
+def stacked(people: Sequence[PlannedIdentity]) -> Float[Tensor, "r i k d"]:
     """The tokens of all people; ``r`` is 1 where all cond rows share them. ConfigError for several shapes."""
     shapes = {tuple(person.tokens.shape) for person in people}
     if len(shapes) > 1:

@@ -8,34 +8,34 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib_uniid.hosts.diffusers import DiffusersHost
+from lib_uniid.hosts.diffusers.host import DiffusersHost
 from lib_uniid.ui.form import LOOKING
-from lib_uniid.ui.making import Maker, Shown
+from lib_uniid.ui.page_generation import PageGenerator, Shown
 from lib_uniid.ui.runs import Run
 from lib_uniid.ui.uploads import Uploads
 from tests.standalone import needs_standalone_host, needs_standalone_page
-from tests.ui.test_making import OFF, WISH
+from tests.ui.test_page_generation import OFF, WISH
 
 pytestmark = [needs_standalone_host, needs_standalone_page]
 WORDS, ROUGH, GALLERY, CHECKED, EARLIER, GO, CANCEL = range(7)
 
 
 @pytest.fixture(scope="module")
-def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Maker:
-    return Maker(webui_models, tmp_path_factory.mktemp("out"), Uploads(), base=None, device="cpu")
+def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> PageGenerator:
+    return PageGenerator(webui_models, tmp_path_factory.mktemp("out"), Uploads(), base=None, device="cpu")
 
 
 @pytest.fixture
-def desk(maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from lib_uniid.ui.desk import Desk
+def desk(maker: PageGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    from lib_uniid.ui.page_events import PageEvents
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
-    return Desk(maker)
+    return PageEvents(maker)
 
 
-def generate(desk: Any, **wish: Any) -> Iterator[list[Any]]:
+def generate(desk: Any, **page_settings: Any) -> Iterator[list[Any]]:
     """What the components are given, again and again."""
-    return desk._make("a tab", *{**WISH, "steps": 1, "preview": False, **wish}.values(), *OFF)
+    return desk._make("a tab", *{**WISH, "steps": 1, "preview": False, **page_settings}.values(), *OFF)
 
 
 def captions(update: Any) -> list[str]:
@@ -129,7 +129,7 @@ def test_pictures_become_earlier_ones_once_there_are_newer_ones(desk: Any, monke
 
 
 def test_a_picture_that_cannot_be_shown_is_named_and_the_next_one_can_be_made(
-    desk: Any, maker: Maker, monkeypatch: pytest.MonkeyPatch
+    desk: Any, maker: PageGenerator, monkeypatch: pytest.MonkeyPatch
 ):
     def full(_: Path, target: Path) -> None:
         raise OSError(28, "No space left on device", str(target))
@@ -148,7 +148,7 @@ def test_what_is_kept_for_a_reload_is_no_word_that_faces_are_looked_for(desk: An
     assert desk._of("a tab").values == ["a lake", "uploads"]
 
 
-def test_a_number_that_is_given_again_shows_its_new_picture(desk: Any, maker: Maker):
+def test_a_number_that_is_given_again_shows_its_new_picture(desk: Any, maker: PageGenerator):
     *_, first = generate(desk, seed=5)
     ((before, _),) = first[GALLERY]["value"]
     pixels = Path(before).read_bytes()

@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all). Raising from it cancels; everything injected comes out again."""
 
 
-def silent(step: int, steps: int) -> None:
+def no_progress(step: int, steps: int) -> None:
     """Progress that nobody watches."""
 
 
@@ -27,7 +27,7 @@ Preview = Callable[[Look], None]
 """Called after every step with a look that is good until the next."""
 
 
-def unseen(look: Look) -> None:
+def no_preview(look: Look) -> None:
     """A preview that nobody looks at."""
 
 
@@ -58,7 +58,7 @@ class Host(Protocol):
         ...
 
     def invert(
-        self, picture: Picture, steps: int, *, progress: Progress = silent
+        self, picture: Picture, steps: int, *, progress: Progress = no_progress
     ) -> Float[Tensor, "steps 4 rows columns"]:
         """The latents on which DDIM without words would make ``picture`` in so many steps, noisiest first."""
         ...
@@ -71,8 +71,8 @@ class Host(Protocol):
         start: Picture | None = None,
         style: Float[Tensor, "steps 4 rows columns"] | None = None,
         rows: Rows | None = None,
-        progress: Progress = silent,
-        preview: Preview = unseen,
+        progress: Progress = no_progress,
+        preview: Preview = no_preview,
     ) -> Float[Tensor, "pictures 4 rows columns"]:
         """Latents of one picture per seed; from noise, or from ``start`` by ``settings.strength``.
 

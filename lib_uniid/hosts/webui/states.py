@@ -5,17 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lib_uniid.hosts.webui.jobs import Job, Place
-from lib_uniid.hosts.webui.request import Request
+from lib_uniid.api.request import Request
+from lib_uniid.hosts.webui.jobs import CellNumber, Job
 
 if TYPE_CHECKING:
-    from lib_uniid.hosts.webui.run import Run
+    from lib_uniid.hosts.webui.generation import Generation
 else:  # imported when it is needed, and not to say what it is
-    Run = Any
+    Generation = Any
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Entry:
+class GenerationState:
     """What is known of one processing object; ``sampled`` says whether people were ever put on for it.
 
     ``failure`` is a sentence and no exception, whose traceback would keep the processing object alive; so is
@@ -26,13 +26,13 @@ class Entry:
     """
 
     request: Request | None = None
-    run: Run | None = None
+    generation: Generation | None = None
     failure: str | None = None
     sampled: bool = False
     called: bool = False
     spoiled: str | None = None
     job: Job = field(default_factory=Job)
-    place: Place | None = None
+    place: CellNumber | None = None
     inner: bool = False
 
     @property
@@ -47,32 +47,32 @@ class Entry:
         return self.request is not None or self.failure is not None
 
 
-class Entries:
-    """Entries by the identity of their processing objects.
+class GenerationStates:
+    """GenerationStates by the identity of their processing objects.
 
     These cannot be hashed, and shallow copies of them are made, so nothing can be kept on them either. An
-    entry ends with its object, and ``ended`` is told.
+    state ends with its object, and ``ended`` is told.
     """
 
-    def __init__(self, ended: Callable[[Entry], None]) -> None:
-        self._entries: dict[int, tuple[weakref.ref[Any], Entry]] = {}
+    def __init__(self, ended: Callable[[GenerationState], None]) -> None:
+        self._entries: dict[int, tuple[weakref.ref[Any], GenerationState]] = {}
         self._ended = ended
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, p: Any) -> Entry | None:
-        reference, entry = self._entries.get(id(p), (None, None))
-        return entry if reference is not None and reference() is p else None
+    def get(self, p: Any) -> GenerationState | None:
+        reference, state = self._entries.get(id(p), (None, None))
+        return state if reference is not None and reference() is p else None
 
-    def put(self, p: Any, entry: Entry) -> None:
+    def put(self, p: Any, state: GenerationState) -> None:
         key = id(p)
 
         def drop(ended: weakref.ref[Any]) -> None:
             if key in self._entries and self._entries[key][0] is ended:  # the number may be in use again
                 self._ended(self._entries.pop(key)[1])
 
-        self._entries[key] = weakref.ref(p, drop), entry
+        self._entries[key] = weakref.ref(p, drop), state
 
     def drop(self, p: Any) -> None:
         if self.get(p) is not None:

@@ -4,7 +4,7 @@ import pytest
 
 from lib_uniid.config import SAMPLERS
 from lib_uniid.errors import ConfigError
-from lib_uniid.hosts.schedulers import NAMED, scheduler
+from lib_uniid.hosts.diffusers.schedulers import NAMED, scheduler
 
 
 def test_every_short_name_of_the_settings_has_a_scheduler():

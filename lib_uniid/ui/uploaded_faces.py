@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from lib_uniid.errors import UniIDError
-from lib_uniid.ui import drawing
+from lib_uniid.ui import html
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import LOOKING, text_of, uploads_of
 from lib_uniid.ui.tiles import tile
@@ -19,7 +19,7 @@ GONE = "The pictures of this person were not kept; upload them again"
 _LOOKING: dict[str, Any] = {SCRIPT: f"(files) => uniid.looking(files, {json.dumps(LOOKING)})"}
 
 
-class References:
+class UploadedFaces:
     """The components and their events; the same under all versions of gradio."""
 
     def __init__(self, backstage: Backstage, prefix: str) -> None:
@@ -68,16 +68,16 @@ class References:
     def showing(self, text: str) -> list[Any]:
         """What ``shown`` shows with these uploads; where they are no longer kept, that they are not."""
         try:
-            note = drawing.notes(drawing.open_choices(uploads_of(text)))
+            note = html.notes(html.open_choices(uploads_of(text)))
             return [text, self._gallery(text), note]
         except UniIDError:
-            return [*self.nothing()[:2], drawing.problem(GONE)]
+            return [*self.nothing()[:2], html.problem(GONE)]
 
     def _see(self, files: Any) -> list[Any]:
         """Pictures were chosen or taken away."""
         uploads, notes = self.backstage.see(_paths(files))
-        sentences = [*notes, *drawing.open_choices(uploads)]
-        return [text_of(uploads), self._gallery(text_of(uploads)), drawing.notes(sentences)]
+        sentences = [*notes, *html.open_choices(uploads)]
+        return [text_of(uploads), self._gallery(text_of(uploads)), html.notes(sentences)]
 
     def _arrived(self, text: str) -> Any:
         """The faces of the uploads in the list; a picture that is gone is named when it is used."""
@@ -91,17 +91,17 @@ class References:
         uploads = uploads_of(text)
         places = [(number, face) for number, one in enumerate(uploads) for face in range(1, one.faces + 1)]
         number, face = places[int(event.index)]
-        picked = drawing.picked(uploads, number, face)
+        picked = html.picked(uploads, number, face)
         return [
             text_of(picked),
             self._gallery(text_of(picked)),
-            drawing.notes(drawing.open_choices(picked)),
+            html.notes(html.open_choices(picked)),
         ]
 
     def _gallery(self, text: str) -> Any:
         uploads = uploads_of(text)
         tiles = [
-            (tile(crop, meant=one.face == face), drawing.caption(one, face))
+            (tile(crop, meant=one.face == face), html.caption(one, face))
             for one in uploads
             for face, crop in enumerate(self.backstage.uploads.get(one.key).faces, 1)
         ]

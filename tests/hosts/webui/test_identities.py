@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.corpus.pictures import flat_png
 from lib_uniid.faces.detection import Face, FaceFinder
-from lib_uniid.library.store import PeopleFolder, Person
+from lib_uniid.library.store import Identity, Library
 from tests.hosts.webui.asking import FACE, TWO_FACES, ask, person
 from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.webui import WebUI
@@ -33,7 +33,7 @@ def made(webui: WebUI, *people: dict[str, Any], **values: Any) -> torch.Tensor:
 
 
 def test_a_person_is_the_same_by_name_by_id_and_in_their_pictures(webui: WebUI, webui_models: Path):
-    ids = PeopleFolder(folder=webui_models / "uniid" / "library").ids()
+    ids = Library(folder=webui_models / "uniid" / "library").ids()
     by_name = made(webui, person("Anna"))
     assert torch.equal(made(webui, {"id": ids["Anna"]}), by_name)
     assert torch.equal(made(webui, {"references": [FACE]}), by_name)
@@ -122,13 +122,13 @@ def test_everybody_is_looked_for_and_it_is_said_under_the_picture_and_in_the_res
 def test_somebody_enrolled_with_another_recogniser_is_said_not_to_be_checked(
     webui: WebUI, monkeypatch: pytest.MonkeyPatch
 ):
-    find = PeopleFolder.find
+    find = Library.find
 
-    def of_another(folder: PeopleFolder, name: str) -> tuple[str, Person]:
+    def of_another(folder: Library, name: str) -> tuple[str, Identity]:
         key, found = find(folder, name)
         return key, replace(found, recogniser="0123456789ab")
 
-    monkeypatch.setattr(PeopleFolder, "find", of_another)
+    monkeypatch.setattr(Library, "find", of_another)
     answer = webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna"), check=True))
     assert "Anna not checked (enrolled with the face recogniser 0123456789ab" in answer.comments[0]
     assert "not found" not in answer.comments[0]
@@ -153,7 +153,7 @@ def test_a_check_that_fails_does_not_take_the_picture_away(webui: WebUI, monkeyp
 def test_the_pictures_of_a_request_are_few_enough_together_or_none_is_decoded(
     webui: WebUI, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lib_uniid.hosts.webui.people.MAX_PIXELS", 20_000_000)
+    monkeypatch.setattr("lib_uniid.api.identities.MAX_PIXELS", 20_000_000)
     large = base64.b64encode(flat_png(3000, 3000, 1)).decode()
     monkeypatch.setattr(Image, "open", None)
     answer = webui.txt2img(steps=1, alwayson_scripts=ask({"name": "Zoe", "references": [large] * 3}))

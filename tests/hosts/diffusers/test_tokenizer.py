@@ -6,7 +6,7 @@ import pytest
 from open_clip.tokenizer import SimpleTokenizer
 from transformers import CLIPTokenizer
 
-from lib_uniid.hosts.tokenizer import clip_tokenizer, write_tokenizer
+from lib_uniid.hosts.diffusers.tokenizer import clip_tokenizer, write_tokenizer
 
 
 @pytest.mark.parametrize(

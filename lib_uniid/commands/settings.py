@@ -26,7 +26,7 @@ FOR_PEOPLE = (*NUMBERS, "mix", "mask", "routing", "identity_scale", "retries")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Asked:
+class GenerateArguments:
     """Settings, the start picture, and by name the pictures of people who are not in the library."""
 
     settings: GenerationSettings
@@ -34,13 +34,13 @@ class Asked:
     pictures: dict[str, GivenPicture]
 
 
-def asked(options: Namespace) -> Asked:
+def asked(options: Namespace) -> GenerateArguments:
     """Checked; ``ConfigError`` or ``PictureError`` names the option, or the file, that cannot be used."""
     people = _people(options.person)
     _refuse_idle(options, people)
     pictures = {name: given_picture(text, f"--person {name}") for name, text in people.items() if text}
     start = None if options.start_picture is None else picture(options.start_picture, "--from")
-    return Asked(settings=_settings(options, tuple(people)), start=start, pictures=pictures)
+    return GenerateArguments(settings=_settings(options, tuple(people)), start=start, pictures=pictures)
 
 
 def _people(texts: Sequence[str]) -> dict[str, str]:

@@ -9,24 +9,24 @@ import gradio as gr
 from lib_uniid.errors import DifferentPeopleError
 from lib_uniid.failures import explain
 from lib_uniid.library.names import normal
-from lib_uniid.ui import drawing
+from lib_uniid.ui import html
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import uploads_of
-from lib_uniid.ui.references import References
+from lib_uniid.ui.uploaded_faces import UploadedFaces
 
 SURE = "All of these pictures show one person"
 CACHED = "Features of pictures that are only used once are cached for 30 days."
 
 
-class Remembering:
+class ReferencePictures:
     """The components and their events; the same under all versions of gradio."""
 
     def __init__(self, backstage: Backstage, prefix: str) -> None:
         self.backstage, self.prefix = backstage, prefix
-        self.references = References(backstage, prefix)
+        self.references = UploadedFaces(backstage, prefix)
 
     def build(self) -> Any:
-        """Make them; what :meth:`References.build` gives. The name is asked for once there are pictures."""
+        """Make them and return what :meth:`UploadedFaces.build` does. The name is asked for with pictures."""
         uploads = self.references.build()
         with gr.Column(visible=False) as part:
             self.name: Any = gr.Textbox(
@@ -86,18 +86,18 @@ class Remembering:
         rest = [gr.update() for _ in (self.name, who, self.references.files, *self.references.shown)]
         try:
             if not add and name in self.backstage.names():
-                yield [drawing.notes([_taken(name)]), gr.update(visible=True), gr.update(), *rest]
+                yield [html.notes([_taken(name)]), gr.update(visible=True), gr.update(), *rest]
                 return
             for saved in self.backstage.enrol(name, uploads_of(uploads), add=add, force=sure):
-                words = drawing.progress([f"looking at {name}"], saved.step, saved.steps)
+                words = html.progress([f"looking at {name}"], saved.step, saved.steps)
                 yield [words, gr.update(), gr.update(), *rest]
         except Exception as error:  # whatever it is, the panel says it
             ask = isinstance(error, DifferentPeopleError)
-            problem = drawing.problem(explain(error, "enrolling"))
+            problem = html.problem(explain(error, "enrolling"))
             yield [problem, gr.update(visible=add and ask), _ask(ask), *rest]
             return
-        words = drawing.result([f"{name} has these pictures too now" if add else f"{name} is in the library"])
-        words += drawing.notes(() if saved is None else saved.advice)
+        words = html.result([f"{name} has these pictures too now" if add else f"{name} is in the library"])
+        words += html.notes(() if saved is None else saved.advice)
         chosen = gr.update(choices=self.backstage.names(), value=name)
         gone = [None, *self.references.nothing()]
         yield [words, gr.update(visible=False), _ask(False), "", chosen, *gone]

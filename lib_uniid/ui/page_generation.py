@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lib_uniid.api.identities import FoundIdentities, find_identities
+from lib_uniid.api.request import Request
 from lib_uniid.config import GenerationSettings, drawn_seed
 from lib_uniid.errors import ConfigError, NoFaceError, PictureError, SeveralFacesError, UniIDError
 from lib_uniid.faces.seen import SeenFaces
 from lib_uniid.failures import explain
 from lib_uniid.files import require_writable
-from lib_uniid.hosts.diffusers import open_studio
-from lib_uniid.hosts.protocol import Look, Picture
-from lib_uniid.hosts.webui.people import Cast, gather
-from lib_uniid.hosts.webui.request import Request
-from lib_uniid.library.store import PeopleFolder
-from lib_uniid.pipeline import Made, Studio, Tell
-from lib_uniid.ui.asking import request_of
+from lib_uniid.host import Look, Picture
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Library
+from lib_uniid.pipeline import GeneratedPicture, OnPicture, Studio
 from lib_uniid.ui.finished import Finished, Shown
 from lib_uniid.ui.form import Pictures
+from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.runs import Cancelled, Run
 
 LOOK_EVERY = 5
@@ -31,7 +31,7 @@ _INPUTS = (ConfigError, PictureError, NoFaceError, SeveralFacesError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class PageSettings:
     """What the page asks for beside people. A size of 0 is the model's own, a seed of -1 a random one.
 
     Numbers are None where a field was emptied.
@@ -48,13 +48,13 @@ class Wish:
     sampler: str
     preview: bool
 
-    def settings(self, request: Request | None, cast: Cast | None) -> GenerationSettings:
+    def settings(self, request: Request | None, identities: FoundIdentities | None) -> GenerationSettings:
         """Checked; ``ConfigError`` says what is wrong. gradio's numbers may be whole or not."""
         routing: Any = "auto" if request is None else request.routing
         return GenerationSettings(
             prompt=self.prompt or "",
             negative_prompt=self.negative_prompt or "",
-            people=() if cast is None else cast.settings,
+            people=() if identities is None else identities.settings,
             width=self._whole("width") or None,
             height=self._whole("height") or None,
             steps=self._whole("steps"),
@@ -62,7 +62,7 @@ class Wish:
             seed=drawn_seed(self._whole("seed")),
             pictures=self._whole("pictures"),
             sampler=self.sampler,
-            style=None if cast is None else cast.style,
+            style=None if identities is None else identities.style,
             routing=routing,
             identity_scale=0.7 if request is None else request.identity_scale,
         )
@@ -84,7 +84,7 @@ WAITING = Shown(words=("another page's picture is being made; this one is next",
 CANCELLED = Shown(words=("cancelled",), finished=True)
 
 
-class Maker:
+class PageGenerator:
     """Makes one generation at a time, as :class:`lib_uniid.ui.runs.Runs` calls it. Keeps the networks.
 
     ``seen`` are faces that were found in pictures before.
@@ -101,7 +101,7 @@ class Maker:
         seen: SeenFaces | None = None,
     ) -> None:
         self.models, self.out, self.uploads = models, out, pictures
-        self.library = PeopleFolder(folder=models / "uniid" / "library")
+        self.library = Library(folder=models / "uniid" / "library")
         self._options: dict[str, Any] = {"base": base, "device": device, "seen": seen}
         self._studio: Studio | None = None
 
@@ -111,14 +111,14 @@ class Maker:
             self._studio = open_studio(self.models, **self._options)
         return self._studio
 
-    def make(self, run: Run[Shown], wish: Wish, panel: Sequence[Any]) -> Shown:
+    def make(self, run: Run[Shown], page_settings: PageSettings, panel: Sequence[Any]) -> Shown:
         """What the page shows in the end, with the pictures that are finished.
 
         Raises nothing but ``Cancelled``, where none is finished.
         """
         finished = Finished(run, self.out)
         try:
-            self._make(finished, wish, panel)
+            self._make(finished, page_settings, panel)
             return finished.end()
         except Cancelled:
             if not finished:
@@ -140,21 +140,21 @@ class Maker:
             with suppress(RuntimeError):  # of a graphics card that failed for good
                 torch.cuda.empty_cache()
 
-    def _make(self, finished: Finished, wish: Wish, panel: Sequence[Any]) -> None:
+    def _make(self, finished: Finished, page_settings: PageSettings, panel: Sequence[Any]) -> None:
         request = request_of(panel, self.uploads)
         plain = request and replace(request, routing="auto")  # as others need people
         if request is None or request.style is None:
-            wish.settings(plain, None)  # at once, before faces
+            page_settings.settings(plain, None)  # at once, before faces
         require_writable(self.out)  # before the sampling, not after
         if request is not None:
             finished.tell(Shown(words=("reading the faces",)))
-        cast = self._cast(request, finished)
-        settings = wish.settings(plain if cast is None else request, cast)
+        identities = self._cast(request, finished)
+        settings = page_settings.settings(plain if identities is None else request, identities)
         finished.tell(Shown(words=("loading the models",)))
         try:
-            return self._generate(finished, settings, wish, request, cast)
+            return self._generate(finished, settings, page_settings, request, identities)
         except Exception as error:
-            plainly = cast is not None and request is not None and request.fallback == "plain"
+            plainly = identities is not None and request is not None and request.fallback == "plain"
             # Where no file can be written, or all pictures are made, others would not help.
             hopeless = isinstance(error, Cancelled | OSError) or len(finished) >= settings.pictures
             if hopeless or not plainly:
@@ -164,37 +164,37 @@ class Maker:
             keep = isinstance(error, _INPUTS)
         if not keep:
             self._forget()
-        self._generate(finished, _rest(settings, len(finished)), wish, None, None)
+        self._generate(finished, _rest(settings, len(finished)), page_settings, None, None)
 
     def _generate(
         self,
         finished: Finished,
         settings: GenerationSettings,
-        wish: Wish,
+        page_settings: PageSettings,
         request: Request | None,
-        cast: Cast | None,
+        identities: FoundIdentities | None,
     ) -> None:
-        watched = _Watched(finished, look=wish.preview)
+        watched = _Watched(finished, look=page_settings.preview)
         self.studio().generate(
             settings,
-            {} if cast is None else cast.people,
+            {} if identities is None else identities.people,
             progress=watched.progress,
-            tell=watched.until(finished.taker(settings, request, cast)),
+            tell=watched.until(finished.taker(settings, request, identities)),
             preview=watched.preview,
         )
 
-    def _cast(self, request: Request | None, finished: Finished) -> Cast | None:
+    def _cast(self, request: Request | None, finished: Finished) -> FoundIdentities | None:
         if request is None:
             return None
         try:
-            cast = gather(request, self.studio(), self.library)
+            identities = find_identities(request, self.studio(), self.library)
         except UniIDError as error:
             if request.fallback != "plain":
                 raise
             finished.notes.append(f"Identities not applied: {error}")
             return None
-        finished.notes += cast.notes
-        return cast
+        finished.notes += identities.notes
+        return identities
 
 
 def _rest(settings: GenerationSettings, done: int) -> GenerationSettings:
@@ -225,10 +225,10 @@ class _Watched:
         words = ("making the picture",)
         self._finished.tell(Shown(words=words, step=step, steps=steps, rough=self._rough))
 
-    def until(self, take: Tell) -> Tell:
+    def until(self, take: OnPicture) -> OnPicture:
         """``take``, with which a picture's previews end."""
 
-        def end(number: int, made: Made, final: bool) -> None:
+        def end(number: int, made: GeneratedPicture, final: bool) -> None:
             self._rough = ()
             take(number, made, final)
 

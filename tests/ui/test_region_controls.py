@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib_uniid.ui.sketch import canvas_size
+from lib_uniid.ui.region_controls import canvas_size
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ from functools import partial
 
 import numpy as np
 
+from lib_uniid.api.infotext import DIGEST
+from lib_uniid.api.regions import REGIONS
+from lib_uniid.api.request import MixRequest, PersonRequest, ReferenceRequest, Request, StyleRequest
 from lib_uniid.config import PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError, UniIDError
 from lib_uniid.faces.picture import check_picture, from_base64, load_mask, load_picture
 from lib_uniid.faces.same import different
-from lib_uniid.hosts.protocol import Picture
-from lib_uniid.hosts.webui.infotext import DIGEST
-from lib_uniid.hosts.webui.regions import REGIONS
-from lib_uniid.hosts.webui.request import MixRequest, PersonRequest, ReferenceRequest, Request, StyleRequest
-from lib_uniid.library.store import PeopleFolder, Person
+from lib_uniid.host import Picture
+from lib_uniid.library.store import Identity, Library
 from lib_uniid.pipeline import Reference, Studio
 from lib_uniid.typing import Float32
 
@@ -31,7 +31,7 @@ SIDE = 384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Cast:
+class FoundIdentities:
     """All people of one generation.
 
     ``people`` has them by name, those who are only mixed in too. ``request`` is the one that was asked for
@@ -40,14 +40,14 @@ class Cast:
     """
 
     settings: tuple[PersonSettings, ...]
-    people: Mapping[str, Person]
+    people: Mapping[str, Identity]
     request: Request
     known: Mapping[str, str]
     notes: tuple[str, ...]
     style: StyleSettings | None
 
 
-def gather(request: Request, studio: Studio, library: PeopleFolder) -> Cast:
+def find_identities(request: Request, studio: Studio, library: Library) -> FoundIdentities:
     """Find or enrol all people whom the request names.
 
     Raises the error of :mod:`lib_uniid.errors` that fits, beginning with the field's path.
@@ -67,7 +67,7 @@ def gather(request: Request, studio: Studio, library: PeopleFolder) -> Cast:
             settings.append(_settings(path, named, found))
             found.notes += settings[-1].notes
         present.append(named)
-    return Cast(
+    return FoundIdentities(
         settings=tuple(settings),
         people=found.people,
         request=replace(request, people=tuple(present)),
@@ -100,7 +100,7 @@ def _pictures(request: Request) -> Iterator[tuple[str, str]]:
         yield "style.picture", request.style.picture
 
 
-def fingerprint(person: Person) -> str:
+def fingerprint(person: Identity) -> str:
     """Twelve hex digits over a person's features: another enrolment of the same person has others."""
     features = person.features
     digest = hashlib.sha256(features.fingerprint.encode())
@@ -113,9 +113,9 @@ def fingerprint(person: Person) -> str:
 class _Found:
     """People by name as they are found, with their ids."""
 
-    def __init__(self, studio: Studio, library: PeopleFolder) -> None:
+    def __init__(self, studio: Studio, library: Library) -> None:
         self.studio, self.library = studio, library
-        self.people: dict[str, Person] = {}
+        self.people: dict[str, Identity] = {}
         self.names: dict[str, str] = {}  # by id
         self.notes: list[str] = []
 
@@ -154,7 +154,7 @@ class _Found:
             found = self.library.find(name or "") if key is None else (key, self.library.load_id(key))
         return self._add(found[0], found[1].name, found[1])
 
-    def _add(self, key: str, name: str, person: Person) -> tuple[str, str]:
+    def _add(self, key: str, name: str, person: Identity) -> tuple[str, str]:
         if name in self.people and self.names.get(key) != name:
             raise ConfigError(
                 f" has the name {name!r}, which another person of the request has; "

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib_uniid.api.request import PersonRequest, Request, from_arguments, parse, parse_json, to_dict
 from lib_uniid.errors import ConfigError
-from lib_uniid.hosts.webui.request import PersonRequest, Request, parse, parse_json, to_dict
-from lib_uniid.hosts.webui.script import asked
 
 ANNA = {"name": "Anna"}
 
@@ -116,28 +115,28 @@ def test_text_nested_beyond_measure_is_refused():
 
 
 def test_a_dict_is_on_unless_it_says_otherwise():
-    assert asked(request(ANNA)) == asked(request(ANNA), True)
-    assert asked(request(ANNA), False) is not None
-    assert asked(request(ANNA, enabled=False), True) is None
+    assert from_arguments(request(ANNA)) == from_arguments(request(ANNA), True)
+    assert from_arguments(request(ANNA), False) is not None
+    assert from_arguments(request(ANNA, enabled=False), True) is None
 
 
 def test_text_counts_only_with_the_switch():
     text = json.dumps(request(ANNA))
-    assert asked() is None
-    assert asked(text, False) is None
-    assert asked(text, True) == parse_json(text)
+    assert from_arguments() is None
+    assert from_arguments(text, False) is None
+    assert from_arguments(text, True) == parse_json(text)
     with pytest.raises(ConfigError, match="must be JSON"):
-        asked("", True)
+        from_arguments("", True)
 
 
 def test_null_in_the_place_of_a_request_is_refused():
     with pytest.raises(ConfigError, match="the request must be an object, got null"):
-        asked(None)
+        from_arguments(None)
 
 
 def test_a_switch_that_is_none_is_refused():
     with pytest.raises(ConfigError, match="the switch, must be true or false, got 'yes'"):
-        asked("{}", "yes")
+        from_arguments("{}", "yes")
 
 
 # --- there and back ---
@@ -195,7 +194,7 @@ def test_whatever_is_sent_is_read_or_refused_in_a_sentence(raw: Any):
 
 # --- the documentation ---
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "webui.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "webui.md").read_text()
 
 
 def test_the_documented_requests_are_allowed():

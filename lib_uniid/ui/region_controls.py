@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
+from lib_uniid.api.regions import ANYWHERE, REGIONS
 from lib_uniid.errors import PictureError
-from lib_uniid.hosts.webui.regions import ANYWHERE, REGIONS
-from lib_uniid.ui.asking import mask_text
 from lib_uniid.ui.form import DRAWN
+from lib_uniid.ui.form_request import mask_text
 from lib_uniid.ui.undecoded import undecoded
 from lib_uniid.ui.versions import GRADIO, LOSSLESS, SCRIPT
 
@@ -29,7 +29,7 @@ Keep = Callable[..., Any]
 """Makes a component with a value from its kind, its name and its options."""
 
 
-class Place:
+class RegionControls:
     """The components and their events; the same under all versions of gradio."""
 
     def __init__(self, keep: Keep, panel: str) -> None:

@@ -14,13 +14,13 @@ from PIL import Image
 from lib_uniid.config import GenerationSettings
 from lib_uniid.errors import CheckpointMismatchError, EncoderMismatchError
 from lib_uniid.evaluation.presence import Appearance, Presence
-from lib_uniid.hosts import saving
-from lib_uniid.hosts.diffusers import ROUGH, DiffusersHost, rough_colours
-from lib_uniid.pipeline import Made, Studio
+from lib_uniid.hosts.diffusers import saving
+from lib_uniid.hosts.diffusers.host import ROUGH, DiffusersHost, rough_colours
+from lib_uniid.pipeline import GeneratedPicture, Studio
 from lib_uniid.ui.finished import Finished
 from lib_uniid.ui.form import Form, PersonForm
 from lib_uniid.ui.likeness import verdicts
-from lib_uniid.ui.making import Maker, Shown, Wish
+from lib_uniid.ui.page_generation import PageGenerator, PageSettings, Shown
 from lib_uniid.ui.runs import Cancelled, Run
 from lib_uniid.ui.uploads import Uploads
 from tests.standalone import needs_standalone_host
@@ -41,8 +41,8 @@ OFF = Form().values()
 
 
 @pytest.fixture(scope="module")
-def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Maker:
-    return Maker(webui_models, tmp_path_factory.mktemp("out"), Uploads(), base=None, device="cpu")
+def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> PageGenerator:
+    return PageGenerator(webui_models, tmp_path_factory.mktemp("out"), Uploads(), base=None, device="cpu")
 
 
 class Listening(Run[Shown]):
@@ -56,15 +56,18 @@ class Listening(Run[Shown]):
 
 
 def shown(
-    maker: Maker, panel: Sequence[Any] = OFF, listener: list[Shown] | None = None, **wish: Any
+    maker: PageGenerator,
+    panel: Sequence[Any] = OFF,
+    listener: list[Shown] | None = None,
+    **page_settings: Any,
 ) -> list[Shown]:
     """What a run shows, the last of it at the end; everything that it tells goes to the listener."""
     run = Listening(Shown())
     run.told = [] if listener is None else listener
-    return [run.latest, *run.told, maker.make(run, Wish(**{**WISH, **wish}), panel)]
+    return [run.latest, *run.told, maker.make(run, PageSettings(**{**WISH, **page_settings}), panel)]
 
 
-def all_states(maker: Maker, panel: Sequence[Any], **wish: Any) -> list[Shown]:
+def all_states(maker: PageGenerator, panel: Sequence[Any], **page_settings: Any) -> list[Shown]:
     """Whatever a run shows, also what it does not tell."""
     states: list[Shown] = []
 
@@ -74,7 +77,7 @@ def all_states(maker: Maker, panel: Sequence[Any], **wish: Any) -> list[Shown]:
             if name == "latest":
                 states.append(value)
 
-    last = maker.make(Kept(Shown()), Wish(**{**WISH, **wish}), panel)
+    last = maker.make(Kept(Shown()), PageSettings(**{**WISH, **page_settings}), panel)
     return [*states, last]
 
 
@@ -106,7 +109,7 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]
     return fail
 
 
-def cancelled_at(maker: Maker, step: int, panel: Sequence[Any] = OFF, **wish: Any) -> Shown:
+def cancelled_at(maker: PageGenerator, step: int, panel: Sequence[Any] = OFF, **page_settings: Any) -> Shown:
     """What is shown in the end of a run that is cancelled at a step."""
 
     class Impatient(Run[Shown]):
@@ -115,8 +118,8 @@ def cancelled_at(maker: Maker, step: int, panel: Sequence[Any] = OFF, **wish: An
                 self.cancel()
             super().tell(state)
 
-    asked: dict[str, Any] = {**WISH, "preview": False, **wish}
-    return maker.make(Impatient(Shown()), Wish(**asked), panel)
+    asked: dict[str, Any] = {**WISH, "preview": False, **page_settings}
+    return maker.make(Impatient(Shown()), PageSettings(**asked), panel)
 
 
 def panel_of(who: str, where: str = "anywhere", **more: Any) -> list[Any]:
@@ -126,7 +129,7 @@ def panel_of(who: str, where: str = "anywhere", **more: Any) -> list[Any]:
 
 @needs_standalone_host
 class TestMade:
-    def test_a_picture_is_made_with_previews_on_the_way(self, maker: Maker):
+    def test_a_picture_is_made_with_previews_on_the_way(self, maker: PageGenerator):
         told: list[Shown] = []
         last = shown(maker, listener=told)[-1]
         assert last.finished
@@ -137,7 +140,7 @@ class TestMade:
         assert previews[0].step == 5
         assert not any(one.rough for one in told if one.step < 5)
 
-    def test_a_preview_ends_with_its_picture(self, maker: Maker):
+    def test_a_preview_ends_with_its_picture(self, maker: PageGenerator):
         states = all_states(maker, OFF, steps=6, pictures=2)
         first = [one for one in states if not one.pictures]
         second = states[len(first) : -1]
@@ -145,7 +148,7 @@ class TestMade:
         assert [one.step for one in second] == [6, 7, 8, 9, 10, 11, 12, 12]
         assert [bool(one.rough) for one in second] == [False] * 4 + [True] * 3 + [False]
 
-    def test_a_picture_keeps_its_place_while_more_come(self, maker: Maker):
+    def test_a_picture_keeps_its_place_while_more_come(self, maker: PageGenerator):
         people = (PersonForm(who="Anna"), PersonForm(who="Ben"), *Form().people[2:])
         panel = Form(enabled=True, people=people, show_routing=True).values()
         states = all_states(maker, panel, steps=1, pictures=2, preview=False)
@@ -158,7 +161,7 @@ class TestMade:
         for before, after in pairwise(states):
             assert after.pictures[: len(before.pictures)] == before.pictures
 
-    def test_previews_can_be_switched_off(self, maker: Maker):
+    def test_previews_can_be_switched_off(self, maker: PageGenerator):
         told: list[Shown] = []
         assert shown(maker, listener=told, preview=False)[-1].pictures
         assert not any(one.rough for one in told)
@@ -181,7 +184,7 @@ class TestMade:
     )
     def test_a_failure_is_a_sentence_and_the_next_picture_is_made(
         self,
-        maker: Maker,
+        maker: PageGenerator,
         error: BaseException,
         sentence: str,
         failing: Callable[[BaseException], None],
@@ -197,7 +200,7 @@ class TestMade:
         monkeypatch.undo()
         assert shown(maker)[-1].pictures
 
-    def test_pictures_that_are_finished_when_it_is_cancelled_are_kept_and_named(self, maker: Maker):
+    def test_pictures_that_are_finished_when_it_is_cancelled_are_kept_and_named(self, maker: PageGenerator):
         last = cancelled_at(maker, 5, steps=2, pictures=3)
         assert [path.is_file() for path, _ in last.pictures] == [True, True]
         assert [caption for _, caption in last.pictures] == ["seed 3", "seed 4"]
@@ -205,11 +208,11 @@ class TestMade:
         assert last.words[0].startswith("cancelled; 2 of 3 pictures are finished and kept: ")
         assert all(path.name in last.words[0] for path, _ in last.pictures)
 
-    def test_a_run_that_is_cancelled_before_a_picture_is_finished_keeps_nothing(self, maker: Maker):
+    def test_a_run_that_is_cancelled_before_a_picture_is_finished_keeps_nothing(self, maker: PageGenerator):
         with pytest.raises(Cancelled):
             cancelled_at(maker, 1, steps=2, pictures=3)
 
-    def test_pictures_are_handed_over_as_they_are_finished(self, maker: Maker):
+    def test_pictures_are_handed_over_as_they_are_finished(self, maker: PageGenerator):
         told: list[Shown] = []
         shown(maker, listener=told, steps=2, pictures=3)
         counts = [len(one.pictures) for one in told]
@@ -217,7 +220,7 @@ class TestMade:
         assert counts == sorted(counts)
 
     def test_pictures_that_are_finished_when_another_fails_are_kept_and_named(
-        self, maker: Maker, decoding: Callable[[BaseException], None]
+        self, maker: PageGenerator, decoding: Callable[[BaseException], None]
     ):
         decoding(MemoryError())
         last = shown(maker, steps=1, pictures=3)[-1]
@@ -229,7 +232,7 @@ class TestMade:
     def test_a_disk_that_fills_up_meanwhile_loses_no_picture(
         self, webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        maker = Maker(webui_models, tmp_path / "out", Uploads(), base=None, device="cpu")
+        maker = PageGenerator(webui_models, tmp_path / "out", Uploads(), base=None, device="cpu")
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         write = saving.write_png
 
@@ -248,7 +251,7 @@ class TestMade:
     @pytest.mark.parametrize("error", [MemoryError(), ValueError("odd"), CheckpointMismatchError("odd")])
     def test_on_error_the_rest_is_made_without_identities_where_that_is_wanted(
         self,
-        maker: Maker,
+        maker: PageGenerator,
         error: BaseException,
         decoding: Callable[[BaseException], None],
         monkeypatch: pytest.MonkeyPatch,
@@ -264,13 +267,13 @@ class TestMade:
         assert ["UniID: " in one for one in written] == [True, False, False]
 
     def test_on_error_nothing_is_made_without_identities_where_that_is_not_wanted(
-        self, maker: Maker, decoding: Callable[[BaseException], None]
+        self, maker: PageGenerator, decoding: Callable[[BaseException], None]
     ):
         decoding(MemoryError())
         assert shown(maker, panel_of("Anna"), steps=1, pictures=2)[-1].wrong
 
     def test_a_plain_picture_that_fails_too_is_an_error(
-        self, maker: Maker, failing: Callable[[BaseException], None]
+        self, maker: PageGenerator, failing: Callable[[BaseException], None]
     ):
         failing(MemoryError())
         last = shown(maker, panel_of("Anna", plain=True))[-1]
@@ -279,7 +282,7 @@ class TestMade:
         assert not last.pictures
 
     def test_a_full_disk_is_an_error_and_no_reason_to_leave_identities_out(
-        self, maker: Maker, decoding: Callable[[BaseException], None]
+        self, maker: PageGenerator, decoding: Callable[[BaseException], None]
     ):
         decoding(OSError(28, "No space left on device"))
         last = shown(maker, panel_of("Anna", plain=True, routing="off"), steps=1, pictures=3)[-1]
@@ -288,7 +291,7 @@ class TestMade:
         assert len(last.pictures) == 1
 
     def test_a_check_that_fails_keeps_the_picture_and_says_so(
-        self, maker: Maker, monkeypatch: pytest.MonkeyPatch
+        self, maker: PageGenerator, monkeypatch: pytest.MonkeyPatch
     ):
         def broken(*_: object) -> None:
             raise EncoderMismatchError("the detector gives values that are NaN")
@@ -301,10 +304,10 @@ class TestMade:
             "Anna not checked: the detector gives values that are NaN"
         ]
 
-    def test_pictures_that_are_finished_together_survive_a_cancel(self, maker: Maker, tmp_path: Path):
+    def test_pictures_that_are_finished_together_survive_a_cancel(self, maker: PageGenerator, tmp_path: Path):
         studio = maker.studio()
         settings = GenerationSettings(prompt="a park", pictures=2, steps=1)
-        made = list[tuple[int, Made]]()
+        made = list[tuple[int, GeneratedPicture]]()
         studio.generate(settings, {}, tell=lambda number, one, _: made.append((number, one)))
         run = Run(Shown())
         finished = Finished(run, tmp_path)
@@ -314,16 +317,16 @@ class TestMade:
             take(number, one, True)
         assert len(run.latest.pictures) == 2
 
-    def test_what_is_cancelled_is_not_made_without_identities(self, maker: Maker):
+    def test_what_is_cancelled_is_not_made_without_identities(self, maker: PageGenerator):
         with pytest.raises(Cancelled):
             cancelled_at(maker, 1, panel_of("Anna", plain=True), steps=3)
 
-    def test_a_person_who_is_not_there_is_left_out_whatever_the_routing(self, maker: Maker):
+    def test_a_person_who_is_not_there_is_left_out_whatever_the_routing(self, maker: PageGenerator):
         last = shown(maker, panel_of("Zoe", where="left half", plain=True, routing="mask"), steps=1)[-1]
         assert not last.wrong
         assert last.words[0].startswith("Identities not applied: ")
 
-    def test_a_wrong_input_keeps_the_networks(self, maker: Maker):
+    def test_a_wrong_input_keeps_the_networks(self, maker: PageGenerator):
         assert shown(maker)[-1].pictures
         studio = maker.studio()
         panel = Form(enabled=True, people=(PersonForm(who="Zoe"), *Form().people[1:])).values()
@@ -335,7 +338,7 @@ class TestMade:
         self, webui_models: Path, tmp_path: Path
     ):
         (tmp_path / "out").write_text("a file")
-        maker = Maker(webui_models, tmp_path / "out", Uploads(), base=None, device="cpu")
+        maker = PageGenerator(webui_models, tmp_path / "out", Uploads(), base=None, device="cpu")
         told = shown(maker)
         assert told[-1].wrong
         assert "out" in told[-1].words[0]
@@ -343,7 +346,7 @@ class TestMade:
 
 
 @pytest.mark.parametrize(
-    ("wish", "sentence"),
+    ("page_settings", "sentence"),
     [
         ({"width": 7}, "width must"),
         ({"height": 99999}, "height must"),
@@ -356,8 +359,8 @@ class TestMade:
         ({"prompt": " "}, "the prompt is empty"),
     ],
 )
-def test_a_number_out_of_range_is_named(maker: Maker, wish: dict[str, Any], sentence: str):
-    last = shown(maker, **wish)[-1]
+def test_a_number_out_of_range_is_named(maker: PageGenerator, page_settings: dict[str, Any], sentence: str):
+    last = shown(maker, **page_settings)[-1]
     assert last.wrong
     assert last.words[0].startswith(sentence)
 

@@ -12,9 +12,9 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_args
 
 from lib_uniid import json_text
+from lib_uniid.api.regions import REGIONS
 from lib_uniid.config import MAX_PEOPLE, STYLE_STRENGTH, Routing
 from lib_uniid.errors import ConfigError
-from lib_uniid.hosts.webui.regions import REGIONS
 from lib_uniid.library.names import MAX_NAME, normal
 
 VERSION = 1
@@ -111,6 +111,20 @@ def parse_json(text: str) -> Request:
     except ValueError as error:
         raise ConfigError(f"the request must be JSON ({error}), got {_shown(text)}") from error
     return parse(raw)
+
+
+def from_arguments(raw: object = "", enabled: object = False, *, api: bool = False) -> Request | None:
+    """The request in a script's arguments; None when it is switched off.
+
+    Through the API the first argument is the request itself, a dict or its JSON, and says by itself whether
+    it is on. The panel has it as text beside a switch.
+    """
+    if not isinstance(enabled, bool):
+        raise ConfigError(f"the second argument, the switch, must be true or false, got {enabled!r}")
+    if isinstance(raw, str) and not enabled and not (api and raw.strip()):
+        return None
+    request = parse_json(raw) if isinstance(raw, str) else parse(raw)
+    return request if request.enabled else None
 
 
 def to_dict(request: Request) -> dict[str, Any]:

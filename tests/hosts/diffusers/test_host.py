@@ -11,7 +11,7 @@ from torch import nn
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.config import SAMPLERS, GenerationSettings
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
-from lib_uniid.hosts.diffusers import DiffusersHost
+from lib_uniid.hosts.diffusers.host import DiffusersHost
 from lib_uniid.hosts.finite import NotFiniteError
 from tests import narrow
 

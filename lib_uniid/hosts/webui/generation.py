@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lib_uniid.api.identities import FoundIdentities, find_identities
+from lib_uniid.api.request import Request
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.sites import Site, find_sites
@@ -21,14 +23,12 @@ from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
 from lib_uniid.evaluation.overlay import draw_routing, legend
 from lib_uniid.evaluation.presence import Presence
 from lib_uniid.faces.seen import SeenFaces
-from lib_uniid.hosts.protocol import Host
+from lib_uniid.host import Host
 from lib_uniid.hosts.webui.a1111 import A1111People
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
 from lib_uniid.hosts.webui.forge import ForgePeople
-from lib_uniid.hosts.webui.people import Cast, gather
-from lib_uniid.hosts.webui.request import Request
-from lib_uniid.hosts.webui.style import Style, Styled, prepare
-from lib_uniid.library.store import PeopleFolder
+from lib_uniid.hosts.webui.style_reference import Style, Styled, prepare
+from lib_uniid.library.store import Library
 from lib_uniid.models import Models
 from lib_uniid.pipeline import Studio, routing_maps
 from lib_uniid.typing import Float
@@ -46,7 +46,7 @@ class Workshop:
         room: Callable[[], AbstractContextManager[None]],
         seen: SeenFaces | None = None,
     ) -> None:
-        self.library = PeopleFolder(folder=models / "uniid" / "library")
+        self.library = Library(folder=models / "uniid" / "library")
         self.studio = Studio(
             Models(
                 folder=ModelFolder(models),
@@ -60,12 +60,12 @@ class Workshop:
         )
 
 
-class Run:
+class Generation:
     """What one processing object was asked for. It never holds that object, whose end is also its own."""
 
     def __init__(self, request: Request, workshop: Workshop) -> None:
         self.request, self.workshop = request, workshop
-        self.cast: Cast = gather(request, workshop.studio, workshop.library)
+        self.identities: FoundIdentities = find_identities(request, workshop.studio, workshop.library)
         self.overlays: list[Image.Image] = []
         self._record: RoutingRecord | None = None
         self._latent_size = (1, 1)
@@ -88,7 +88,7 @@ class Run:
         sites = _sites(p)
         plan = self._plan(sites, latent_size)
         assert plan is not None, "a request has at least one person"
-        wanted = self.request.show_routing and len(self.cast.settings) > 1
+        wanted = self.request.show_routing and len(self.identities.settings) > 1
         self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
         style = self._style(p, latent_size, encode)
         if is_forge(p):
@@ -111,16 +111,16 @@ class Run:
             return []
         drawn = draw_routing(np.asarray(picture.convert("RGB")), self._maps.pop(0))
         self.overlays.append(Image.fromarray(drawn))
-        return [legend([one.name for one in self.cast.settings])] if len(self.overlays) == 1 else []
+        return [legend([one.name for one in self.identities.settings])] if len(self.overlays) == 1 else []
 
     def look(self, picture: Image.Image) -> Presence:
         """Find all people in a finished picture."""
-        people = [self.cast.people[one.name] for one in self.cast.settings]
+        people = [self.identities.people[one.name] for one in self.identities.settings]
         return self.workshop.studio.check(np.asarray(picture.convert("RGB")), people)
 
     def _plan(self, sites: tuple[Site, ...], latent_size: tuple[int, int]) -> Plan | None:
         """Built once for each UNet layout, and for each size where masks are drawn."""
-        drawn = any(one.mask is not None for one in self.cast.settings)
+        drawn = any(one.mask is not None for one in self.identities.settings)
         layout = tuple((site.width, site.context, site.heads) for site in sites)
         key = (layout, latent_size if drawn else None)
         if key not in self._plans:
@@ -132,14 +132,14 @@ class Run:
             # The host may be in inference mode, whose tensors are good for nothing outside it.
             with torch.inference_mode(mode=False):
                 self._plans[key] = self.workshop.studio.plan_for(
-                    sites, self.cast.settings, self.cast.people, options
+                    sites, self.identities.settings, self.identities.people, options
                 )
         return self._plans[key]
 
     def _style(self, p: Any, latent_size: tuple[int, int], encode: Callable[[Any, Any], Any]) -> Style | None:
         """Encoded once for each size, and inverted once for each size and UNet."""
-        if self.cast.style is not None and latent_size not in self._styles:
-            self._styles[latent_size] = prepare(p, self.cast.style, latent_size, encode)
+        if self.identities.style is not None and latent_size not in self._styles:
+            self._styles[latent_size] = prepare(p, self.identities.style, latent_size, encode)
         return self._styles.get(latent_size)
 
 

@@ -11,9 +11,9 @@ from lib_uniid.errors import ConfigError
 from lib_uniid.failures import explain
 from lib_uniid.library.names import checked
 from lib_uniid.library.store import BIN_DAYS, Deleted
-from lib_uniid.ui import drawing
+from lib_uniid.ui import html
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.remembering import Remembering
+from lib_uniid.ui.reference_pictures import ReferencePictures
 from lib_uniid.ui.versions import SCRIPT
 
 ASK = "(id) => uniid.confirmed(id, 'Erase this person for good? This cannot be undone.')"
@@ -46,7 +46,7 @@ class _Library:
         with gr.Row():
             with gr.Column():
                 gr.Markdown("### New person")
-                new_person = Remembering(self.backstage, "uniid_new")
+                new_person = ReferencePictures(self.backstage, "uniid_new")
                 new_person.build()
             with gr.Column():
                 gr.Markdown("### In the library")
@@ -123,14 +123,14 @@ class _Library:
             (erased,) = self.library.erase(wanted)
         except Exception as error:  # whatever it is, the page says it
             return self._refused(error)
-        return [drawing.result([f"{erased.name} is erased"]), *self._now()]
+        return [html.result([f"{erased.name} is erased"]), *self._now()]
 
     def _done(self, sentence: str, chosen: str | None, deleted: Deleted | None = None) -> list[Any]:
         who = gr.update(choices=self.library.names(), value=chosen)
-        return [drawing.result([sentence]), *self._lists(who, chosen=None if deleted is None else deleted.id)]
+        return [html.result([sentence]), *self._lists(who, chosen=None if deleted is None else deleted.id)]
 
     def _refused(self, error: Exception) -> list[Any]:
-        return [drawing.problem(explain(error, "changing the library")), *self._now()]
+        return [html.problem(explain(error, "changing the library")), *self._now()]
 
     def _lists(self, *shown: Any, chosen: str | None = None) -> list[Any]:
         """These, and the bin with its buttons."""

@@ -5,7 +5,7 @@ noise on the device. Ours draws every picture's noise on the CPU from its own se
 same picture alone, in a batch and on another device (up to rounding).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,24 +18,15 @@ from einops import rearrange
 from torch import Generator, Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from lib_uniid import json_text
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.bases import SD15
-from lib_uniid.caches import beside
-from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.checkpoints.reading import read, require_finite_tensors
 from lib_uniid.config import GenerationSettings
-from lib_uniid.encoders.cache import EncodingCache
-from lib_uniid.errors import ConfigError, UnknownCheckpointError
-from lib_uniid.faces.seen import SeenFaces
-from lib_uniid.failures import reading
+from lib_uniid.errors import ConfigError
+from lib_uniid.host import Picture, Preview, Progress, no_preview, no_progress
+from lib_uniid.hosts.diffusers.loading import from_file, from_folder
+from lib_uniid.hosts.diffusers.schedulers import inverse_scheduler, scheduler, takes_generator
+from lib_uniid.hosts.diffusers.tokenizer import clip_tokenizer
 from lib_uniid.hosts.finite import STANDALONE, require_finite
-from lib_uniid.hosts.ldm import Networks, hints_beside, networks
-from lib_uniid.hosts.protocol import Picture, Preview, Progress, silent, unseen
-from lib_uniid.hosts.schedulers import inverse_scheduler, scheduler, takes_generator
-from lib_uniid.hosts.tokenizer import clip_tokenizer
-from lib_uniid.models import Models
-from lib_uniid.pipeline import Studio
 from lib_uniid.typing import Float, UInt8
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -61,7 +52,7 @@ def rough_colours(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffusersHost:
-    """A Stable Diffusion 1.5 model ready to sample; see :class:`lib_uniid.hosts.protocol.Host`."""
+    """A Stable Diffusion 1.5 model ready to sample; see :class:`lib_uniid.host.Host`."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
@@ -75,7 +66,7 @@ class DiffusersHost:
 
         The VAE and the text model stay in float32: they run once, and the VAE overflows in float16.
         """
-        parts = _from_folder(path) if path.is_dir() else _from_file(path)
+        parts = from_folder(path) if path.is_dir() else from_file(path)
         return cls(
             unet=_put(parts.unet, device, dtype),
             vae=_put(parts.vae, device, torch.float32),
@@ -103,7 +94,7 @@ class DiffusersHost:
 
     @torch.no_grad()
     def invert(
-        self, picture: Picture, steps: int, *, progress: Progress = silent
+        self, picture: Picture, steps: int, *, progress: Progress = no_progress
     ) -> Float[Tensor, "steps 4 rows columns"]:
         # UniPortrait guides by 2 here, but between "" and "", so one row says the same.
         schedule = inverse_scheduler(self.prediction)
@@ -126,8 +117,8 @@ class DiffusersHost:
         start: Picture | None = None,
         style: Float[Tensor, "steps 4 rows columns"] | None = None,
         rows: Rows | None = None,
-        progress: Progress = silent,
-        preview: Preview = unseen,
+        progress: Progress = no_progress,
+        preview: Preview = no_preview,
     ) -> Float[Tensor, "pictures 4 rows columns"]:
         rows = rows or Rows(())
         lead = 0 if style is None else 1
@@ -244,88 +235,7 @@ def _along(
     return style
 
 
-def open_studio(
-    models: Path,
-    *,
-    base: Path | None = None,
-    cache: Path | None = None,
-    device: str | None = None,
-    notify: Callable[[str], None] = lambda _: None,
-    seen: SeenFaces | None = None,
-) -> Studio:
-    """Everything from one models folder, on the best device there is.
-
-    ``base`` is the checkpoint to make pictures with, where the folder's first is not meant. ``cache`` keeps
-    encodings, beside the models by default, and ``seen`` the faces of pictures.
-    """
-    folder, place = ModelFolder(models), _device(device or _best_device())
-    dtype = torch.float32 if place.type == "cpu" else torch.float16
-    return Studio(
-        Models(
-            folder=folder,
-            device=place,
-            cache=EncodingCache(folder=cache or beside(models / "uniid" / "cache")),
-            notify=notify,
-        ),
-        lambda: DiffusersHost.load(base or folder.find("base"), place, dtype),
-        seen,
-    )
-
-
 def _put(module: Network, device: torch.device, dtype: torch.dtype) -> Network:
     """``module.to`` without diffusers' own, which warns of any change of precision."""
     nn.Module.to(module, device=device, dtype=dtype)
     return module
-
-
-def _device(name: str) -> torch.device:
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"the device {name!r} cannot be used ({reason}); take cpu, or leave it out"
-        ) from error
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _from_file(path: Path) -> Networks:
-    return networks(read(path), hints_beside(path), path.name)
-
-
-def _from_folder(folder: Path) -> Networks:
-    """A folder in diffusers' layout; nothing is fetched."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise UnknownCheckpointError(f"{folder.name} is no diffusers folder: it has no model_index.json")
-    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
-    try:
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", **options)
-        vae = AutoencoderKL.from_pretrained(folder / "vae", **options)
-        text_model = CLIPTextModel.from_pretrained(folder / "text_encoder", **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UnknownCheckpointError(f"{folder.name} cannot be read: {error}") from error
-    for part, module in (("unet", unet), ("vae", vae), ("text_encoder", text_model)):
-        require_finite_tensors(module.state_dict(), f"{folder.name}/{part}")
-    reads, writes = unet.config["cross_attention_dim"], text_model.config.hidden_size
-    if reads != writes:
-        raise UnknownCheckpointError(
-            f"{folder.name} is of another family than {SD15.title}: its UNet reads text of width "
-            f"{reads}, its text model writes {writes}"
-        )
-    config = folder / "scheduler" / "scheduler_config.json"
-    with reading(config):
-        saved = json_text.read(config) if config.is_file() else {}
-    if not isinstance(saved, dict):
-        raise UnknownCheckpointError(f"{folder.name} cannot be read: {config.name} holds no settings")
-    return Networks(
-        unet=unet.requires_grad_(False).eval(),
-        vae=vae.requires_grad_(False).eval(),
-        text_model=text_model.requires_grad_(False).eval(),
-        prediction=saved.get("prediction_type", "epsilon"),
-    )

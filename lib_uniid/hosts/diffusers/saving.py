@@ -16,7 +16,7 @@ from lib_uniid.config import GenerationSettings
 from lib_uniid.evaluation.overlay import draw_routing
 from lib_uniid.failures import explain
 from lib_uniid.files import replacing
-from lib_uniid.pipeline import Made
+from lib_uniid.pipeline import GeneratedPicture
 from lib_uniid.typing import UInt8
 
 
@@ -30,7 +30,9 @@ class Saver:
         self.folder = folder
         self.notes: list[str] = []
 
-    def save(self, made: Made, settings: GenerationSettings, more: Mapping[str, str] | None = None) -> Path:
+    def save(
+        self, made: GeneratedPicture, settings: GenerationSettings, more: Mapping[str, str] | None = None
+    ) -> Path:
         """See :func:`save`; ``OSError`` where no folder can be written."""
         try:
             return save(made, settings, self.folder, more)
@@ -40,7 +42,7 @@ class Saver:
             self.notes.append(f"{explain(error)}; the pictures are in {self.folder}")
             return path
 
-    def save_overlay(self, path: Path, made: Made) -> Path | None:
+    def save_overlay(self, path: Path, made: GeneratedPicture) -> Path | None:
         """Who was given which place, beside a picture; None where there is no such map, or no room for it."""
         if made.routing is None:
             return None
@@ -54,7 +56,7 @@ class Saver:
 
 
 def save(
-    made: Made, settings: GenerationSettings, folder: Path, more: Mapping[str, str] | None = None
+    made: GeneratedPicture, settings: GenerationSettings, folder: Path, more: Mapping[str, str] | None = None
 ) -> Path:
     """Write a picture under the next number in ``folder``, so that no earlier one is replaced.
 
@@ -76,7 +78,7 @@ def write_png(path: Path, picture: UInt8[np.ndarray, "height width 3"], words: P
         temporary.write_bytes(buffer.getvalue())
 
 
-def parameters(made: Made, settings: GenerationSettings, more: Mapping[str, str]) -> str:
+def parameters(made: GeneratedPicture, settings: GenerationSettings, more: Mapping[str, str]) -> str:
     """What made the picture, in the lines that AUTOMATIC1111 writes; people only as ``more`` says."""
     size = f"{made.picture.shape[1]}x{made.picture.shape[0]}"
     prompt = [settings.prompt] if settings.prompt.strip() else []

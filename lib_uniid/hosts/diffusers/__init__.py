@@ -1,0 +1,1 @@
+"""The stand-alone host: Stable Diffusion on diffusers' networks and schedulers."""

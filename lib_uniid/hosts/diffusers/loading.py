@@ -1,0 +1,52 @@
+"""The networks of a checkpoint: out of a single file, or out of a folder in diffusers' layout."""
+
+from pathlib import Path
+from typing import Any
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel
+
+from lib_uniid import json_text
+from lib_uniid.bases import SD15
+from lib_uniid.checkpoints.reading import read, require_finite_tensors
+from lib_uniid.errors import UnknownCheckpointError
+from lib_uniid.failures import reading
+from lib_uniid.hosts.diffusers.ldm import Networks, hints_beside, networks
+
+
+def from_file(path: Path) -> Networks:
+    """A checkpoint in the original layout, with the settings in the files beside it."""
+    return networks(read(path), hints_beside(path), path.name)
+
+
+def from_folder(folder: Path) -> Networks:
+    """A folder in diffusers' layout; nothing is fetched."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise UnknownCheckpointError(f"{folder.name} is no diffusers folder: it has no model_index.json")
+    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    try:
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", **options)
+        vae = AutoencoderKL.from_pretrained(folder / "vae", **options)
+        text_model = CLIPTextModel.from_pretrained(folder / "text_encoder", **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UnknownCheckpointError(f"{folder.name} cannot be read: {error}") from error
+    for part, module in (("unet", unet), ("vae", vae), ("text_encoder", text_model)):
+        require_finite_tensors(module.state_dict(), f"{folder.name}/{part}")
+    reads, writes = unet.config["cross_attention_dim"], text_model.config.hidden_size
+    if reads != writes:
+        raise UnknownCheckpointError(
+            f"{folder.name} is of another family than {SD15.title}: its UNet reads text of width "
+            f"{reads}, its text model writes {writes}"
+        )
+    config = folder / "scheduler" / "scheduler_config.json"
+    with reading(config):
+        saved = json_text.read(config) if config.is_file() else {}
+    if not isinstance(saved, dict):
+        raise UnknownCheckpointError(f"{folder.name} cannot be read: {config.name} holds no settings")
+    return Networks(
+        unet=unet.requires_grad_(False).eval(),
+        vae=vae.requires_grad_(False).eval(),
+        text_model=text_model.requires_grad_(False).eval(),
+        prediction=saved.get("prediction_type", "epsilon"),
+    )
