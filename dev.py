@@ -118,13 +118,13 @@ def setup(_arguments: list[str]) -> int:
 
 def demo(arguments: list[str]) -> int:
     """Generate with people, with the miniature's weights."""
-    return python("-m", "lib_uniid.miniature.demo", *arguments)
+    return python("-m", "miniature.demo", *arguments)
 
 
 def serve(arguments: list[str]) -> int:
     """The page; with the miniature's weights where no other models folder is named and they are there."""
     named = "UNIID_MODELS" in os.environ or any(one.startswith("--models") for one in arguments)
-    miniature = ROOT / "lib_uniid" / "miniature" / "models"
+    miniature = ROOT / "miniature" / "models"
     own = [] if named or not any(miniature.glob("Stable-diffusion/*")) else ["--models", str(miniature)]
     return python("-m", "lib_uniid.cli", "serve", *own, *arguments)
 

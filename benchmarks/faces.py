@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks.report import Figure, report
 from lib_uniid.faces.detection import Face, FaceFinder
 from lib_uniid.faces.picture import load_picture
-from lib_uniid.miniature import MODELS, SAMPLES
 from lib_uniid.typing import UInt8
+from miniature import MODELS, SAMPLES
 
 PACK = MODELS / "insightface" / "models" / "miniature"
 CUTS = (1.0, 1.1, 1.3)

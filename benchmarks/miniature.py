@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks.report import Figure, report
 from lib_uniid.errors import UniIDError
-from lib_uniid.miniature.evaluation import Evaluation, kept_rate
-from lib_uniid.miniature.recipes.meter import LOOKS
+from miniature.evaluation import Evaluation, kept_rate
+from miniature.recipes.meter import LOOKS
 
 CURVE = (0.0, 0.1, 0.3, 0.6, 1.0)
 CURVE_PICTURES = 32

@@ -15,7 +15,7 @@ from lib_uniid.attention.sites import find_sites
 from lib_uniid.encoders.curricularface import BackboneSizes, CurricularFace
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.tokens import Resampler
-from lib_uniid.miniature.ldm_layout import ldm_state
+from miniature.ldm_layout import ldm_state
 from tests.red_faces import write_pack
 
 WIDTH, TEXT_WIDTH = 32, 48

@@ -23,7 +23,7 @@ from lib_uniid.cli import main
 from lib_uniid.config import StyleSettings
 from lib_uniid.errors import ConfigError
 from lib_uniid.faces.picture import load_picture
-from lib_uniid.miniature import MODELS
+from miniature import MODELS
 from tests.hub import running
 from tests.red_faces import red_face_picture
 
@@ -196,6 +196,9 @@ def test_the_doctor_knows_every_file_that_ships_with_its_own_licence(
     main(["doctor", "--models", str(copied), "--json"])
     files = {file["name"]: file for file in json.loads(capsys.readouterr().out)["files"]}
     assert files["faceid"]["licence"] == "Apache-2.0"
+    (copied / "shipped.json").write_text("[]", encoding="utf-8")
+    main(["doctor", "--models", str(copied)])
+    assert f"{copied / 'shipped.json'} cannot be read" in capsys.readouterr().out
 
 
 def test_words_for_people_are_printed_without_json(

@@ -104,7 +104,7 @@ def test_an_unknown_command_is_answered_with_the_known_ones(capsys: pytest.Captu
 
 def test_arguments_reach_the_command_untouched(commands: list[tuple[str, ...]]):
     assert dev.main(["demo", "--seed", "3"]) == 7
-    assert commands == [(".venv", "-m", "lib_uniid.miniature.demo", "--seed", "3")]
+    assert commands == [(".venv", "-m", "miniature.demo", "--seed", "3")]
 
 
 def test_the_first_failing_check_decides(commands: list[tuple[str, ...]]):

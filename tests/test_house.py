@@ -120,7 +120,9 @@ def test_the_machine_check_lets_addresses_and_relative_paths_pass(text: str):
     assert not MACHINE.search(text)
 
 
-@pytest.mark.parametrize("file", python_files("lib_uniid", "tests", "benchmarks", "tools"), ids=str)
+@pytest.mark.parametrize(
+    "file", python_files("lib_uniid", "miniature", "tests", "benchmarks", "tools"), ids=str
+)
 def test_every_module_says_what_it_is_for(file: Path):
     assert ast.get_docstring(ast.parse((ROOT / file).read_text()))
 
@@ -166,7 +168,7 @@ def unsafe_places(source: str) -> list[str]:
     return [ast.unparse(node) for node in ast.walk(ast.parse(source)) if _is_unsafe(node)]
 
 
-@pytest.mark.parametrize("file", python_files("lib_uniid"), ids=str)
+@pytest.mark.parametrize("file", python_files("lib_uniid", "miniature"), ids=str)
 def test_the_product_never_runs_what_a_file_says(file: Path):
     assert unsafe_places((ROOT / file).read_text()) == []
 
@@ -203,5 +205,5 @@ def test_the_safety_check_lets_limited_reading_pass(source: str):
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a checkout")
 @pytest.mark.parametrize("name", ["presets.json", "cache/a.safetensors", "library/a.safetensors"])
 def test_what_a_user_keeps_beside_the_miniature_is_never_committed(name: str):
-    path = f"lib_uniid/miniature/models/uniid/{name}"
+    path = f"miniature/models/uniid/{name}"
     assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0

@@ -21,7 +21,7 @@ from PIL import Image
 from lib_uniid.cli import main
 from lib_uniid.config import GenerationSettings
 from lib_uniid.hosts.diffusers.host import DiffusersHost
-from lib_uniid.miniature import MODELS
+from miniature import MODELS
 from tests.red_faces import red_face_picture
 from tests.standalone import needs_standalone_page
 
@@ -286,7 +286,7 @@ def test_the_example_in_the_readme_makes_its_picture(here: Path, capsys: pytest.
     assert example
     program, *arguments = shlex.split(example[1].replace("\\\n", " "))
     assert program == ".venv/bin/uniid"
-    shutil.copytree(MODELS.parent, here / "lib_uniid" / "miniature", ignore=shutil.ignore_patterns("*.py"))
+    shutil.copytree(MODELS.parent, here / "miniature", ignore=shutil.ignore_patterns("*.py"))
     assert main([*arguments, "--device", "cpu"]) == 0
     words = capsys.readouterr().out
     assert words.startswith("out/00001-1.png (seed 1)\n  Anna: face ")

@@ -10,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lib_uniid import __version__, miniature
+from lib_uniid import __version__
 from lib_uniid.checkpoints.folder import Entry, ModelFolder, require_models
+from lib_uniid.checkpoints.shipped import Shipped
 from lib_uniid.checkpoints.sources import SOURCES
 from lib_uniid.commands import Outcome
+from lib_uniid.errors import UnknownCheckpointError
 
 PACKAGES = (
     "torch",
@@ -37,9 +39,11 @@ def run(options: Namespace) -> Outcome:
         require_models(options.models)
     packages = {name: _version(name) for name in PACKAGES}
     folder = ModelFolder(options.models) if options.models.is_dir() else None
-    files = [_file(entry, options.models) for entry in _entries(folder, options.hash)]
+    came, problem = _shipped(options.models)
+    files = [_file(entry, options.models, came) for entry in _entries(folder, options.hash)]
     others = {one.path: one.kind for one in folder.unused()} if folder else {}
-    shipped = {str(path): miniature.SHIPPED[path.name] for path in others if _is_known(path)}
+    purposes = {path: came.purpose(path) for path in others} if came else {}
+    shipped = {str(path): purpose for path, purpose in purposes.items() if purpose}
     unused = {str(path): kind for path, kind in others.items() if str(path) not in shipped}
     knows = _knows(folder)
     ready = None not in packages.values() and all(file["found"] for file in files if file["needed"])
@@ -50,6 +54,7 @@ def run(options: Namespace) -> Outcome:
         "models": str(options.models),
         "files": files,
         "shipped": shipped,
+        "shipped_problem": problem,
         "unused": unused,
         "knows": knows,
         "ready": ready,
@@ -62,6 +67,7 @@ def run(options: Namespace) -> Outcome:
         *(line for file in files for line in _in_words(file)),
     ]
     words += [f"  {path}: {purpose}" for path, purpose in shipped.items()]
+    words += [] if problem is None else [f"  {problem}"]
     words += [f"  not used: {path} is {kind}" for path, kind in unused.items()]
     words += [f"  not read yet, ask again: {path}" for path in (folder.unread if folder else [])]
     if any(not file["found"] and file["needed"] and file["fetched"] for file in files):
@@ -80,8 +86,12 @@ def _knows(folder: ModelFolder | None) -> str | None:
     return None
 
 
-def _is_known(path: Path) -> bool:
-    return path.name in miniature.SHIPPED and miniature.is_shipped(path)
+def _shipped(models: Path) -> tuple[Shipped | None, str | None]:
+    """What the folder says of its own files, or why that cannot be read."""
+    try:
+        return Shipped.of(models), None
+    except UnknownCheckpointError as error:
+        return None, str(error)
 
 
 def _version(package: str) -> str | None:
@@ -97,7 +107,7 @@ def _entries(folder: ModelFolder | None, sha256: bool) -> tuple[Entry, ...]:
     return tuple(Entry(source=row, path=None, size=None, sha256=None, problem=None) for row in SOURCES)
 
 
-def _file(entry: Entry, root: Path) -> dict[str, Any]:
+def _file(entry: Entry, root: Path, shipped: Shipped | None) -> dict[str, Any]:
     source, path = entry.source, entry.path
     return {
         "name": source.name,
@@ -109,7 +119,7 @@ def _file(entry: Entry, root: Path) -> dict[str, Any]:
         "sha256": entry.sha256,
         "problem": entry.problem,
         "unchecked": list(entry.unchecked),
-        "licence": miniature.LICENCE if path and miniature.is_shipped(path) else source.licence,
+        "licence": shipped.licence if shipped and path and shipped.includes(path) else source.licence,
         "fetched": bool(source.pieces),
         "get": source.to_get(root),
         "source": {"from": source.address, "file": source.path, "put": source.placed, "note": source.note},

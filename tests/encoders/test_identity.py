@@ -16,7 +16,7 @@ from lib_uniid.encoders.curricularface import CurricularFace
 from lib_uniid.encoders.identity import IDEncoder, IDFeatures
 from lib_uniid.encoders.pixels import for_clip, for_recogniser, to_tensor
 from lib_uniid.errors import ConfigError, EncoderMismatchError, MissingModelError, UnknownCheckpointError
-from lib_uniid.miniature import MODELS
+from miniature import MODELS
 from tests import recorded
 from tests.encoders.builders import narrow_backbone, narrow_clip
 

@@ -14,11 +14,11 @@ from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.faces.domain import FILE, Domain
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.hosts.diffusers.studio import open_studio
-from lib_uniid.miniature import MODELS, SAMPLES
-from lib_uniid.miniature.assemble import DOMAIN
 from lib_uniid.pipeline import Reference
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.html import status
+from miniature import MODELS, SAMPLES
+from miniature.assemble import DOMAIN
 from tests.onnx_pack import red_cells, write_pack
 from tests.ui.bare_host import Place
 

@@ -11,7 +11,7 @@ from lib_uniid.faces.alignment import ARCFACE_TEMPLATE
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.faces.looks import Found, better, is_doubtful, is_likely, merged, parts
 from lib_uniid.faces.picture import load_picture
-from lib_uniid.miniature import SAMPLES
+from miniature import SAMPLES
 
 
 def found(left: float, top: float, side: float, score: float = 0.9, box: float = 1.0) -> Found:

@@ -9,7 +9,7 @@ from lib_uniid.faces.alignment import ARCFACE_TEMPLATE, align
 from lib_uniid.faces.detection import Face, FaceFinder
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.faces.quality import Quality, assess, pose, sharpness
-from lib_uniid.miniature import SAMPLES
+from miniature import SAMPLES
 
 PICTURE = np.full((400, 400, 3), 128, dtype=np.uint8)
 DEPTH = np.array([0.0, 0.0, 18.0, 3.0, 3.0])  # of the mean face, towards the camera

@@ -2,8 +2,8 @@
 
 import torch
 
-from lib_uniid.miniature.characters import TRAITS
-from lib_uniid.miniature.recipes.base import TEXT_WIDTH, TOKENS, Acquaintance, nearest
+from miniature.characters import TRAITS
+from miniature.recipes.base import TEXT_WIDTH, TOKENS, Acquaintance, nearest
 
 
 def test_each_place_belongs_to_whoever_stands_nearest_in_any_order_and_at_any_grid() -> None:

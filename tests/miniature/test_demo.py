@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib_uniid import miniature
-from lib_uniid.miniature import SAMPLES, demo, showing
+import miniature
+from miniature import SAMPLES, demo, showing
 
 
 def test_people_are_named_after_their_files_and_kept_apart() -> None:
@@ -31,7 +31,7 @@ def test_without_the_weights_it_says_how_to_make_them_and_writes_nothing(
 ) -> None:
     monkeypatch.setattr(miniature, "MODELS", tmp_path / "models")
     assert demo.main(["--out", str(tmp_path / "out")]) == 2
-    assert "lib_uniid.miniature.recipes" in capsys.readouterr().err
+    assert "miniature.recipes" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -56,7 +56,7 @@ def test_what_is_wrong_is_said_before_anything_is_loaded(
     tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / "file").write_text("I am a text.")
-    code = f"import os, sys; from lib_uniid.miniature.demo import main; os.chdir({str(tmp_path)!r}); "
+    code = f"import os, sys; from miniature.demo import main; os.chdir({str(tmp_path)!r}); "
     code += f"print(main({list(arguments)!r}), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "2 False\n"

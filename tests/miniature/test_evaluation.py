@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from lib_uniid.faces.detection import Face
-from lib_uniid.miniature.characters import HAIR_COLOURS, sample_identities
-from lib_uniid.miniature.evaluation import FaceReading, Reading, Words, shirt_below
-from lib_uniid.miniature.scenes import PLACES, SHIRT_COLOURS, STYLES
-from lib_uniid.miniature.world import portraits
+from miniature.characters import HAIR_COLOURS, sample_identities
+from miniature.evaluation import FaceReading, Reading, Words, shirt_below
+from miniature.scenes import PLACES, SHIRT_COLOURS, STYLES
+from miniature.world import portraits
 
 BLOND = HAIR_COLOURS.index("blond")
 RED, BLUE = SHIRT_COLOURS.index("red"), SHIRT_COLOURS.index("blue")

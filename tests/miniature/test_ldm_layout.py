@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.errors import CheckpointMismatchError
 from lib_uniid.hosts.diffusers.ldm import hints_beside, networks
-from lib_uniid.miniature.assemble import write_base
-from lib_uniid.miniature.recipes.base import new_base
-from lib_uniid.miniature.recipes.vae import new_vae
+from miniature.assemble import write_base
+from miniature.recipes.base import new_base
+from miniature.recipes.vae import new_vae
 from tests.ldm import ldm_module
 
 

@@ -8,8 +8,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from lib_uniid.miniature.recipes.muon import Muon, matrices, orthogonal
-from lib_uniid.miniature.recipes.team import Team
+from miniature.recipes.muon import Muon, matrices, orthogonal
+from miniature.recipes.team import Team
 
 
 @pytest.mark.parametrize("shape", [(64, 576), (512, 64), (64, 64)])

@@ -11,8 +11,9 @@ from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.library.store import Identity
-from lib_uniid.miniature.assemble import assemble, record, write_pack
-from lib_uniid.miniature.recipes import (
+from lib_uniid.onnx_header import read_onnx_header
+from miniature.assemble import assemble, record, write_pack
+from miniature.recipes import (
     base,
     clip,
     data,
@@ -24,11 +25,10 @@ from lib_uniid.miniature.recipes import (
     router,
     vae,
 )
-from lib_uniid.miniature.recipes.__main__ import take
-from lib_uniid.miniature.recipes.course import Course
-from lib_uniid.miniature.recipes.kept import kept_results
-from lib_uniid.miniature.recipes.team import Team
-from lib_uniid.onnx_header import read_onnx_header
+from miniature.recipes.__main__ import take
+from miniature.recipes.course import Course
+from miniature.recipes.kept import kept_results
+from miniature.recipes.team import Team
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from lib_uniid.miniature.recipes.base import new_base
-from lib_uniid.miniature.recipes.kept import kept_result, kept_results
+from miniature.recipes.base import new_base
+from miniature.recipes.kept import kept_result, kept_results
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET = 70_000_000

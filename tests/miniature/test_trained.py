@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib_uniid.miniature import MODELS, demo
+from miniature import MODELS, demo
 
 pytestmark = [
     pytest.mark.slow,

@@ -5,10 +5,10 @@ import random
 import pytest
 import torch
 
-from lib_uniid.miniature.captions import caption
-from lib_uniid.miniature.characters import HAIR_COLOURS, TRAITS, natural_hair, sample_identities
-from lib_uniid.miniature.scenes import PLACES, SHIRT_COLOURS, STYLES
-from lib_uniid.miniature.world import draw, portraits, sample_scenes
+from miniature.captions import caption
+from miniature.characters import HAIR_COLOURS, TRAITS, natural_hair, sample_identities
+from miniature.scenes import PLACES, SHIRT_COLOURS, STYLES
+from miniature.world import draw, portraits, sample_scenes
 
 PEOPLE = pytest.mark.parametrize("people", [1, 2, 3])
 

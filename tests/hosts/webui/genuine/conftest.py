@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lib_uniid.miniature import MODELS
+from miniature import MODELS
 from tests.hosts.webui.genuine.beside import write_beside
 from tests.hosts.webui.genuine.flat import write_flat_models
 from tests.hosts.webui.genuine.host import Genuine, Running, booted, kind_of

@@ -18,9 +18,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from lib_uniid.attention.sites import find_sites
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.tokens import Resampler
-from lib_uniid.miniature.ldm_layout import ldm_state
-from lib_uniid.miniature.recipes.base import TOKENS
-from lib_uniid.miniature.recipes.identity import new_resampler
+from miniature.ldm_layout import ldm_state
+from miniature.recipes.base import TOKENS
+from miniature.recipes.identity import new_resampler
 
 UNET: dict[str, Any] = {
     "sample_size": 16,

@@ -8,8 +8,8 @@ from typing import Any
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.library.store import Library
-from lib_uniid.miniature import SAMPLES
 from lib_uniid.pipeline import Reference
+from miniature import SAMPLES
 
 
 def person(name: str, **values: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lib_uniid.library.store import Library
-from lib_uniid.miniature import SAMPLES
+from miniature import SAMPLES
 from tests.hosts.webui.genuine.host import Genuine, Running, booted
 from tests.ui.browser import needs_chromium, opened
 from tests.ui.test_panel import BROKEN, Driver

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lib_uniid.miniature import SAMPLES
+from miniature import SAMPLES
 from tests.hosts.webui.genuine.host import Genuine, Running, booted
 from tests.hosts.webui.genuine.test_page import Panel
 from tests.ui.browser import needs_chromium, opened

@@ -7,7 +7,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from torch import Tensor, nn
 
-from lib_uniid.miniature import ldm_layout
+from miniature import ldm_layout
 from tests.ldm import ldm_module
 from tests.narrow import TEXT_WIDTH, UNET_CONFIG, WIDTH
 

@@ -1,0 +1,397 @@
+"""The miniature measured end to end: people never seen in training, through the same code that users run.
+
+The judge is insightface's recogniser of the pack, trained apart from the method's own backbone. References
+are always other pictures of the person. Figures that are compared use the same people, prompts and seeds.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import permutations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from lib_uniid.config import SAME_PERSON, GenerationSettings, PersonSettings, Routing
+from lib_uniid.evaluation.metrics import cosine, rank1, verification_accuracy
+from lib_uniid.faces.alignment import align
+from lib_uniid.faces.detection import Face
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Identity
+from lib_uniid.pipeline import Reference
+from miniature import trained_models
+from miniature.captions import WHERE
+from miniature.characters import HAIR_COLOURS, Looks, sample_identities
+from miniature.recipes.meter import FACE_SIZE, LOOKS, SCENE_SIZE, Meters
+from miniature.scenes import PLACES, SHIRT_COLOURS, SHIRTS, STYLES
+from miniature.world import draw, fitting_shirts, portraits, sample_scenes
+
+SEED = 900_001
+STEPS, CFG_SCALE, IDENTITY_SCALE = 15, 5.0, 1.0
+
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceReading:
+    """What a meter reads off the largest face: smile -1..1, age and glasses 0..1, hair as an index."""
+
+    smile: float
+    age: float
+    glasses: float
+    hair: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What meters read off a picture; ``face`` and ``shirt`` are None where no face was found."""
+
+    place: int
+    style: int
+    face: FaceReading | None
+    shirt: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What a prompt asks for; None where it does not ask."""
+
+    place: int
+    style: int = 0
+    smile: int | None = None  # -1 or 1
+    age: int | None = None  # 0 or 1
+    glasses: int | None = None  # 0 or 1
+    hair: int | None = None
+    shirt: int | None = None
+
+    def prompt(self, people: int) -> str:
+        """The words in the order that captions have."""
+        said = [{1: "a person", 2: "two people", 3: "three people"}[people]]
+        if self.smile is not None:
+            said.append("smiling" if self.smile > 0 else "sad")
+        if self.age is not None:
+            said.append(("young", "old")[self.age])
+        if self.glasses is not None:
+            said.append(("without glasses", "wearing glasses")[self.glasses])
+        if self.hair is not None:
+            said.append(f"with {HAIR_COLOURS[self.hair]} hair")
+        if self.shirt is not None:
+            said.append(f"in a {SHIRT_COLOURS[self.shirt]} shirt")
+        text = " ".join([*said, WHERE[PLACES[self.place]][0]])
+        return text if self.style == 0 else f"{text}, {STYLES[self.style]}"
+
+    def kept(self, read: Reading) -> dict[str, bool]:
+        """Which of the words the picture shows; without a face none of the words on faces."""
+        face = read.face
+        kept = {"place": read.place == self.place, "style": read.style == self.style}
+        if self.smile is not None:
+            kept["smile"] = face is not None and (face.smile > 0) == (self.smile > 0)
+        if self.age is not None:
+            kept["age"] = face is not None and (face.age > 0.5) == (self.age > 0.5)
+        if self.glasses is not None:
+            kept["glasses"] = face is not None and (face.glasses > 0.5) == (self.glasses > 0.5)
+        if self.hair is not None:
+            kept["hair"] = face is not None and face.hair == self.hair
+        if self.shirt is not None:
+            kept["shirt"] = read.shirt == self.shirt
+        return kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """A person for testing: enrolled from one picture; who they are and how they looked in it."""
+
+    person: Identity
+    traits: torch.Tensor
+    looks: Looks
+
+
+class Evaluation:
+    """Everything that is measured of one model folder; each figure is made when it is asked for."""
+
+    def __init__(
+        self,
+        models: Path | None = None,
+        *,
+        pictures: int = 96,
+        steps: int = STEPS,
+        progress: Progress = no_progress,
+    ) -> None:
+        models = models or trained_models()
+        self.cache = TemporaryDirectory()  # beside nobody's models: it ends with the evaluation
+        self.studio = open_studio(models, device="cpu", cache=Path(self.cache.name))
+        self.meters = Meters()
+        self.meters.load_state_dict(load_file(models / "uniid" / "meters.safetensors"))
+        self.meters.float().eval()
+        self.pictures, self.steps, self.progress = pictures, steps, progress
+
+    @cached_property
+    def guests(self) -> list[Guest]:
+        """People for testing, twice as many as pictures, none of whom any training saw."""
+        generator = torch.Generator().manual_seed(SEED)
+        who = sample_identities(2 * self.pictures, generator)
+        first, scene = portraits(who, generator, plain_style=True)
+        found: list[Guest] = []
+        for index, picture in enumerate(_as_pictures(first)):
+            self.progress("enrolling", index, len(who))
+            reference = Reference(picture=picture, label=f"person {index}", largest=True)
+            person, _ = self.studio.enrol(f"person {index}", [reference])
+            found.append(Guest(person=person, traits=who[index], looks=scene.looks[slice(index, index + 1)]))
+        return found
+
+    def verification(self) -> float:
+        """Accuracy of the judge on same and different pairs of drawings, through detector and alignment."""
+        generator = torch.Generator().manual_seed(SEED + 1)
+        who = torch.stack([guest.traits for guest in self.guests])
+        again, _ = portraits(who, generator, plain_style=True)
+        probes = [self.embeddings(picture, 1)[0] for picture in _as_pictures(again)]
+        gallery = np.stack([guest.person.embedding for guest in self.guests])
+        scores = cosine(np.stack(probes), gallery)
+        different = scores[np.arange(len(scores)), np.roll(np.arange(len(scores)), 1)]
+        same = np.repeat([True, False], len(scores))
+        return verification_accuracy(np.concatenate([scores.diagonal(), different]), same)
+
+    def upper_bound(self, people: int) -> float:
+        """Mean similarity of drawn people to their references, after encoding and decoding the drawing."""
+        generator = torch.Generator().manual_seed(SEED + 2)
+        count = self.pictures // people
+        who = torch.stack([guest.traits for guest in self.guests[: count * people]])
+        scene = sample_scenes(count, people, generator, who=who, style=torch.zeros(count, dtype=torch.long))
+        drawn = _as_pictures(draw(scene, generator))
+        scores: list[float] = []
+        for index, picture in enumerate(drawn):
+            found = self.embeddings(self._through_vae(picture), people)
+            if len(found) == people:  # drawn left to right in this order
+                mine = self.guests[index * people : (index + 1) * people]
+                scores += [
+                    cosine(f[None], g.person.embedding[None]).item() for f, g in zip(found, mine, strict=True)
+                ]
+        return float(np.mean(scores))
+
+    def words(self, index: int, *, contrary: bool) -> Words:
+        """What prompt ``index`` asks for: a place; and the contrary of the reference's looks."""
+        rng = np.random.default_rng(SEED + index)
+        place = int(rng.integers(len(PLACES)))
+        if not contrary:
+            return Words(place=place)
+        looks = self.guests[index].looks
+        style = 0 if index % 2 == 0 else int(rng.integers(1, len(STYLES)))
+        others = [colour for colour in range(len(HAIR_COLOURS)) if colour != int(looks.hair[0])]
+        every = torch.arange(len(SHIRT_COLOURS))
+        fitting = fitting_shirts(every, torch.full_like(every, place)) == every
+        shirts = [int(shirt) for shirt in every[fitting] if shirt != int(looks.shirt[0])]
+        return Words(
+            place=place,
+            style=style,
+            smile=-1 if float(looks.smile[0]) > 0 else 1,
+            age=int(float(looks.age[0]) < 0.5),
+            glasses=int(float(looks.glasses[0]) < 0.5),
+            hair=int(rng.choice(others)) if style == 0 else None,
+            shirt=int(rng.choice(shirts)) if style == 0 else None,
+        )
+
+    def make(
+        self,
+        index: int,
+        people: int,
+        *,
+        routing: Routing = "auto",
+        contrary: bool = False,
+        structure_scale: float | None = None,
+        masks: bool = False,
+    ) -> np.ndarray:
+        """Picture ``index`` with this many guests (0: the same words and seed without anybody)."""
+        named = self.guests[index * people : (index + 1) * people]
+        words = self.words(index, contrary=contrary)
+        settings = GenerationSettings(
+            prompt=words.prompt(max(people, 1)),
+            people=tuple(
+                PersonSettings(
+                    name=guest.person.name,
+                    structure_scale=structure_scale,
+                    mask=_column(number, people) if masks else None,
+                )
+                for number, guest in enumerate(named)
+            ),
+            steps=self.steps,
+            cfg_scale=CFG_SCALE,
+            seed=index,
+            identity_scale=IDENTITY_SCALE,
+            routing=routing,
+        )
+        return self.studio.generate(settings, {guest.person.name: guest.person for guest in named})[0].picture
+
+    def embeddings(self, picture: np.ndarray, count: int) -> np.ndarray:
+        """ID embeddings of the largest faces, left to right; fewer rows where fewer faces are."""
+        faces = sorted(self.studio.models.finder.find(picture), key=lambda face: -face.area)[:count]
+        ordered = sorted(faces, key=lambda face: face.number)
+        found = [face.embedding for face in ordered if face.embedding is not None]
+        return np.stack(found) if found else np.zeros((0, 1), np.float32)
+
+    @torch.no_grad()
+    def read(self, picture: np.ndarray) -> Reading:
+        """Let the meters look at a picture."""
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+        place, style = self.meters.scenery(F.adaptive_avg_pool2d(pixels, SCENE_SIZE))
+        found = max(self.studio.models.finder.find(picture), key=lambda face: face.area, default=None)
+        face = shirt = None
+        if found is not None:
+            shirt = shirt_below(picture, found)
+            crop = torch.from_numpy(align(picture, found.landmarks)).permute(2, 0, 1)[None].float() / 255
+            numbers, hair = self.meters.looks(F.adaptive_avg_pool2d(crop, FACE_SIZE))
+            values = dict(zip(LOOKS, numbers[0].tolist(), strict=True))
+            face = FaceReading(hair=int(hair.argmax()), **values)
+        return Reading(place=int(place.argmax()), style=int(style.argmax()), face=face, shirt=shirt)
+
+    def meter_quality(self, *, through_vae: bool) -> dict[str, float]:
+        """How far the meters can be trusted, on drawings of all looks and styles, found and aligned as usual.
+
+        Share of right classes of place, style and hair, of shirts in photos; R2 of smile, age and glasses.
+        """
+        generator = torch.Generator().manual_seed(SEED + 3)
+        who = torch.stack([guest.traits for guest in self.guests])
+        drawn, scene = portraits(who, generator)
+        pictures = _as_pictures(drawn)
+        read = [self.read(self._through_vae(picture) if through_vae else picture) for picture in pictures]
+        faces = [(index, one.face) for index, one in enumerate(read) if one.face is not None]
+        looks = scene.looks[torch.tensor([index for index, _ in faces])]
+        quality = {
+            "place": float(
+                np.mean([one.place == place for one, place in zip(read, scene.place, strict=True)])
+            ),
+            "style": float(
+                np.mean([one.style == style for one, style in zip(read, scene.style, strict=True)])
+            ),
+            "hair": float(np.mean([f.hair == hair for (_, f), hair in zip(faces, looks.hair, strict=True)])),
+        }
+        photos = [
+            one.shirt == shirt
+            for one, shirt, style in zip(read, scene.looks.shirt, scene.style, strict=True)
+            if one.face is not None and style == 0
+        ]
+        quality["shirt"] = float(np.mean(photos))
+        for name in LOOKS:
+            truth = getattr(looks, name).numpy()
+            error = np.array([getattr(face, name) for _, face in faces]) - truth
+            quality[name] = float(1 - np.square(error).mean() / truth.var())
+        return quality
+
+    def alone(
+        self, *, contrary: bool, structure_scale: float | None = None, pictures: int | None = None
+    ) -> "Alone":
+        """One person a picture: how like, how often nearest of all, and which words are kept."""
+        count = pictures or self.pictures
+        gallery = np.stack([guest.person.embedding for guest in self.guests[:count]])
+        scores, kept = np.full((count, count), -1.0), list[dict[str, bool]]()
+        for index in range(count):
+            self.progress("one person", index, count)
+            picture = self.make(index, 1, contrary=contrary, structure_scale=structure_scale)
+            if len(found := self.embeddings(picture, 1)):
+                scores[index] = cosine(found, gallery)[0]
+            kept.append(self.words(index, contrary=contrary).kept(self.read(picture)))
+        return Alone(
+            similarity=float(scores.diagonal().mean()),
+            others=float(scores[~np.eye(count, dtype=bool)].mean()),
+            rank1=rank1(scores, np.arange(count)),
+            kept=kept,
+        )
+
+    def nobody(self) -> list[dict[str, bool]]:
+        """Which contrary words the base model itself keeps, with the prompts and seeds of :meth:`alone`."""
+        kept: list[dict[str, bool]] = []
+        for index in range(self.pictures):
+            self.progress("nobody", index, self.pictures)
+            read = self.read(self.make(index, 0, contrary=True))
+            kept.append(self.words(index, contrary=True).kept(read))
+        return kept
+
+    def together(self, people: int, *, routing: Routing = "auto", masks: bool = False) -> "Together":
+        """Several people a picture: likeness of each to the reference, and whether all are the right ones."""
+        count = self.pictures if people == 2 else self.pictures // 2
+        right, own, other = 0, list[float](), list[float]()
+        for index in range(count):
+            self.progress(f"{people} people", index, count)
+            picture = self.make(index, people, routing=routing, masks=masks)
+            gallery = np.stack(
+                [guest.person.embedding for guest in self.guests[index * people : (index + 1) * people]]
+            )
+            found = self.embeddings(picture, people)
+            if len(found) < people:
+                continue
+            scores = cosine(found, gallery)
+            order = max(permutations(range(people)), key=lambda o: sum(scores[r, c] for r, c in enumerate(o)))
+            mine = [float(scores[row, column]) for row, column in enumerate(order)]
+            own += mine
+            other += [float(scores[r, c]) for r in range(people) for c in range(people) if c != order[r]]
+            right += scores.argmax(1).tolist() == list(order) and min(mine) >= SAME_PERSON
+        return Together(
+            similarity=float(np.mean(own)) if own else 0.0,
+            other=float(np.mean(other)) if other else 0.0,
+            right=right / count,
+            pictures=count,
+        )
+
+    @torch.no_grad()
+    def _through_vae(self, picture: np.ndarray) -> np.ndarray:
+        host: Any = self.studio.host
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+        latents = host.vae.encode(pixels).latent_dist.mode() * host.vae.config.scaling_factor
+        return host.decode(latents)[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """Figures of pictures with one person."""
+
+    similarity: float
+    others: float
+    rank1: float
+    kept: list[dict[str, bool]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """Figures of pictures with several people; similarities by the best permutation."""
+
+    similarity: float
+    other: float
+    right: float
+    pictures: int
+
+
+def kept_rate(kept: Sequence[dict[str, bool]], word: str | None = None) -> float:
+    """Share of words that are in the pictures: all of them, or those of one kind."""
+    hits = [hit for one in kept for name, hit in one.items() if word is None or name == word]
+    return float(np.mean(hits)) if hits else 0.0
+
+
+def shirt_below(picture: np.ndarray, face: Face) -> int:
+    """The colour of shirt (an index) that most pixels below the chin are nearest to; of photos."""
+    left, top, right, bottom = face.box
+    middle, half = (left + right) / 2, (bottom - top) / 2
+    last = len(picture)
+    first = int(np.clip(bottom + half, 0, last - 4))  # below the neck
+    across = slice(max(0, round(middle - half)), round(middle + half))
+    pixels = picture[first : round(bottom + 2 * half), across].reshape(-1, 3) / 255
+    distance = np.square(pixels[:, None] - SHIRTS.numpy()).sum(-1)
+    return int(np.bincount(distance.argmin(1), minlength=len(SHIRTS)).argmax())
+
+
+def _column(number: int, people: int, side: int = 16) -> np.ndarray:
+    """The mask of an equal upright part of the picture."""
+    mask = np.zeros((side, side), np.float32)
+    mask[:, round(number * side / people) : round((number + 1) * side / people)] = 1.0
+    return mask
+
+
+def _as_pictures(drawn: torch.Tensor) -> list[np.ndarray]:
+    return list((drawn * 255).round().byte().permute(0, 2, 3, 1).numpy())
