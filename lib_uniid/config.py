@@ -4,46 +4,38 @@ import hashlib
 import math
 import secrets
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from lib_uniid.errors import ConfigError
+from lib_uniid.fields import (
+    GENERATION,
+    MAX_PEOPLE,
+    MAX_SIDE,
+    MIX,
+    PERSON,
+    SAMPLERS,
+    STYLE,
+    PersonNumbers,
+    Routing,
+    Row,
+    Table,
+    numbers,
+)
 from lib_uniid.typing import Float32, UInt8
 
-MAX_PEOPLE = 8
-MAX_PICTURES = 16
-MAX_SIDE = 2048
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
 SAME_PERSON = 0.3
 """Least cosine similarity at which two faces are of one person; ArcFace models part pairs at 0.25 to 0.35."""
-STYLE_STRENGTH = math.exp(-0.5)
-"""UniPortrait's demo adds -0.5 to the logits of the style's tokens: their weights are multiplied by this."""
-
-Routing = Literal["auto", "mask", "off"]
-"""Who gives a place in the picture to a person: the router, drawn masks, or nobody (the mean of all)."""
-
-SAMPLERS = (
-    "ddim",
-    "dpmpp_2m",
-    "dpmpp_2m_karras",
-    "dpmpp_sde",
-    "euler",
-    "euler_a",
-    "heun",
-    "lms",
-    "pndm",
-    "unipc",
-)
-"""Short names; the class name of any diffusers scheduler is accepted beside them."""
 
 DDIM = ("ddim", "DDIMScheduler")
 """The names of the one sampler that goes back exactly the way on which a picture was inverted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PersonSettings:
+class PersonSettings(PersonNumbers):
     """How one person enters one generation.
 
     ``structure_scale`` is how much of the face's shape, pose and expression is copied beside the identity;
@@ -54,27 +46,19 @@ class PersonSettings:
     """
 
     name: str
-    weight: float = 1.0
-    structure_scale: float | None = None
     mix: tuple[tuple[str, float], ...] = ()
     mask: Float32[np.ndarray, "height width"] | None = None
-    start: float = 0.0
-    end: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise ConfigError("a person has an empty name; give every person a name")
-        _within(f"{self.name}: weight", self.weight, 0.0, 2.0)
-        if self.structure_scale is not None:
-            _within(f"{self.name}: structure scale", self.structure_scale, 0.0, 2.0)
-        _within(f"{self.name}: start", self.start, 0.0, 1.0)
-        _within(f"{self.name}: end", self.end, 0.0, 1.0)
+        _check(PERSON, self, f"{self.name}: ")
         if not self.start < self.end:
             raise ConfigError(f"{self.name}: start must lie before end, got {self.start} and {self.end}")
         for other, share in self.mix:
             if other == self.name:
                 raise ConfigError(f"{self.name}: a person cannot be mixed with themselves; name another")
-            _within(f"{self.name}: share of {other}", share, 0.0, 1.0)
+            _within(f"{self.name}: share of {other}", MIX["share"], share)
         total = math.fsum(share for _, share in self.mix)
         if total > 1.0 + 1e-6:
             raise ConfigError(f"{self.name}: the shares of the mix must not exceed 1 together, got {total:g}")
@@ -106,7 +90,7 @@ class StyleSettings:
     """
 
     picture: UInt8[np.ndarray, "height width 3"]
-    strength: float = STYLE_STRENGTH
+    strength: float = STYLE["strength"].default
 
     def __post_init__(self) -> None:
         shape, kind = self.picture.shape, self.picture.dtype
@@ -115,7 +99,7 @@ class StyleSettings:
                 "style picture must be RGB in 8 bits, an array of height x width x 3 of uint8; "
                 f"got {' x '.join(map(str, shape))} of {kind}"
             )
-        _within("style strength", self.strength, 0.01, 2.0)
+        _check(STYLE, self)
 
     @property
     def sha256(self) -> str:
@@ -141,30 +125,25 @@ class GenerationSettings:
     people: tuple[PersonSettings, ...] = ()
     width: int | None = None
     height: int | None = None
-    steps: int = 25
-    cfg_scale: float = 7.5
+    steps: int = GENERATION["steps"].default
+    cfg_scale: float = GENERATION["cfg_scale"].default
     seed: int = 0
-    pictures: int = 1
-    sampler: str = "ddim"
+    pictures: int = GENERATION["pictures"].default
+    sampler: str = GENERATION["sampler"].default
     style: StyleSettings | None = None
-    routing: Routing = "auto"
-    identity_scale: float = 0.7
-    strength: float = 0.6
-    retries: int = 0
+    routing: Routing = GENERATION["routing"].default
+    identity_scale: float = GENERATION["identity_scale"].default
+    strength: float = GENERATION["strength"].default
+    retries: int = GENERATION["retries"].default
 
     def __post_init__(self) -> None:
         if not self.prompt.strip() and self.style is None:
             raise ConfigError("the prompt is empty; say in a few words what the picture shows")
         _side("width", self.width)
         _side("height", self.height)
-        _within("steps", self.steps, 1, 150)
-        _within("CFG scale", self.cfg_scale, 1.0, 30.0)
-        _within("pictures", self.pictures, 1, MAX_PICTURES)
+        _check(GENERATION, self)
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"seed must lie in [0, {MAX_SEED}], or be -1 for a random one, got {self.seed}")
-        _within("identity scale", self.identity_scale, 0.0, 2.0)
-        _within("strength", self.strength, 0.01, 1.0)
-        _within("retries", self.retries, 0, 20)
         if self.sampler not in SAMPLERS and not self.sampler.endswith("Scheduler"):
             known = ", ".join(SAMPLERS)
             raise ConfigError(f"sampler must be {known} or a diffusers scheduler, got {self.sampler!r}")
@@ -193,9 +172,17 @@ def drawn_seed(seed: int) -> int:
     return secrets.randbelow(MAX_SEED + 1) if seed == RANDOM_SEED else seed
 
 
-def _within(field: str, value: float | int, low: float | int, high: float | int) -> None:
-    if not low <= value <= high:  # also refuses NaN
-        raise ConfigError(f"{field} must lie in [{low:g}, {high:g}], got {value:g}")
+def _check(table: Table, settings: object, whose: str = "") -> None:
+    """All numbers of the table are within their ranges; None is allowed where it is the default."""
+    for row in numbers(table):
+        value: Any = getattr(settings, row.name)
+        if value is not None or row.default is not None:
+            _within(whose + row.said, row, value)
+
+
+def _within(said: str, row: Row, value: float | int) -> None:
+    if not row.low <= value <= row.high:  # also refuses NaN
+        raise ConfigError(f"{said} must lie in [{row.low:g}, {row.high:g}], got {value:g}")
 
 
 def _side(field: str, value: int | None) -> None:

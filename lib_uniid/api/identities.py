@@ -15,6 +15,7 @@ from lib_uniid.config import PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError, UniIDError
 from lib_uniid.faces.picture import check_picture, from_base64, load_mask, load_picture
 from lib_uniid.faces.same import different
+from lib_uniid.fields import numbers_of
 from lib_uniid.host import Picture
 from lib_uniid.library.store import Identity, Library
 from lib_uniid.pipeline import Reference, Studio
@@ -168,12 +169,9 @@ def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings
     assert person.id is not None, "each person has an id once they are found"
     return PersonSettings(
         name=found.names[person.id],
-        weight=person.weight,
-        structure_scale=person.structure_scale,
         mix=tuple((found.names[part.id or ""], part.share) for part in person.mix),
         mask=_place(path, person),
-        start=person.start,
-        end=person.end,
+        **numbers_of(person),
     )
 
 

@@ -8,17 +8,16 @@ used here, because this is imported when the WebUI starts.
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Any, get_args
+from dataclasses import dataclass, is_dataclass
+from typing import Any
 
 from lib_uniid import json_text
 from lib_uniid.api.regions import REGIONS
-from lib_uniid.config import MAX_PEOPLE, STYLE_STRENGTH, Routing
 from lib_uniid.errors import ConfigError
+from lib_uniid.fields import MIX, PERSON, REFERENCE, REQUEST, REQUIRED, STYLE, PersonNumbers, Row, Table
 from lib_uniid.library.names import MAX_NAME, normal
 
 VERSION = 1
-MAX_REFERENCES = 16
 MAX_BASE64 = 90 * 2**20
 """Characters of a picture: a little more than what ``faces.picture.MAX_BYTES`` takes in base64."""
 
@@ -35,7 +34,7 @@ class ReferenceRequest:
 
     picture: str
     face: int | None = None
-    largest: bool = False
+    largest: bool = REFERENCE["largest"].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +47,7 @@ class MixRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PersonRequest:
+class PersonRequest(PersonNumbers):
     """One person: enrolled and named by ``id`` or ``name``, or shown in ``references``.
 
     ``fingerprint`` is what an infotext says of their features. ``mask`` is a picture in base64, white where
@@ -60,14 +59,10 @@ class PersonRequest:
     name: str | None = None
     fingerprint: str | None = None
     references: tuple[ReferenceRequest, ...] = ()
-    weight: float = 1.0
-    structure_scale: float | None = None
     mix: tuple[MixRequest, ...] = ()
     mask: str | None = None
     region: str | None = None
-    start: float = 0.0
-    end: float = 1.0
-    enabled: bool = True
+    enabled: bool = PERSON["enabled"].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +70,7 @@ class StyleRequest:
     """A picture in base64 whose style is taken; see :class:`lib_uniid.config.StyleSettings`."""
 
     picture: str
-    strength: float = STYLE_STRENGTH
+    strength: float = STYLE["strength"].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +83,23 @@ class Request:
 
     version: int
     people: tuple[PersonRequest, ...]
-    enabled: bool = True
-    routing: str = "auto"
-    identity_scale: float = 0.7
+    enabled: bool = REQUEST["enabled"].default
+    routing: str = REQUEST["routing"].default
+    identity_scale: float = REQUEST["identity_scale"].default
     style: StyleRequest | None = None
-    check: bool = True
-    fallback: str = "fail"
-    show_routing: bool = False
+    check: bool = REQUEST["check"].default
+    fallback: str = REQUEST["fallback"].default
+    show_routing: bool = REQUEST["show_routing"].default
+
+
+TABLES: Mapping[type, Table] = {
+    ReferenceRequest: REFERENCE,
+    MixRequest: MIX,
+    PersonRequest: PERSON,
+    StyleRequest: STYLE,
+    Request: REQUEST,
+}
+"""The fields of each part of a request."""
 
 
 def parse(raw: object) -> Request:
@@ -133,7 +138,7 @@ def to_dict(request: Request) -> dict[str, Any]:
 
 
 def _to_dict(value: Any) -> dict[str, Any]:
-    given = {field.name: (getattr(value, field.name), field.default) for field in fields(value)}
+    given = {name: (getattr(value, name), row.default) for name, row in TABLES[type(value)].items()}
     return {name: _plain(one) for name, (one, default) in given.items() if one != default}
 
 
@@ -159,7 +164,7 @@ def _shown(value: object, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
-def _number(low: float, high: float) -> Reader:
+def _number(low: float | int, high: float | int) -> Reader:
     def read(path: str, value: object) -> float:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
             return float(value)
@@ -219,7 +224,9 @@ def _optional(read: Reader) -> Reader:
     return lambda path, value: None if value is None else read(path, value)
 
 
-def _several(read: Reader, most: int) -> Reader:
+def _several(read: Reader, row: Row) -> Reader:
+    most = round(row.high)
+
     def read_all(path: str, value: object) -> tuple[Any, ...]:
         if not isinstance(value, (list, tuple)) or len(value) > most:
             raise _refused(path, f"a list of at most {most}", value)
@@ -228,10 +235,23 @@ def _several(read: Reader, most: int) -> Reader:
     return read_all
 
 
-def _record(kind: type, readers: Mapping[str, Reader]) -> Reader:
-    required = [
-        field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING
-    ]
+_READERS: dict[str, Callable[[Row], Reader]] = {
+    "number": lambda row: _number(row.low, row.high),
+    "whole": lambda row: _whole(round(row.low), round(row.high)),
+    "flag": lambda _: _flag,
+    "choice": lambda row: _one_of(*row.choices),
+    "text": lambda _: _text(MAX_NAME),
+    "name": lambda _: _name,
+    "picture": lambda _: _text(MAX_BASE64),
+    "region": lambda _: _one_of(*REGIONS),
+}
+"""By the kind of a row; what holds records is given to :func:`_record`."""
+
+
+def _record(kind: type, **held: Reader) -> Reader:
+    table = TABLES[kind]
+    readers = {name: _reader(row, held.get(name)) for name, row in table.items()}
+    required = [name for name, row in table.items() if row.default is REQUIRED]
 
     def read(path: str, value: object) -> Any:
         if not isinstance(value, Mapping):
@@ -248,14 +268,14 @@ def _record(kind: type, readers: Mapping[str, Reader]) -> Reader:
     return read
 
 
-_reference_record = _record(
-    ReferenceRequest,
-    {"picture": _text(MAX_BASE64), "face": _optional(_whole(1, 999)), "largest": _flag},
-)
-_mix_record = _record(
-    MixRequest,
-    {"id": _optional(_text(MAX_NAME)), "name": _optional(_name), "share": _number(0.0, 1.0)},
-)
+def _reader(row: Row, held: Reader | None) -> Reader:
+    read = held or _READERS[row.kind](row)
+    return _optional(read) if row.default is None else read
+
+
+_reference_record = _record(ReferenceRequest)
+_mix_record = _record(MixRequest)
+_style = _record(StyleRequest)
 
 
 def _reference(path: str, value: object) -> ReferenceRequest:
@@ -264,9 +284,6 @@ def _reference(path: str, value: object) -> ReferenceRequest:
     if read.face is not None and read.largest:
         raise ConfigError(f"{path} has both face and largest; choose the face by one of them")
     return read
-
-
-_style = _record(StyleRequest, {"picture": _text(MAX_BASE64), "strength": _number(0.01, 2.0)})
 
 
 def _mix(path: str, value: object) -> MixRequest:
@@ -278,20 +295,8 @@ def _mix(path: str, value: object) -> MixRequest:
 
 _person_record = _record(
     PersonRequest,
-    {
-        "id": _optional(_text(MAX_NAME)),
-        "name": _optional(_name),
-        "fingerprint": _optional(_text(MAX_NAME)),
-        "references": _several(_reference, MAX_REFERENCES),
-        "weight": _number(0.0, 2.0),
-        "structure_scale": _optional(_number(0.0, 2.0)),
-        "mix": _several(_mix, MAX_PEOPLE),
-        "mask": _optional(_text(MAX_BASE64)),
-        "region": _optional(_one_of(*REGIONS)),
-        "start": _number(0.0, 1.0),
-        "end": _number(0.0, 1.0),
-        "enabled": _flag,
-    },
+    references=_several(_reference, PERSON["references"]),
+    mix=_several(_mix, PERSON["mix"]),
 )
 
 
@@ -312,18 +317,7 @@ def _person(path: str, value: object) -> PersonRequest:
 
 
 _request_record = _record(
-    Request,
-    {
-        "version": _version,
-        "people": _several(_person, MAX_PEOPLE),
-        "enabled": _flag,
-        "routing": _one_of(*get_args(Routing)),
-        "identity_scale": _number(0.0, 2.0),
-        "style": _optional(_style),
-        "check": _flag,
-        "fallback": _one_of("fail", "plain"),
-        "show_routing": _flag,
-    },
+    Request, version=_version, people=_several(_person, REQUEST["people"]), style=_style
 )
 
 

@@ -4,16 +4,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from lib_uniid import __version__
-from lib_uniid.config import MAX_PEOPLE, MAX_SIDE, SAMPLERS, STYLE_STRENGTH, GenerationSettings, Routing
+from lib_uniid.fields import GENERATION, MAX_PEOPLE, MAX_SIDE, PERSON, STYLE, Row, numbers
 from lib_uniid.printing import Parser
 
 UNSET = argparse.SUPPRESS  # so that defaults stand in one place, the settings
-DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(GenerationSettings)}
 
 Number = TypeVar("Number", int, float)
 AddParser = Callable[..., argparse.ArgumentParser]
@@ -152,22 +150,13 @@ def _add_people(add: AddArgument) -> None:
         help=f"an enrolled person, or a new one from a picture (FILE#2 takes its second face); up to"
         f" {MAX_PEOPLE} times",
     )
-    for name, meaning in (
-        ("weight", "how strongly the person is injected, 0 to 2 (default: 1)"),
-        (
-            "structure",
-            "how much of the reference's face shape is copied, 0 to 2 (default: 0.1, or 0.3 for several)",
-        ),
-        ("start", "share of the steps before the person is injected, 0 to 1 (default: 0)"),
-        ("end", "share of the steps after which the person no longer is, 0 to 1 (default: 1)"),
-    ):
-        add(f"--{name}", action="append", default=[], metavar="[NAME=]NUMBER", help=meaning)
+    for row in numbers(PERSON, "option"):
+        add(f"--{row.flag}", action="append", default=[], metavar="[NAME=]NUMBER", help=_help(row))
     add("--mix", action="append", default=[], metavar="NAME=OTHER:SHARE", help="blend another person in")
     add("--mask", action="append", default=[], metavar="NAME=PICTURE", help="white where the person may be")
-    routes = "who gets which place: by the router, by masks, or no routing"
-    _setting(add, "routing", routes, choices=get_args(Routing))
-    _setting(add, "identity_scale", "how strongly all identities are injected, 0 to 2", type=decimal)
-    _setting(add, "retries", "further seeds while a person is missing", type=whole)
+    for row in GENERATION.values():
+        if row.of_people:
+            _setting(add, row)
 
 
 def _add_settings(add: AddArgument) -> None:
@@ -176,28 +165,29 @@ def _add_settings(add: AddArgument) -> None:
     seed = "of the first picture; -1 draws one (default: -1)"
     for name, meaning in (("width", side), ("height", side), ("seed", seed)):
         add(f"--{name}", type=whole, default=UNSET, metavar="N", help=meaning)
-    _setting(add, "steps", "sampling steps, 1 to 150", type=whole)
-    _setting(add, "pictures", "how many, each with the next seed", type=whole)
-    _setting(add, "cfg_scale", "how strictly the prompt is followed, 1 to 30", type=decimal)
-    _setting(add, "sampler", f"{', '.join(SAMPLERS)}, or a scheduler of diffusers", metavar="NAME")
+    for row in GENERATION.values():
+        if not row.of_people:
+            _setting(add, row)
     add("--from", dest="start_picture", metavar="PICTURE", help="start picture")
-    _setting(add, "strength", "how much of the start picture is changed, 0 to 1", type=decimal)
     add("--style-from", metavar="PICTURE", help="picture whose style is taken (by DDIM)")
-    add(
-        "--style-strength",
-        type=decimal,
-        metavar="NUMBER",
-        help=f"how much of it, 0.01 to 2 (default: {STYLE_STRENGTH:.2f})",
-    )
+    _setting(add, STYLE["strength"])
     add("--maps", action="store_true", help="also write who was given which place; needs two people")
 
 
-def _setting(add: AddArgument, name: str, meaning: str, **more: Any) -> None:
-    """An option for a field of the settings, with the field's own default in its help."""
-    if "type" in more:
-        more["metavar"] = "N" if more["type"] is whole else "NUMBER"
-    help = f"{meaning} (default: {DEFAULTS[name]})"  # noqa: A001, argparse's word
-    add(f"--{name.replace('_', '-')}", default=UNSET, help=help, **more)
+def _setting(add: AddArgument, row: Row) -> None:
+    """An option for a field of the settings, which is left out of the options where it is not given."""
+    kinds: dict[str, dict[str, Any]] = {
+        "whole": {"type": whole, "metavar": "N"},
+        "number": {"type": decimal, "metavar": "NUMBER"},
+        "choice": {"choices": row.choices},
+    }
+    more = kinds.get(row.kind, {"metavar": "NAME"})
+    add(f"--{row.flag}", default=UNSET, help=_help(row), **more)
+
+
+def _help(row: Row) -> str:
+    ranged = f", {row.range}" if row.kind in ("number", "whole") else ""
+    return f"{row.meaning}{ranged} (default: {row.rest})"
 
 
 def _add_fetch(add_parser: AddParser) -> argparse.ArgumentParser:

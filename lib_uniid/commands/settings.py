@@ -7,21 +7,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lib_uniid.commands.inputs import GivenPicture, Picture, given_picture, mask, named, number, picture
-from lib_uniid.config import (
-    RANDOM_SEED,
-    STYLE_STRENGTH,
-    GenerationSettings,
-    PersonSettings,
-    StyleSettings,
-    drawn_seed,
-)
+from lib_uniid.config import RANDOM_SEED, GenerationSettings, PersonSettings, StyleSettings, drawn_seed
 from lib_uniid.errors import ConfigError
+from lib_uniid.fields import GENERATION, PERSON, numbers
 from lib_uniid.library.names import normal
 
-NUMBERS = {"weight": "weight", "structure": "structure_scale", "start": "start", "end": "end"}
+NUMBERS = {row.flag: row.name for row in numbers(PERSON, "option")}
 """Options that name a person or mean all of them, and the settings that they stand for."""
 
-FOR_PEOPLE = (*NUMBERS, "mix", "mask", "routing", "identity_scale", "retries")
+FOR_PEOPLE = (*NUMBERS, "mix", "mask", *(row.flag for row in GENERATION.values() if row.of_people))
 """Options that do nothing without people."""
 
 
@@ -59,10 +53,9 @@ def _people(texts: Sequence[str]) -> dict[str, str]:
 
 def _refuse_idle(options: Namespace, people: dict[str, str]) -> None:
     """Options that would do nothing are not passed over in silence."""
-    idle = [name for name in FOR_PEOPLE if getattr(options, name, None)]
+    idle = [option for option in FOR_PEOPLE if _given(options, option)]
     if idle and not people:
-        option = idle[0].replace("_", "-")
-        raise ConfigError(f"--{option} needs a person; add --person NAME, or leave it out")
+        raise ConfigError(f"--{idle[0]} needs a person; add --person NAME, or leave it out")
     if options.maps and len(people) < 2:
         raise ConfigError(f"--maps needs two people or more, got {len(people)}; add --person or leave it out")
     if hasattr(options, "strength") and options.start_picture is None:
@@ -77,21 +70,20 @@ def _settings(options: Namespace, names: Sequence[str]) -> GenerationSettings:
 
 
 def _style(options: Namespace) -> StyleSettings | None:
-    strength = options.style_strength
-    if options.style_from is None:
-        if strength is not None:
-            raise ConfigError("--style-strength needs the picture whose style is taken; add --style-from")
-        return None
-    return StyleSettings(
-        picture=picture(options.style_from, "--style-from"),
-        strength=STYLE_STRENGTH if strength is None else strength,
-    )
+    given: dict[str, Any] = {}
+    if hasattr(options, "style_strength"):
+        given["strength"] = options.style_strength
+    if options.style_from is not None:
+        return StyleSettings(picture=picture(options.style_from, "--style-from"), **given)
+    if given:
+        raise ConfigError("--style-strength needs the picture whose style is taken; add --style-from")
+    return None
 
 
 def _person_settings(options: Namespace, names: Sequence[str]) -> tuple[PersonSettings, ...]:
     given: dict[str, dict[str, Any]] = {name: {} for name in names}
     for option, setting in NUMBERS.items():
-        for text in getattr(options, option):
+        for text in _given(options, option):
             name, _, value = text.rpartition("=")
             for one in [_known(normal(name), names, option)] if name else names:
                 given[one][setting] = number(value, option)
@@ -103,6 +95,11 @@ def _person_settings(options: Namespace, names: Sequence[str]) -> tuple[PersonSe
         mixes = given[_known(name, names, "mix")]
         mixes["mix"] = (*mixes.get("mix", ()), (other, share))
     return tuple(PersonSettings(name=name, **settings) for name, settings in given.items())
+
+
+def _given(options: Namespace, option: str) -> Any:
+    """What stands under an option's name; None where it was left out."""
+    return getattr(options, option.replace("-", "_"), None)
 
 
 def _known(name: str, names: Sequence[str], option: str) -> str:

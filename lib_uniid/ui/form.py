@@ -11,8 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
-from lib_uniid.config import STYLE_STRENGTH
 from lib_uniid.errors import ConfigError
+from lib_uniid.fields import STYLE_STRENGTH
 
 TABS = 4
 """People in the panel; a request may hold more, as text."""

@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.config import MAX_PICTURES, MAX_SIDE, SAMPLERS
 from lib_uniid.faces.picture import MAX_BYTES
+from lib_uniid.fields import MAX_PICTURES, MAX_SIDE, SAMPLERS
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.guard import HOSTS, Guard
 from lib_uniid.ui.library_tab import add_people

@@ -6,8 +6,8 @@ from typing import Any
 import diffusers
 from diffusers.schedulers import KarrasDiffusionSchedulers
 
-from lib_uniid.config import SAMPLERS
 from lib_uniid.errors import ConfigError
+from lib_uniid.fields import SAMPLERS
 from lib_uniid.hosts.inversion import BETAS, OFFSET, TRAINED_STEPS
 
 COMMON = {

@@ -4,7 +4,7 @@ The plot calls an axis on a cell's processing object before anything else; what 
 laid over the request when the cell begins. The result is read like any other request.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from lib_uniid.api.regions import ANYWHERE, REGIONS
 from lib_uniid.api.request import Request, parse, to_dict
 from lib_uniid.errors import ConfigError
+from lib_uniid.fields import MIX, PERSON, REQUEST, STYLE, Row, numbers
 from lib_uniid.methods.registry import METHODS
 
 PEOPLE = 4
@@ -19,13 +20,6 @@ NONE = "none"
 EVERYBODY = 0
 STRENGTH = "style.strength"
 _ATTRIBUTE = "uniid_axes"
-_NUMBERS = {
-    "weight": "Weight",
-    "structure_scale": "Structure scale",
-    "share": "Share of the other in the mix",
-    "start": "Start",
-    "end": "End",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +46,10 @@ class Axis:
 
 def axes(names: Callable[[], list[str]]) -> list[Axis]:
     """All of them; ``names`` gives all enrolled people."""
-    numbers = [
-        Axis(label=f"[UniID] {label}, {_whom(person)}", kind=float, change=Change(field, person))
+    each = [
+        Axis(label=f"{_label(row)}, {_whom(person)}", kind=float, change=Change(row.name, person))
         for person in range(PEOPLE + 1)
-        for field, label in _NUMBERS.items()
+        for row in _of_a_person()
     ]
     who = [
         Axis(label=f"[UniID] Who is person {person}", kind=str, change=Change("name", person), choices=names)
@@ -72,18 +66,32 @@ def axes(names: Callable[[], list[str]]) -> list[Axis]:
     ]
     return [
         Axis(label="[UniID] Method", kind=str, change=Change("method"), choices=lambda: [*METHODS, NONE]),
-        Axis(label="[UniID] Identity scale", kind=float, change=Change("identity_scale")),
-        Axis(label="[UniID] Style strength", kind=float, change=Change(STRENGTH)),
+        *(Axis(label=_label(row), kind=float, change=Change(row.name)) for row in numbers(REQUEST, "axis")),
+        Axis(label=_label(STYLE["strength"]), kind=float, change=Change(STRENGTH)),
         Axis(
-            label="[UniID] Routing",
+            label=_label(REQUEST["routing"]),
             kind=str,
             change=Change("routing"),
-            choices=lambda: ["auto", "mask", "off"],
+            choices=lambda: [*REQUEST["routing"].choices],
         ),
         *who,
         *where,
-        *numbers,
+        *each,
     ]
+
+
+def _of_a_person() -> Iterator[Row]:
+    """The numbers in the order of the table; in the place of the mix the share in it."""
+    shown = numbers(PERSON, "axis")
+    for name, row in PERSON.items():
+        if name == "mix":
+            yield MIX["share"]
+        elif row in shown:
+            yield row
+
+
+def _label(row: Row) -> str:
+    return f"[UniID] {row.axis or row.label}"
 
 
 def _whom(person: int) -> str:

@@ -1,0 +1,380 @@
+"""The one table of fields: of a request, of what is in it, and of a generation.
+
+A row says what a field is called, what it may hold and how it is shown. Made from it are: the checking of
+requests and of settings, the panel's sliders, pasting, the axes of the X/Y/Z plot, the command line's options
+and the tables of ``docs/``. A number of a person is a row of :data:`PERSON` and a line of
+:class:`PersonNumbers`, which requests and settings inherit. Only the standard library is used here, because
+this is imported when the WebUI starts.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, get_args
+
+MAX_PEOPLE = 8
+MAX_PICTURES = 16
+MAX_REFERENCES = 16
+MAX_FACE = 999
+MAX_SIDE = 2048
+STYLE_STRENGTH = math.exp(-0.5)
+"""UniPortrait's demo adds -0.5 to the logits of the style's tokens: their weights are multiplied by this."""
+
+Routing = Literal["auto", "mask", "off"]
+"""How a place in the picture gets its person: by the router, by drawn masks, or not (the mean of all)."""
+
+SAMPLERS = (
+    "ddim",
+    "dpmpp_2m",
+    "dpmpp_2m_karras",
+    "dpmpp_sde",
+    "euler",
+    "euler_a",
+    "heun",
+    "lms",
+    "pndm",
+    "unipc",
+)
+"""Short names; the class name of any diffusers scheduler is accepted beside them."""
+
+Kind = Literal["number", "whole", "flag", "choice", "text", "name", "picture", "region", "record", "list"]
+Place = Literal["panel", "axis", "option"]
+"""Where a number is shown: as a slider of the panel, an axis of the plot, an option of the command line."""
+
+REQUIRED: Final = object()
+"""In the place of the default of a field that has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One field.
+
+    A default of None makes None an allowed value; ``unset`` says in words what it stands for. ``low`` and
+    ``high`` limit a number, ``high`` the length of a list; ``step`` is the slider's. ``label`` and ``info``
+    are of its control, ``axis`` is the plot's label where it is another, and ``option`` the command line's
+    name where it is another. ``meaning`` is shown by the command line's help and the docs. A ``folded``
+    slider stands in the part of the panel that is closed at first. ``of_people`` marks a setting of a
+    generation that does nothing without people.
+    """
+
+    name: str
+    kind: Kind
+    default: Any = None
+    unset: str = ""
+    low: float | int = 0.0
+    high: float | int = 0.0
+    step: float = 0.05
+    choices: tuple[str, ...] = ()
+    label: str = ""
+    info: str = ""
+    axis: str = ""
+    option: str = ""
+    meaning: str = ""
+    shown: frozenset[Place] = frozenset(get_args(Place))
+    folded: bool = False
+    of_people: bool = False
+
+    @property
+    def range(self) -> str:
+        """What a number may be, in words."""
+        return f"{self.low:g} to {self.high:g}"
+
+    @property
+    def flag(self) -> str:
+        """The command line's name, without dashes before it."""
+        return (self.option or self.name).replace("_", "-")
+
+    @property
+    def said(self) -> str:
+        """The label in the middle of a sentence."""
+        return self.label if self.label[1:2].isupper() else self.label[:1].lower() + self.label[1:]
+
+    @property
+    def rest(self) -> str:
+        """The default, in words."""
+        if self.default is None or self.kind == "text":
+            return self.unset or str(self.default)
+        return f"{self.default:.2g}" if self.kind == "number" else str(self.default)
+
+
+Table = Mapping[str, Row]
+
+
+def _table(*rows: Row) -> Table:
+    return {row.name: row for row in rows}
+
+
+REFERENCE = _table(
+    Row(name="picture", kind="picture", default=REQUIRED, meaning="a picture in base64, or a data URL"),
+    Row(
+        name="face",
+        kind="whole",
+        low=1,
+        high=MAX_FACE,
+        meaning="the face that is meant, counted from the left",
+        unset="the only face",
+    ),
+    Row(name="largest", kind="flag", default=False, meaning="take the largest face"),
+)
+
+MIX = _table(
+    Row(
+        name="share",
+        kind="number",
+        default=REQUIRED,
+        high=1.0,
+        label="Mix share",
+        info="Share of the other person",
+        axis="Share of the other in the mix",
+        meaning="the share of the other person; the shares of a mix are at most 1 together",
+    ),
+    Row(name="id", kind="text", meaning="of an enrolled person", unset="one of the two is required"),
+    Row(name="name", kind="name", meaning="of an enrolled person", unset="one of the two is required"),
+)
+
+PERSON = _table(
+    Row(name="id", kind="text", meaning="of an enrolled person", unset="the name is used"),
+    Row(
+        name="name",
+        kind="name",
+        meaning="of an enrolled person; with references it is only a label",
+        unset="the id or the references are used",
+    ),
+    Row(
+        name="fingerprint",
+        kind="text",
+        meaning="written by infotexts; a note is made when the person was re-enrolled since",
+        unset="not compared",
+    ),
+    Row(
+        name="references",
+        kind="list",
+        default=(),
+        high=MAX_REFERENCES,
+        meaning="pictures in base64 (all pictures of a request at most 200 megapixels together), or objects "
+        "as described below",
+        unset="none",
+    ),
+    Row(
+        name="weight",
+        kind="number",
+        default=1.0,
+        high=2.0,
+        label="Weight",
+        meaning="how strongly the person is injected",
+    ),
+    Row(
+        name="structure_scale",
+        kind="number",
+        high=2.0,
+        label="Structure scale",
+        option="structure",
+        meaning="how much of the face's shape, pose and expression is copied",
+        unset="0.1, or 0.3 for several",
+    ),
+    Row(
+        name="mix",
+        kind="list",
+        default=(),
+        high=MAX_PEOPLE,
+        meaning="other enrolled people who are blended in; objects as described below",
+        unset="none",
+    ),
+    Row(
+        name="mask",
+        kind="picture",
+        meaning="a picture in base64, white where the person may appear; in a picture with clear parts, what "
+        "is painted counts",
+        unset="the router decides",
+    ),
+    Row(
+        name="region",
+        kind="region",
+        label="Region",
+        meaning="a named part of the picture in the place of a mask",
+        unset="the router decides",
+    ),
+    Row(
+        name="start",
+        kind="number",
+        default=0.0,
+        high=1.0,
+        label="Start",
+        info="Share of the steps, 0 to 1",
+        meaning="share of the steps before the person is injected",
+        folded=True,
+    ),
+    Row(
+        name="end",
+        kind="number",
+        default=1.0,
+        high=1.0,
+        label="End",
+        info="Share of the steps, 0 to 1",
+        meaning="share of the steps after which the person is no longer injected",
+        folded=True,
+    ),
+    Row(name="enabled", kind="flag", default=True, label="On", meaning="false leaves this person out"),
+)
+
+STYLE = _table(
+    Row(name="picture", kind="picture", default=REQUIRED, label="Style picture", meaning="in base64"),
+    Row(
+        name="strength",
+        kind="number",
+        default=STYLE_STRENGTH,
+        low=0.01,
+        high=2.0,
+        step=0.01,
+        label="Style strength",
+        info="Weight of the style picture; generating takes longer with it",
+        option="style_strength",
+        meaning="how much of the style is taken",
+    ),
+)
+
+_ROUTING = Row(
+    name="routing",
+    kind="choice",
+    default="auto",
+    choices=get_args(Routing),
+    label="Routing",
+    info="auto: the router decides; mask: your masks do; off: average all identities everywhere",
+    meaning="who gets which place: by the router, by masks, or no routing",
+    of_people=True,
+)
+_IDENTITY_SCALE = Row(
+    name="identity_scale",
+    kind="number",
+    default=0.7,
+    high=2.0,
+    label="Identity scale",
+    info="Strength of all identities",
+    meaning="how strongly all identities are injected",
+    of_people=True,
+)
+
+REQUEST = _table(
+    Row(
+        name="version",
+        kind="whole",
+        default=REQUIRED,
+        low=1,
+        high=1,
+        meaning="the version of the request",
+        shown=frozenset(),
+    ),
+    Row(name="people", kind="list", default=REQUIRED, high=MAX_PEOPLE, meaning="as described below"),
+    Row(
+        name="enabled",
+        kind="flag",
+        default=True,
+        label="Enable UniID",
+        meaning="false has the request ignored",
+    ),
+    _ROUTING,
+    _IDENTITY_SCALE,
+    Row(
+        name="style",
+        kind="record",
+        label="Style reference",
+        meaning="a picture whose style is taken, as described below",
+        unset="none",
+    ),
+    Row(
+        name="check",
+        kind="flag",
+        default=True,
+        label="Check identities in the result",
+        meaning="look for the people in the finished pictures",
+    ),
+    Row(
+        name="fallback",
+        kind="choice",
+        default="fail",
+        choices=("fail", "plain"),
+        label="On error, generate without identities",
+        meaning="what to do when identities cannot be applied; plain generates without them and adds a note",
+    ),
+    Row(
+        name="show_routing",
+        kind="flag",
+        default=False,
+        label="Show routing map",
+        meaning="add pictures with each person's places tinted, where there are several people",
+    ),
+)
+
+GENERATION = _table(
+    _ROUTING,
+    _IDENTITY_SCALE,
+    Row(
+        name="retries",
+        kind="whole",
+        default=0,
+        high=20,
+        label="Retries",
+        meaning="further seeds while a person is missing",
+        of_people=True,
+    ),
+    Row(name="steps", kind="whole", default=25, low=1, high=150, label="Steps", meaning="sampling steps"),
+    Row(
+        name="pictures",
+        kind="whole",
+        default=1,
+        low=1,
+        high=MAX_PICTURES,
+        label="Pictures",
+        meaning="how many, each with the next seed",
+    ),
+    Row(
+        name="cfg_scale",
+        kind="number",
+        default=7.5,
+        low=1.0,
+        high=30.0,
+        step=0.5,
+        label="CFG scale",
+        meaning="how strictly the prompt is followed",
+    ),
+    Row(
+        name="sampler",
+        kind="text",
+        default=SAMPLERS[0],
+        unset=SAMPLERS[0],
+        choices=SAMPLERS,
+        label="Sampler",
+        meaning=f"{', '.join(SAMPLERS)}, or a scheduler of diffusers",
+    ),
+    Row(
+        name="strength",
+        kind="number",
+        default=0.6,
+        low=0.01,
+        high=1.0,
+        label="Strength",
+        meaning="how much of the start picture is changed",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonNumbers:
+    """The numbers of a person, as a request and the settings hold them."""
+
+    weight: float = PERSON["weight"].default
+    structure_scale: float | None = PERSON["structure_scale"].default
+    start: float = PERSON["start"].default
+    end: float = PERSON["end"].default
+
+
+def numbers_of(person: PersonNumbers) -> dict[str, Any]:
+    """The numbers of a person by name."""
+    return {one.name: getattr(person, one.name) for one in fields(PersonNumbers)}
+
+
+def numbers(table: Table, shown: Place | None = None) -> list[Row]:
+    """The rows of a table that hold a number; those that are ``shown`` there, where that is said."""
+    return [
+        row for row in table.values() if row.kind in ("number", "whole") and (not shown or shown in row.shown)
+    ]
