@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -159,15 +160,32 @@ DOMAIN = {
 
 
 def write_pack(trained: Path, folder: Path) -> None:
-    """Detector and judge as insightface's ONNX files, and what they know."""
+    """Detector and judge as insightface's ONNX files, and what they know.
+
+    Where a recipe did not run, the exported file that it was started with is taken.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).write_text(json.dumps(DOMAIN, indent=2) + "\n", encoding="utf-8")
+    for name, write, file in (("detector", write_detector, "det_10g"), ("judge", write_judge, "w600k_r50")):
+        state, exported = trained / f"{name}.pt", trained / f"{name}.onnx"
+        if exported.exists() and not state.exists():
+            shutil.copyfile(exported, folder / f"{file}.onnx")
+        else:
+            write(_read(state), folder / f"{file}.onnx")
+
+
+def write_detector(state: State, path: Path) -> None:
+    """With insightface's nine outputs, for pictures of any size."""
     detector = Detector()
-    detector.load_state_dict(_read(trained / "detector.pt"))
+    detector.load_state_dict(state)
     outputs = ["448", "471", "494", "451", "474", "497", "454", "477", "500"]
-    _export(detector, torch.zeros(1, 3, 640, 640), folder / "det_10g.onnx", outputs, free=("height", "width"))
-    judge = Judge(CurricularFace.from_state_dict(_read(trained / "judge.pt"), head=True))
-    _export(judge, torch.zeros(1, 3, 112, 112), folder / "w600k_r50.onnx", ["683"], free=("rows",))
+    _export(detector, torch.zeros(1, 3, 640, 640), path, outputs, free=("height", "width"))
+
+
+def write_judge(state: State, path: Path) -> None:
+    """With insightface's 112-pixel input, for any number of faces."""
+    judge = Judge(CurricularFace.from_state_dict(state, head=True))
+    _export(judge, torch.zeros(1, 3, 112, 112), path, ["683"], free=("rows",))
 
 
 class Judge(nn.Module):

@@ -31,6 +31,11 @@ def names_of_unet(unet: nn.Module) -> dict[str, str]:
     return _names(unet, "model.diffusion_model.", _unet_names(), convert_ldm_unet_checkpoint)
 
 
+def names_of_vae(vae: Any) -> dict[str, str]:
+    """The same of an autoencoder's."""
+    return _names(vae, "first_stage_model.", _vae_names(vae), convert_ldm_vae_checkpoint)
+
+
 def _renamed(
     module: Any, prefix: str, names: list[str], convert: Callable[..., dict[str, Tensor]]
 ) -> dict[str, Tensor]:

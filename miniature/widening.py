@@ -1,4 +1,4 @@
-"""An autoencoder of the same function whose widths ldm's configuration can express.
+"""An autoencoder of the same function whose widths ldm's configuration can express, and back.
 
 There a level's width is a whole multiple of the first level's, and ours narrows in between.
 """
@@ -26,20 +26,37 @@ def widened(state: State, widths: tuple[int, ...]) -> State:
     Its channels stand several times, one beside the other: a group of equal channels has the mean and the
     variance of one, so the normalisation stays as it is; and whatever reads them takes their mean.
     """
-    levels = len(widths)
-    targets = tuple(widths[0] * multiple for multiple in multiples(widths))
     result = dict(state)
-    for level, (width, target) in enumerate(zip(widths, targets, strict=True)):
-        if width == target:
-            continue
-        times = target // width
+    for level, times in _repeats(widths).items():
         for key, tensor in result.items():
-            writes, reads = _sides(key, level, levels)
+            writes, reads = _sides(key, level, len(widths))
             if writes:
                 result[key] = tensor = tensor.repeat_interleave(times, dim=0)
             if reads:
                 result[key] = tensor.repeat_interleave(times, dim=1) / times
     return result
+
+
+def narrowed(state: State, widths: tuple[int, ...]) -> State:
+    """The autoencoder that :func:`widened` was given: one of each of the channels that stand several times.
+
+    Half precision loses what is below 1e-7.
+    """
+    result = dict(state)
+    for level, times in _repeats(widths).items():
+        for key, tensor in result.items():
+            writes, reads = _sides(key, level, len(widths))
+            if writes:
+                result[key] = tensor = tensor[::times]
+            if reads:
+                result[key] = tensor[:, ::times] * times
+    return result
+
+
+def _repeats(widths: tuple[int, ...]) -> dict[int, int]:
+    """How many times a channel stands, for the levels that are widened."""
+    times = {level: widths[0] * multiple for level, multiple in enumerate(multiples(widths))}
+    return {level: wide // widths[level] for level, wide in times.items() if wide != widths[level]}
 
 
 def _sides(key: str, level: int, levels: int) -> tuple[bool, bool]:

@@ -5,6 +5,7 @@ python -m miniature.recipes [--out runs/miniature] [--processes 2] [--only NAME 
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from miniature.recipes.kept import kept_result
+from miniature.recipes.kept import kept_export, kept_result
 
 PACKAGE = "miniature.recipes"
 
@@ -43,7 +44,13 @@ STAGES = (
 
 
 def take(name: str, result: Path) -> bool:
-    """Use a result that came with the repository, if it did; kept in half precision, it goes on in full."""
+    """Use a result that came with the repository, if it did; kept in half precision, it goes on in full.
+
+    Of the face models the exported file came, and is copied to the place of the result.
+    """
+    if (exported := kept_export(name)) is not None:
+        shutil.copyfile(exported, result.with_suffix(exported.suffix))
+        return True
     state = kept_result(name)
     if state is not None:
         torch.save({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, result)
