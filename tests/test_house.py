@@ -137,6 +137,11 @@ def test_every_relative_link_leads_to_a_file():
     assert [str(link) for link in links if not link.exists()] == []
 
 
+@pytest.mark.parametrize("file", python_files("lib_uniid", "scripts"), ids=str)
+def test_the_product_does_not_name_the_miniature(file: Path):
+    assert "miniature" not in (ROOT / file).read_text(encoding="utf-8").lower()
+
+
 # --- unsafe reading and running ---
 
 

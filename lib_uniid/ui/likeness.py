@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lib_uniid.evaluation.presence import Appearance, Presence
 
 GOOD, FAIR = 0.6, 0.45
-"""Cosine similarity. Two pictures of one person reach 0.83 with the miniature's recogniser, two people are
+"""Cosine similarity. Two pictures of one person reach 0.83 with a narrow recogniser, two people are
 near 0 (benchmarks/RESULTS.md). A spoiled face was seen at 0.36: above 0.3, where two faces count as one
 person's, and not like."""
 
