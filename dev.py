@@ -36,16 +36,8 @@ PYTHONS = ("3.10", "3.13")
 IN_CI = ("a1111", "forge", "neo")
 """Forge Classic has A1111's gradio and Forge's rest."""
 
-HOSTS_RUN_ON = {
-    "a1111": ("3.10", "3.11"),
-    "forge": ("3.11", "3.10"),
-    "neo": ("3.13", "3.11"),
-    "classic": ("3.11", "3.10"),
-}
-"""Versions of Python for which there are wheels of all that a WebUI pins; the first that is here is taken.
-
-So that CI runs on the oldest and the newest Python where they are installed.
-"""
+HOSTS_RUN_ON = ("3.11", "3.10")
+"""Versions of Python for which there are wheels of everything that the WebUIs pin."""
 
 # --- the environments ---
 
@@ -63,7 +55,7 @@ STANDALONE = Environment(
 
 def inside(host: str) -> Environment:
     """A WebUI's environment; see :mod:`tools.columns`."""
-    return columns.environment(host, interpreter(HOSTS_RUN_ON[host]))
+    return columns.environment(host, interpreter(HOSTS_RUN_ON))
 
 
 # --- the commands ---
