@@ -175,12 +175,13 @@ def drawn_seed(seed: int) -> int:
 def _check(table: Table, settings: object, whose: str = "") -> None:
     """All numbers of the table are within their ranges; None is allowed where it is the default."""
     for row in numbers(table):
-        value: Any = getattr(settings, row.name)
-        if value is not None or row.default is not None:
-            _within(whose + row.said, row, value)
+        value = getattr(settings, row.name)
+        if value is None and row.default is None:
+            continue
+        _within(whose + row.said, row, value)
 
 
-def _within(said: str, row: Row, value: float | int) -> None:
+def _within(said: str, row: Row, value: Any) -> None:
     if not row.low <= value <= row.high:  # also refuses NaN
         raise ConfigError(f"{said} must lie in [{row.low:g}, {row.high:g}], got {value:g}")
 

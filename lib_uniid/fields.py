@@ -77,7 +77,7 @@ class Row:
     @property
     def range(self) -> str:
         """What a number may be, in words."""
-        return f"{self.low:g} to {self.high:g}"
+        return f"{self.low:g} to {self.high:g}" if self.low < self.high else f"{self.low:g}"
 
     @property
     def flag(self) -> str:
@@ -92,9 +92,10 @@ class Row:
     @property
     def rest(self) -> str:
         """The default, in words."""
-        if self.default is None or self.kind == "text":
-            return self.unset or str(self.default)
-        return f"{self.default:.2g}" if self.kind == "number" else str(self.default)
+        if self.default is REQUIRED:
+            return "required"
+        default = f"{self.default:.2g}" if isinstance(self.default, float) else str(self.default)
+        return self.unset or (default.lower() if self.kind == "flag" else default)
 
 
 Table = Mapping[str, Row]
@@ -128,8 +129,8 @@ MIX = _table(
         axis="Share of the other in the mix",
         meaning="the share of the other person; the shares of a mix are at most 1 together",
     ),
-    Row(name="id", kind="text", meaning="of an enrolled person", unset="one of the two is required"),
-    Row(name="name", kind="name", meaning="of an enrolled person", unset="one of the two is required"),
+    Row(name="id", kind="text", meaning="of an enrolled person", unset="the name is used"),
+    Row(name="name", kind="name", meaning="of an enrolled person", unset="the id is used"),
 )
 
 PERSON = _table(
@@ -278,7 +279,7 @@ REQUEST = _table(
         name="style",
         kind="record",
         label="Style reference",
-        meaning="a picture whose style is taken, as described below",
+        meaning="an object as described below, whose style is taken",
         unset="none",
     ),
     Row(
@@ -341,7 +342,6 @@ GENERATION = _table(
         name="sampler",
         kind="text",
         default=SAMPLERS[0],
-        unset=SAMPLERS[0],
         choices=SAMPLERS,
         label="Sampler",
         meaning=f"{', '.join(SAMPLERS)}, or a scheduler of diffusers",
@@ -368,8 +368,8 @@ class PersonNumbers:
     end: float = PERSON["end"].default
 
 
-def numbers_of(person: PersonNumbers) -> dict[str, Any]:
-    """The numbers of a person by name."""
+def numbers_of(person: object) -> dict[str, Any]:
+    """The numbers of a person by name, out of anything that has them all."""
     return {one.name: getattr(person, one.name) for one in fields(PersonNumbers)}
 
 

@@ -1,19 +1,30 @@
 """The table of fields and what is made from it are one: defaults, ranges, axes, options."""
 
 from argparse import Namespace
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 
-from lib_uniid.api.request import TABLES, parse
+from lib_uniid.api.infotext import describe
+from lib_uniid.api.request import TABLES, PersonRequest, Request, parse, parse_json
 from lib_uniid.commands.options import parser
 from lib_uniid.commands.settings import asked
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import ConfigError
 from lib_uniid.fields import GENERATION, PERSON, REQUIRED, Row, numbers
 from lib_uniid.hosts.webui import axes
+from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.form import TABS, PersonForm, names_of
+from lib_uniid.ui.form_request import request_of
+from lib_uniid.ui.panel import build
+from lib_uniid.ui.pasting import form_of
+from lib_uniid.ui.uploads import Uploads
+from tests.ui.bare_host import Place
+from tools import field_table
 
 PERSON_NUMBERS = [pytest.param(row, id=row.name) for row in numbers(PERSON)]
 
@@ -40,7 +51,8 @@ def test_a_number_of_a_person_is_checked_by_its_row_at_every_door(row: Row):
         return parse({"version": 1, "people": [{"name": "Anna", row.name: value}]}).people[0]
 
     def settings(value: float) -> Any:
-        return PersonSettings(name="Anna", **{row.name: value})
+        given: dict[str, Any] = {row.name: value}
+        return PersonSettings(name="Anna", **given)
 
     def axis(value: float) -> Any:
         changed = axes.laid_over(
@@ -58,6 +70,36 @@ def test_a_number_of_a_person_is_checked_by_its_row_at_every_door(row: Row):
         assert getattr(door(inside(row)), row.name) == pytest.approx(inside(row))
         with pytest.raises(ConfigError, match=rf"({row.name}|{row.said}) must"):
             door(row.high + 1.0)
+
+
+@pytest.mark.parametrize("row", PERSON_NUMBERS)
+def test_a_number_of_a_person_has_a_slider_in_every_tab(row: Row, tmp_path: Path):
+    with gr.Blocks() as page:
+        build(Backstage(Place(tmp_path)), lambda name: name)
+    parts = {part.elem_id: part for part in page.blocks.values() if isinstance(part, gr.Slider)}
+    for tab in range(1, TABS + 1):
+        part = parts[f"person_{tab}_{row.name}"]
+        assert (part.minimum, part.maximum, part.step) == (row.low, row.high, row.step)
+        assert (part.label, part.info) == (row.label, row.info or None)
+
+
+@pytest.mark.parametrize("row", PERSON_NUMBERS)
+def test_a_number_of_a_person_goes_through_panel_and_infotext_and_comes_back(row: Row):
+    given: dict[str, Any] = {row.name: inside(row)}
+    asked = Request(version=1, people=(PersonRequest(id="0", **given),))
+    pasted = parse_json(describe(asked, {"0": "0123"}))
+    form = form_of(pasted, lambda _: "Anna")
+    again = request_of(form.values(), Uploads())
+    assert again is not None
+    assert getattr(again.people[0], row.name) == inside(row)
+    assert again == replace(pasted, people=(replace(pasted.people[0], id=None, name="Anna"),))
+
+
+def test_arguments_stand_where_they_stood():
+    """Clients of the hosts' APIs send the panel's values in this order."""
+    old = "enabled who uploads weight structure_automatic structure_scale mix_with mix_share where mask start"
+    assert names_of(PersonForm)[:13] == [*old.split(), "end", "pasted"]
+    assert set(names_of(PersonForm)) == {one.name for one in fields(PersonForm)}
 
 
 @pytest.mark.parametrize("row", PERSON_NUMBERS)
@@ -84,3 +126,14 @@ def test_axes_stand_where_they_stood():
         "[UniID] End, all people",
         "[UniID] Weight, person 1",
     ]
+
+
+# --- the documentation ---
+
+
+def test_the_docs_have_every_table_as_it_is():
+    """``python -m tools.field_table`` writes them."""
+    pages = [path.read_text(encoding="utf-8") for path in field_table.DOCS.glob("*.md")]
+    assert [page for page in pages if field_table.written(page) != page] == []
+    named = [name for page in pages for _, name, _ in field_table.PLACE.findall(page)]
+    assert sorted(named) == sorted(field_table.TABLES)

@@ -6,13 +6,13 @@ is said by :mod:`lib_uniid.api.request`. Imported at the WebUI's start: nothing 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import STYLE_STRENGTH
+from lib_uniid.fields import PERSON, REQUEST, STYLE, numbers
 
 TABS = 4
 """People in the panel; a request may hold more, as text."""
@@ -20,7 +20,7 @@ TABS = 4
 AUTOMATIC = 0.3
 """Where the slider of the structure scale stands while the method's own default counts."""
 
-LENT = round(STYLE_STRENGTH, 2)
+LENT = round(STYLE["strength"].default, 2)
 """Where the slider of the style's strength stands at rest."""
 
 DRAWN = "as drawn or uploaded"
@@ -30,28 +30,37 @@ LOOKING = "looking"
 """Stands in the place of a list of uploads for as long as faces are looked for in the pictures."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PersonForm:
-    """One tab. ``who`` is a name, or an id where a pasted one is of no enrolled person.
+if TYPE_CHECKING:
+    from lib_uniid.fields import PersonNumbers as _PersonNumbers
+else:  # a control may hold anything: hosts hand over whatever an API was sent
+    _PersonNumbers = make_dataclass(
+        "_PersonNumbers",
+        [(row.name, Any, row.default) for row in numbers(PERSON)],
+        frozen=True,
+        slots=True,
+        kw_only=True,
+    )
 
-    ``uploads`` is a list of :class:`Upload` as JSON. ``pasted`` keeps what an infotext says of ``who`` and
-    has no control of its own. ``where`` is ANYWHERE, a region or DRAWN, which alone makes ``mask`` count, a
-    picture or None. Hosts hand over whatever an API was sent, so nothing here is known to be of its kind
-    before the request is.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonForm(_PersonNumbers):
+    """One tab: the numbers of a person, and what is written here.
+
+    ``who`` is a name, or an id where a pasted one is of no enrolled person. ``uploads`` is a list of
+    :class:`Upload` as JSON. ``pasted`` keeps what an infotext says of ``who`` and has no control of its own.
+    ``where`` is ANYWHERE, a region or DRAWN, which alone makes ``mask`` count, a picture or None. Nothing
+    here is known to be of its kind before the request is read.
     """
 
-    enabled: Any = True
+    enabled: Any = PERSON["enabled"].default
     who: Any = ""
     uploads: Any = ""
-    weight: Any = 1.0
     structure_automatic: Any = True
     structure_scale: Any = AUTOMATIC
     mix_with: Any = ""
     mix_share: Any = 0.0
     where: Any = ANYWHERE
     mask: Any = None
-    start: Any = 0.0
-    end: Any = 1.0
     pasted: Any = ""
 
 
@@ -65,10 +74,10 @@ class Form:
 
     request: Any = ""
     enabled: Any = False
-    identity_scale: Any = 0.7
-    routing: Any = "auto"
-    show_routing: Any = False
-    check: Any = True
+    identity_scale: Any = REQUEST["identity_scale"].default
+    routing: Any = REQUEST["routing"].default
+    show_routing: Any = REQUEST["show_routing"].default
+    check: Any = REQUEST["check"].default
     plain: Any = False
     style_enabled: Any = False
     style: Any = None
@@ -80,7 +89,7 @@ class Form:
     def of(cls, values: Sequence[Any]) -> "Form":
         """From a script's arguments, in the order of :meth:`values`; those that are missing are at rest."""
         given = [*values, *cls().values()[len(values) :]]
-        own, width = len(fields(cls)) - 1, len(fields(PersonForm))
+        own, width = len(names_of(cls)), len(names_of(PersonForm))
         rest = given[own:]
         tabs = [rest[tab * width : (tab + 1) * width] for tab in range(TABS)]
         return cls(
@@ -94,8 +103,30 @@ class Form:
         return own + [getattr(person, name) for person in self.people for name in names_of(PersonForm)]
 
 
+_FIRST = (
+    "enabled",
+    "who",
+    "uploads",
+    "weight",
+    "structure_automatic",
+    "structure_scale",
+    "mix_with",
+    "mix_share",
+    "where",
+    "mask",
+    "start",
+    "end",
+    "pasted",
+)
+"""The arguments of a tab in the order in which clients of the hosts' APIs send them; others follow."""
+
+
 def names_of(kind: type) -> list[str]:
-    return [one.name for one in fields(kind) if one.name != "people"]
+    """The fields of a form in the order of the script's arguments, without the people."""
+    names = [one.name for one in fields(kind) if one.name != "people"]
+    if kind is not PersonForm:
+        return names
+    return [*_FIRST, *(name for name in names if name not in _FIRST)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

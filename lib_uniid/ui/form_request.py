@@ -15,6 +15,7 @@ from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import VERSION, Request, from_arguments
 from lib_uniid.errors import ConfigError
+from lib_uniid.fields import numbers_of
 from lib_uniid.library.names import is_id
 from lib_uniid.ui.form import DRAWN, Form, PersonForm, Pictures, Upload, uploads_of
 
@@ -67,19 +68,17 @@ def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, A
     who, mix_with = _text(tab, person, "who"), _text(tab, person, "mix_with")
     raw: dict[str, Any] = {
         "enabled": person.enabled,
-        "weight": person.weight,
-        "start": person.start,
-        "end": person.end,
         "fingerprint": _pasted_of(person).get("fingerprint"),
+        **numbers_of(person),
     }
+    if person.structure_automatic:
+        del raw["structure_scale"]
     if person.uploads:
         raw["references"] = [_reference(tab, one, pictures) for one in uploads_of(person.uploads)]
     if person.uploads:
         raw["name"] = who if who and not is_id(who) else f"person {tab}"
     else:
         raw |= _named(who)
-    if not person.structure_automatic:
-        raw["structure_scale"] = person.structure_scale
     if mix_with and person.mix_share != 0.0:
         raw["mix"] = [_named(mix_with) | {"share": person.mix_share}]
     return raw | _place(tab, person)

@@ -11,7 +11,7 @@ import gradio as gr
 
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.faces.picture import MAX_BYTES
-from lib_uniid.fields import MAX_PICTURES, MAX_SIDE, SAMPLERS
+from lib_uniid.fields import GENERATION, MAX_SIDE, Row
 from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.guard import HOSTS, Guard
 from lib_uniid.ui.library_tab import add_people
@@ -125,9 +125,10 @@ def _page_settings() -> dict[str, Any]:
     """
     negative = gr.Textbox(label="Negative prompt", lines=1, elem_id="uniid_negative_prompt")
     with gr.Row():
-        sampler = gr.Dropdown(list(SAMPLERS), value="ddim", label="Sampler", elem_id="uniid_sampler")
-        steps = gr.Number(value=25, label="Steps", info="1 to 150", elem_id="uniid_steps")
-        scale = gr.Number(value=7.5, step=0.5, label="CFG scale", info="1 to 30", elem_id="uniid_cfg_scale")
+        row = GENERATION["sampler"]
+        sampler = gr.Dropdown([*row.choices], value=row.default, label=row.label, elem_id="uniid_sampler")
+        steps = _number(GENERATION["steps"], "steps")
+        scale = _number(GENERATION["cfg_scale"], "cfg_scale")
     with gr.Row():
         width, height = (
             gr.Number(
@@ -139,7 +140,7 @@ def _page_settings() -> dict[str, Any]:
             )
             for name in ("Width", "Height")
         )
-        count = gr.Number(value=1, label="Pictures", info=f"1 to {MAX_PICTURES}", elem_id="uniid_count")
+        count = _number(GENERATION["pictures"], "count")
     with gr.Row():
         seed = gr.Number(value=-1, label="Seed", info="-1: random", elem_id="uniid_seed")
         reuse = gr.Button("Reuse last seed", size="sm", scale=0, min_width=140, elem_id="uniid_reuse_seed")
@@ -156,6 +157,11 @@ def _page_settings() -> dict[str, Any]:
         "preview": preview,
         "reuse": reuse,
     }
+
+
+def _number(row: Row, name: str) -> Any:
+    step = 1 if row.kind == "whole" else row.step
+    return gr.Number(value=row.default, step=step, label=row.label, info=row.range, elem_id=f"uniid_{name}")
 
 
 def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = None) -> tuple[str, Any]:

@@ -5,19 +5,21 @@ Building it has no effects: a WebUI does so three times per tab. All that the ev
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
+from lib_uniid.fields import MIX, PERSON, REQUEST, numbers
 from lib_uniid.ui import html
 from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.form import TABS, Form, PersonForm
+from lib_uniid.ui.form import AUTOMATIC, TABS, Form, PersonForm, names_of
 from lib_uniid.ui.pasting import readers
 from lib_uniid.ui.presetting import PresetControls
 from lib_uniid.ui.reference_pictures import ReferencePictures
 from lib_uniid.ui.region_controls import RegionControls
+from lib_uniid.ui.sliders import slider
 from lib_uniid.ui.style_controls import build_style
 
 ElemId = Callable[[str], str]
@@ -68,7 +70,8 @@ class Builder:
     def people(self) -> None:
         """The switch, what is there, and a tab for each person."""
         with gr.Row(elem_classes=["uniid-head"]):
-            self._own["enabled"] = self._keep(gr.Checkbox, "enabled", value=self.page, label="Enable UniID")
+            label = REQUEST["enabled"].label
+            self._own["enabled"] = self._keep(gr.Checkbox, "enabled", value=self.page, label=label)
             self.refresh = self._button("Refresh", "refresh")
         self.status = gr.HTML("", elem_id=self.elem_id("status"))
         self.show_files = self._button("Show missing files", "show_files", visible=False)
@@ -88,7 +91,7 @@ class Builder:
 
     def connect(self) -> Panel:
         """Called once all is there."""
-        shared = [self._own[one.name] for one in fields(Form) if one.name != "people"]
+        shared = [self._own[name] for name in names_of(Form)]
         panel = Panel(
             arguments=[*shared, *(part for tab in self.tabs for part in tab.values())],
             enabled=self._own["enabled"],
@@ -154,35 +157,20 @@ class Builder:
     def _shared(self, rest: Form) -> dict[str, Any]:
         """The controls that count for all people."""
         with gr.Row():
-            scale = self._keep(
-                gr.Slider,
-                "identity_scale",
-                value=rest.identity_scale,
-                minimum=0.0,
-                maximum=2.0,
-                step=0.05,
-                label="Identity scale",
-                info="Strength of all identities",
-            )
-            routing = self._keep(
-                gr.Radio,
-                "routing",
-                choices=["auto", "mask", "off"],
-                value=rest.routing,
-                label="Routing",
-                info="auto: the router decides; mask: your masks do; off: average all identities everywhere",
-            )
+            scales = {
+                row.name: slider(self._keep, row.name, row, getattr(rest, row.name))
+                for row in numbers(REQUEST, "panel")
+            }
+            row = REQUEST["routing"]
+            shown = {"choices": [*row.choices], "label": row.label, "info": row.info}
+            routing = self._keep(gr.Radio, "routing", value=rest.routing, **shown)
         with gr.Row(elem_classes=["uniid-switches"]):
-            names = {
-                "show_routing": "Show routing map",
-                "check": "Check identities in the result",
-                "plain": "On error, generate without identities",
-            }
+            names = {"show_routing": "show_routing", "check": "check", "plain": "fallback"}
             switches = {
-                name: self._keep(gr.Checkbox, name, value=getattr(rest, name), label=label)
-                for name, label in names.items()
+                name: self._keep(gr.Checkbox, name, value=getattr(rest, name), label=REQUEST[field].label)
+                for name, field in names.items()
             }
-        return {"identity_scale": scale, "routing": routing, **switches}
+        return {**scales, "routing": routing, **switches}
 
     def _person(self, number: int) -> dict[str, Any]:
         """One tab; its arguments by name, in the order of the form."""
@@ -194,7 +182,8 @@ class Builder:
         self._looks.append(look)
         with gr.Row():
             with gr.Column():
-                parts["enabled"] = keep(gr.Checkbox, "enabled", value=rest.enabled, label="On")
+                label = PERSON["enabled"].label
+                parts["enabled"] = keep(gr.Checkbox, "enabled", value=rest.enabled, label=label)
                 parts["who"] = keep(
                     gr.Dropdown,
                     "who",
@@ -204,17 +193,15 @@ class Builder:
                     label="Who",
                     info="A person of the library, or a name for the uploaded pictures",
                 )
-                parts["weight"] = self._slider(number, "weight", "Weight", 2.0, rest.weight)
+                parts |= self._numbers(keep, folded=False)
                 automatic = parts["structure_automatic"] = keep(
                     gr.Checkbox,
                     "structure_automatic",
                     value=rest.structure_automatic,
                     label="Automatic structure scale (0.1 for one person, 0.3 for several)",
                 )
-                own = {"visible": not rest.structure_automatic}
-                scale = self._slider(
-                    number, "structure_scale", "Structure scale", 2.0, rest.structure_scale, **own
-                )
+                row = PERSON["structure_scale"]
+                scale = slider(keep, row.name, row, AUTOMATIC, visible=not rest.structure_automatic)
                 parts["structure_scale"] = scale
                 automatic.change(_unless, inputs=[automatic], outputs=[scale], show_progress="hidden")
             with gr.Column():
@@ -236,22 +223,20 @@ class Builder:
                     label="Mix with",
                     info="A person of the library",
                 )
-                share = {"info": "Share of the other person"}
-                parts["mix_share"] = self._slider(number, "mix_share", "Mix share", 1.0, 0.0, **share)
+                parts["mix_share"] = slider(keep, "mix_share", MIX["share"], rest.mix_share)
             with gr.Row():
-                steps = {"info": "Share of the steps, 0 to 1"}
-                parts["start"] = self._slider(number, "start", "Start", 1.0, rest.start, **steps)
-                parts["end"] = self._slider(number, "end", "End", 1.0, rest.end, **steps)
+                parts |= self._numbers(keep, folded=True)
         parts["pasted"] = keep(gr.Textbox, "pasted", value=rest.pasted, visible=False, label="Pasted")
         self.choices += [parts["who"], parts["mix_with"]]
-        return {one.name: parts[one.name] for one in fields(PersonForm)}
+        return {name: parts[name] for name in names_of(PersonForm)}
+
+    def _numbers(self, keep: Callable[..., Any], *, folded: bool) -> dict[str, Any]:
+        """A slider for each number of a person but those with a switch beside them, which may be None."""
+        rows = [row for row in numbers(PERSON, "panel") if row.folded == folded and row.default is not None]
+        return {row.name: slider(keep, row.name, row, row.default) for row in rows}
 
     def _numbered(self, number: int, kind: Callable[..., Any], name: str, **options: Any) -> Any:
         return self._keep(kind, f"person_{number}_{name}", **options)
-
-    def _slider(self, number: int, name: str, label: str, most: float, value: float, **options: Any) -> Any:
-        options |= {"value": value, "minimum": 0.0, "maximum": most, "step": 0.05, "label": label}
-        return self._numbered(number, gr.Slider, name, **options)
 
     def _request(self) -> Any:
         with gr.Accordion("Request (JSON)", open=False, elem_id=self.elem_id("as_text")):

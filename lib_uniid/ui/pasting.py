@@ -9,6 +9,7 @@ from lib_uniid.api.infotext import DIGEST, PasteField
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import PersonRequest, Request, StyleRequest, parse_json, to_dict
 from lib_uniid.errors import ConfigError, PictureError
+from lib_uniid.fields import numbers_of
 from lib_uniid.ui.form import AUTOMATIC, DRAWN, TABS, Form, PersonForm, names_of
 from lib_uniid.ui.form_request import grey, mask_picture
 
@@ -53,18 +54,18 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
     who = _shown(person, name_of)
     drawn = person.mask is not None and not person.mask.startswith(DIGEST)
     kept = {"who": who, "fingerprint": person.fingerprint, "mask": None if drawn else person.mask}
-    automatic = person.structure_scale is None
+    numbers = numbers_of(person)
+    automatic = numbers["structure_scale"] is None
+    if automatic:
+        numbers["structure_scale"] = AUTOMATIC
     form = PersonForm(
         enabled=person.enabled,
         who=who,
-        weight=person.weight,
         structure_automatic=automatic,
-        structure_scale=AUTOMATIC if person.structure_scale is None else person.structure_scale,
         where=person.region or (ANYWHERE if person.mask is None else DRAWN),
         mask=_shown_mask(person.mask) if person.mask and drawn else None,
-        start=person.start,
-        end=person.end,
         pasted=json.dumps(kept),
+        **numbers,
     )
     for part in person.mix:
         form = replace(form, mix_with=_shown(part, name_of), mix_share=part.share)

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,8 +9,10 @@ import gradio as gr
 
 from lib_uniid.api.regions import ANYWHERE, REGIONS
 from lib_uniid.errors import PictureError
+from lib_uniid.fields import PERSON
 from lib_uniid.ui.form import DRAWN
 from lib_uniid.ui.form_request import mask_text
+from lib_uniid.ui.sliders import Keep
 from lib_uniid.ui.undecoded import undecoded
 from lib_uniid.ui.versions import GRADIO, LOSSLESS, SCRIPT
 
@@ -24,9 +25,6 @@ EDITOR = 6
 """From which version of gradio on the image editor is used."""
 UPLOAD_ONLY = range(4, EDITOR)
 """Without drawing. Seen with 4.40.0: an event with a hidden image editor among its inputs does not begin."""
-
-Keep = Callable[..., Any]
-"""Makes a component with a value from its kind, its name and its options."""
 
 
 class RegionControls:
@@ -42,7 +40,7 @@ class RegionControls:
             "where",
             choices=[ANYWHERE, *REGIONS, DRAWN],
             value=ANYWHERE,
-            label="Region",
+            label=PERSON["region"].label,
             info="Anywhere: the router decides",
         )
         with gr.Column(visible=False) as column:
