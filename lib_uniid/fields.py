@@ -18,7 +18,7 @@ MAX_REFERENCES = 16
 MAX_FACE = 999
 MAX_SIDE = 2048
 STYLE_STRENGTH = math.exp(-0.5)
-"""UniPortrait's demo adds -0.5 to the logits of the style's tokens: their weights are multiplied by this."""
+"""The official demo adds -0.5 to the logits of the style's tokens: their weights are multiplied by this."""
 
 Routing = Literal["auto", "mask", "off"]
 """How a place in the picture gets its person: by the router, by drawn masks, or not (the mean of all)."""

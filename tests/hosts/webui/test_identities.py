@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks.corpus.pictures import flat_png
 from lib_uniid.faces.detection import Face, FaceFinder
+from lib_uniid.fields import PERSON, numbers
 from lib_uniid.library.store import Identity, Library
 from tests.hosts.webui.asking import FACE, TWO_FACES, ask, person
 from tests.hosts.webui.conftest import Start
@@ -74,14 +75,8 @@ def test_a_name_that_no_library_takes_is_refused_for_pictures_that_come_along(we
 
 
 def test_every_field_of_a_person_changes_the_picture(webui: WebUI):
-    kinds = [
-        {},
-        {"weight": 0.4},
-        {"structure_scale": 1.5},
-        {"mix": [{"name": "Ben", "share": 0.5}]},
-        {"start": 0.5},
-        {"end": 0.5},
-    ]
+    inside = {row.name: row.low + 0.25 * (row.high - row.low) for row in numbers(PERSON)}
+    kinds = [{}, {"mix": [{"name": "Ben", "share": 0.5}]}, *({name: one} for name, one in inside.items())]
     pictures = [made(webui, person("Anna", **kind)) for kind in kinds]
     pictures += [made(webui, person("Anna"), identity_scale=0.2)]
     assert len({picture.numpy().tobytes() for picture in pictures}) == len(pictures)

@@ -1,0 +1,239 @@
+"""``bench house``: what a change of the code costs, and whether its parts lie where they belong.
+
+python dev.py bench house [--json]
+
+A number of a person is added in a copy of the tree; the tests of the table of fields then hold for it in
+every place: request, settings, panel, infotext, axis, option, docs, and the picture that it changes.
+"""
+
+import argparse
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import grimp
+from importlinter import configuration
+from importlinter.application.use_cases import read_user_options
+
+from benchmarks.report import Figure, report
+
+ROOT = Path(__file__).resolve().parents[1]
+PRODUCT, METHODS, TOY = "lib_uniid", Path("lib_uniid/methods"), Path("tests/methods/toy.py")
+FILES, LINES, MEGABYTES = 3, 100, 45
+
+FIELD = "test_strength"
+ROW = f"""\
+    Row(
+        name="{FIELD}",
+        kind="number",
+        default=1.0,
+        high=2.0,
+        label="Test strength",
+        meaning="how strongly the test is seen",
+    ),
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """In the one file that ``files`` matches and that holds ``anchor``, a pattern, ``text`` replaces it."""
+
+    files: str
+    anchor: str
+    text: str
+
+
+ADDED = (
+    Edit(
+        files="lib_uniid/fields.py",
+        anchor=r'(?=    Row\(name="enabled", kind="flag", default=True, label="On")',
+        text=ROW,
+    ),
+    Edit(
+        files="lib_uniid/fields.py",
+        anchor=r'(?<=    end: float = PERSON\["end"\]\.default\n)',
+        text=f'    {FIELD}: float = PERSON["{FIELD}"].default\n',
+    ),
+    Edit(
+        files="lib_uniid/methods/uniportrait/*.py",
+        anchor=r"weight=(\w+\.settings)\.weight\b",
+        text=rf"weight=\1.weight * \1.{FIELD} ** 2",
+    ),
+)
+"""A number of a person, from 0 to 2, and its use."""
+
+PROOFS = (
+    ("-m", "tools.field_table"),  # writes the tables of the docs
+    ("-m", "pytest", "tests/test_fields.py", "-k", FIELD),  # fails where no test is of this field
+    ("-m", "pytest", "tests/test_fields.py"),
+    (
+        "-m",
+        "pytest",
+        "tests/hosts/webui/test_identities.py",
+        "-k",
+        "every_field_of_a_person_changes_the_picture",
+    ),
+)
+
+
+def figures() -> Iterator[Figure]:
+    """All of them, the quick ones first."""
+    graph = grimp.build_graph(PRODUCT, cache_dir=None)
+    yield Figure.at_most("house/method_lines", lines_of(ROOT / TOY), "lines", LINES)
+    outside = len(names_outside(method_names(ROOT / METHODS), ROOT / PRODUCT))
+    yield Figure.at_most("house/names_of_a_method_outside", outside, "", 0)
+    yield Figure.at_most("house/back_arrows", len(back_arrows(imports(graph), layers())), "", 0)
+    yield Figure.at_most("house/circles", len(circles(imports(graph))), "", 0)
+    yield Figure.at_most("house/weights_mb", weights(tracked(ROOT)) / 1e6, "MB", MEGABYTES)
+    yield Figure.at_most("house/files_touched_by_a_field", files_touched(), "files", FILES)
+
+
+# --- adding a field ---
+
+
+def files_touched() -> float:
+    """Files that the new number is written into; NaN where it is not in every place afterwards."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in tracked(ROOT):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+        touched = {change(copy, edit) for edit in ADDED}
+        return len(touched) if proved(copy) else math.nan
+
+
+def change(tree: Path, edit: Edit) -> Path:
+    """Make an edit and give the file's name; ``ValueError`` where it fits in no place, or in several."""
+    places = [path for path in tree.glob(edit.files) if re.search(edit.anchor, path.read_text("utf-8"))]
+    if len(places) != 1:
+        message = f"{edit.anchor!r} must be in one file of {edit.files}, is in {len(places)}; mend ADDED"
+        raise ValueError(message)
+    text, count = re.subn(edit.anchor, edit.text, places[0].read_text("utf-8"))
+    if count != 1:
+        message = f"{edit.anchor!r} must be once in {places[0].name}, is there {count} times; mend ADDED"
+        raise ValueError(message)
+    places[0].write_text(text, "utf-8")
+    return places[0].relative_to(tree)
+
+
+def proved(tree: Path) -> bool:
+    """Whether all proofs hold in a copy of the tree; what fails is printed to stderr."""
+    for proof in PROOFS:
+        done = subprocess.run(
+            [sys.executable, *proof],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
+            return False
+    return True
+
+
+# --- where parts lie ---
+
+
+def lines_of(path: Path) -> float:
+    """Lines of a file; NaN where there is none."""
+    return len(path.read_text("utf-8").splitlines()) if path.is_file() else math.nan
+
+
+def method_names(folder: Path) -> list[str]:
+    """Every method has a package of its name."""
+    return sorted(path.parent.name for path in folder.glob("*/__init__.py"))
+
+
+def names_outside(names: Iterable[str], product: Path) -> list[str]:
+    """Lines of the product that name a method, in whatever case, outside the folder of the methods."""
+    named = re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
+    files = sorted(path for path in product.rglob("*.py") if product / "methods" not in path.parents)
+    return [
+        f"{path.relative_to(product)}:{number}"
+        for path in files
+        for number, line in enumerate([path.stem, *path.read_text("utf-8").splitlines()])
+        if named.search(line)
+    ]
+
+
+def imports(graph: Any) -> dict[str, set[str]]:
+    """The product's modules that each of them imports, for types alone too."""
+    modules = {name for name in graph.modules if name.startswith(PRODUCT)}
+    return {name: graph.find_modules_directly_imported_by(name) & modules for name in modules}
+
+
+def layers() -> list[list[str]]:
+    """From top to bottom, as ``pyproject.toml`` has them for import-linter."""
+    configuration.configure()
+    options = read_user_options(str(ROOT / "pyproject.toml"))
+    (contract,) = [one for one in options.contracts_options if one["type"] == "layers"]
+    return [re.findall(r"\w+", layer) for layer in contract["layers"]]
+
+
+def back_arrows(graph: Mapping[str, set[str]], order: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    """Imports that do not point down. What the contract would let pass as an exception is among them."""
+    rank = {name: number for number, names in enumerate(order) for name in names}
+    part = {module: module.split(".")[1] for module in graph if "." in module}
+    return [
+        (module, other)
+        for module in part
+        for other in graph[module]
+        if other in part and part[module] != part[other] and rank[part[other]] <= rank[part[module]]
+    ]
+
+
+def circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:
+    """Groups of modules each of which imports each other one, directly or through others."""
+    reached = {module: _reached(graph, module) for module in graph}
+    groups = (frozenset(other for other in reached[module] if module in reached[other]) for module in graph)
+    return {group for group in groups if group}
+
+
+def _reached(graph: Mapping[str, set[str]], module: str) -> set[str]:
+    found: set[str] = set()
+    ahead = [*graph[module]]
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead += graph[name]
+    return found
+
+
+def weights(files: Iterable[Path]) -> int:
+    """Bytes of the weights files among them."""
+    kinds = {".safetensors", ".onnx", ".bin", ".pt"}
+    return sum((ROOT / path).stat().st_size for path in files if path.suffix in kinds)
+
+
+def tracked(root: Path) -> list[Path]:
+    """Files of a checkout that git tracks, or would."""
+    command = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    return [Path(name) for name in listed.split("\0") if name and (root / name).is_file()]
+
+
+def main(argv: list[str]) -> int:
+    """Print the figures; 1 when one misses its target."""
+    parser = argparse.ArgumentParser(prog="bench house", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one object per line")
+    return report(figures(), as_json=parser.parse_args(argv).json)
