@@ -51,26 +51,34 @@ class PersonSettings(PersonNumbers):
 
     def __post_init__(self) -> None:
         if not self.name.strip():
-            raise ConfigError("a person has an empty name; give every person a name")
+            raise ConfigError("a person has an empty name; give every person a name", field="name")
         _check(PERSON, self, f"{self.name}: ")
         if not self.start < self.end:
-            raise ConfigError(f"{self.name}: start must lie before end, got {self.start} and {self.end}")
+            raise ConfigError(
+                f"{self.name}: start must lie before end, got {self.start} and {self.end}", field="start"
+            )
         for other, share in self.mix:
             if other == self.name:
-                raise ConfigError(f"{self.name}: a person cannot be mixed with themselves; name another")
-            _within(f"{self.name}: share of {other}", MIX["share"], share)
+                raise ConfigError(
+                    f"{self.name}: a person cannot be mixed with themselves; name another", field="mix"
+                )
+            _within("mix", f"{self.name}: share of {other}", MIX["share"], share)
         total = math.fsum(share for _, share in self.mix)
         if total > 1.0 + 1e-6:
-            raise ConfigError(f"{self.name}: the shares of the mix must not exceed 1 together, got {total:g}")
+            raise ConfigError(
+                f"{self.name}: the shares of the mix must not exceed 1 together, got {total:g}", field="mix"
+            )
         self._check_mask()
 
     def _check_mask(self) -> None:
         if self.mask is None:
             return
         if self.mask.ndim != 2 or not (self.mask >= 0.0).all() or not (self.mask <= 1.0).all():
-            raise ConfigError(f"{self.name}: mask must be one grey picture with values in [0, 1]")
+            raise ConfigError(
+                f"{self.name}: mask must be one grey picture with values in [0, 1]", field="mask"
+            )
         if not self.mask.any():
-            raise ConfigError(f"{self.name}: mask is empty; draw where the person may appear")
+            raise ConfigError(f"{self.name}: mask is empty; draw where the person may appear", field="mask")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -97,7 +105,8 @@ class StyleSettings:
         if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
             raise ConfigError(
                 "style picture must be RGB in 8 bits, an array of height x width x 3 of uint8; "
-                f"got {' x '.join(map(str, shape))} of {kind}"
+                f"got {' x '.join(map(str, shape))} of {kind}",
+                field="picture",
             )
         _check(STYLE, self)
 
@@ -116,7 +125,7 @@ class GenerationSettings:
     Picture n of the call has the seed ``seed + n``. ``strength`` matters only with a start picture: the share
     of the steps that is run on it. ``retries`` is how many further seeds may be tried for a picture in which
     a person is missing. With a ``style`` the sampler is DDIM, and the prompt may be empty, as it is in
-    UniPortrait's stylise mode; where there is one it is for the pictures being made, and the style picture
+    the official stylise mode; where there is one it is for the pictures being made, and the style picture
     is sampled along without words.
     """
 
@@ -138,33 +147,50 @@ class GenerationSettings:
 
     def __post_init__(self) -> None:
         if not self.prompt.strip() and self.style is None:
-            raise ConfigError("the prompt is empty; say in a few words what the picture shows")
+            raise ConfigError(
+                "the prompt is empty; say in a few words what the picture shows", field="prompt"
+            )
         _side("width", self.width)
         _side("height", self.height)
         _check(GENERATION, self)
         if not 0 <= self.seed <= MAX_SEED:
-            raise ConfigError(f"seed must lie in [0, {MAX_SEED}], or be -1 for a random one, got {self.seed}")
+            raise ConfigError(
+                f"seed must lie in [0, {MAX_SEED}], or be -1 for a random one, got {self.seed}", field="seed"
+            )
         if self.sampler not in SAMPLERS and not self.sampler.endswith("Scheduler"):
             known = ", ".join(SAMPLERS)
-            raise ConfigError(f"sampler must be {known} or a diffusers scheduler, got {self.sampler!r}")
+            raise ConfigError(
+                f"sampler must be {known} or a diffusers scheduler, got {self.sampler!r}", field="sampler"
+            )
         if self.style is not None and self.sampler not in DDIM:
             raise ConfigError(
-                f"sampler must be ddim where a picture's style is taken, got {self.sampler!r}; leave it out"
+                f"sampler must be ddim where a picture's style is taken, got {self.sampler!r}; leave it out",
+                field="sampler",
             )
         self._check_people()
 
     def _check_people(self) -> None:
         if len(self.people) > MAX_PEOPLE:
-            raise ConfigError(f"at most {MAX_PEOPLE} people fit into one picture, got {len(self.people)}")
+            raise ConfigError(
+                f"at most {MAX_PEOPLE} people fit into one picture, got {len(self.people)}", field="people"
+            )
         names = [person.name for person in self.people]
         for name in names:
             if names.count(name) > 1:
-                raise ConfigError(f"{name!r} is named twice; name each person once per picture")
+                raise ConfigError(
+                    f"{name!r} is named twice; name each person once per picture", field="people"
+                )
         if self.routing not in get_args(Routing):
-            raise ConfigError(f"routing must be one of {', '.join(get_args(Routing))}, got {self.routing!r}")
+            raise ConfigError(
+                f"routing must be one of {', '.join(get_args(Routing))}, got {self.routing!r}",
+                field="routing",
+            )
         unmasked = [person.name for person in self.people if person.mask is None]
         if self.routing == "mask" and unmasked:
-            raise ConfigError(f"routing by mask needs a mask for each person; {', '.join(unmasked)} has none")
+            raise ConfigError(
+                f"routing by mask needs a mask for each person; {', '.join(unmasked)} has none",
+                field="routing",
+            )
 
 
 def drawn_seed(seed: int) -> int:
@@ -178,14 +204,14 @@ def _check(table: Table, settings: object, whose: str = "") -> None:
         value = getattr(settings, row.name)
         if value is None and row.default is None:
             continue
-        _within(whose + row.said, row, value)
+        _within(row.name, whose + row.said, row, value)
 
 
-def _within(said: str, row: Row, value: Any) -> None:
+def _within(field: str, said: str, row: Row, value: Any) -> None:
     if not row.low <= value <= row.high:  # also refuses NaN
-        raise ConfigError(f"{said} must lie in [{row.low:g}, {row.high:g}], got {value:g}")
+        raise ConfigError(f"{said} must lie in [{row.low:g}, {row.high:g}], got {value:g}", field=field)
 
 
 def _side(field: str, value: int | None) -> None:
     if value is not None and (value % 8 or not 64 <= value <= MAX_SIDE):
-        raise ConfigError(f"{field} must be a multiple of 8 from 64 to {MAX_SIDE}, got {value}")
+        raise ConfigError(f"{field} must be a multiple of 8 from 64 to {MAX_SIDE}, got {value}", field=field)

@@ -8,7 +8,22 @@ from collections.abc import Iterable
 
 
 class UniIDError(Exception):
-    """Base of every error that a person can do something about."""
+    """Base of every error that a person can do something about.
+
+    ``field`` says where it is wrong: the path of a field in a request, such as ``people[0].weight``, the name
+    of a setting, or a picture by the label that its caller gave it. It is None for an error of no field.
+    """
+
+    field: str | None
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+    def within(self, path: str) -> None:
+        """Say that what is wrong lies in ``path``; the message begins with it from then on."""
+        self.field = f"{path}.{self.field}" if self.field else path
+        self.args = (f"{path}: {self}",)
 
 
 class ConfigError(UniIDError):

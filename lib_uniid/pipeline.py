@@ -249,7 +249,9 @@ class Studio:
             )
         except (NoFaceError, SeveralFacesError) as error:
             known = "" if seen or self.knows is None else f"; {self.knows}"
-            raise type(error)(f"{reference.label}: {error}{known}") from error
+            error.args = (f"{error}{known}",)
+            error.within(reference.label)
+            raise
         return seen[face.number - 1]
 
     def _style(self, settings: GenerationSettings, progress: Progress) -> "_Style | None":

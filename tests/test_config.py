@@ -30,8 +30,9 @@ HALF = np.ones((4, 4), dtype=np.float32)
     ],
 )
 def test_a_setting_out_of_range_is_named_with_its_value(field: str, value: object, named: str):
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(ConfigError, match=named) as refused:
         GenerationSettings(**({"prompt": "a cat"} | {field: value}))  # pyright: ignore[reportArgumentType]
+    assert refused.value.field == field
 
 
 @pytest.mark.parametrize(
@@ -49,8 +50,9 @@ def test_a_setting_out_of_range_is_named_with_its_value(field: str, value: objec
     ],
 )
 def test_a_person_setting_out_of_range_is_named(field: str, value: object, named: str):
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(ConfigError, match=named) as refused:
         PersonSettings(**({"name": "Anna"} | {field: value}))  # pyright: ignore[reportArgumentType]
+    assert refused.value.field == field
 
 
 PICTURE = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
@@ -72,8 +74,9 @@ def test_a_style_setting_out_of_range_is_named(
     field: str, value: object, named: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in a WebUI
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(ConfigError, match=named) as refused:
         StyleSettings(**({"picture": PICTURE} | {field: value}))  # pyright: ignore[reportArgumentType]
+    assert refused.value.field == field
 
 
 def test_a_style_needs_no_prompt_and_goes_with_ddim_alone():

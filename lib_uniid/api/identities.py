@@ -61,12 +61,11 @@ def find_identities(request: Request, studio: Studio, library: Library) -> Found
         if not person.enabled:
             continue
         path = f"people[{number}]"
-        with _at(path):
-            named = found.person(path, person, number)
-            if any(before.id == named.id for before in present):
-                raise ConfigError(" is in the request already; name each person once")
-            settings.append(_settings(path, named, found))
-            found.notes += settings[-1].notes
+        named = found.person(path, person, number)
+        if any(before.id == named.id for before in present):
+            raise ConfigError(f"{path} is in the request already; name each person once", field=path)
+        settings.append(_settings(path, named, found))
+        found.notes += settings[-1].notes
         present.append(named)
     return FoundIdentities(
         settings=tuple(settings),
@@ -82,7 +81,8 @@ def check_pictures(request: Request) -> None:
     """Raise ``ConfigError`` where all pictures of a request have more than ``MAX_PIXELS`` together."""
     total = 0
     for path, text in _pictures(request):
-        total += check_picture(from_base64(text, path), path)
+        with _of(path, named=True):
+            total += check_picture(from_base64(text, path), path)
         if total > MAX_PIXELS:
             raise ConfigError(
                 f"the pictures of the request have more than {MAX_PIXELS // 10**6} megapixels together; "
@@ -125,14 +125,13 @@ class _Found:
         if asked.references:
             key, name = self._enrol(path, asked, number)
         else:
-            key, name = self._enrolled(asked.id, asked.name)
+            key, name = self._enrolled(path, asked.id, asked.name)
         if asked.fingerprint not in (None, fingerprint(self.people[name])):
             self.notes.append(f"{name} was enrolled anew since the infotext was written; they may look other")
         mix: list[MixRequest] = []
         for place, part in enumerate(asked.mix):
-            with _at(f".mix[{place}]"):
-                other, _ = self._enrolled(part.id, part.name)
-                mix.append(replace(part, id=other))
+            other, _ = self._enrolled(f"{path}.mix[{place}]", part.id, part.name)
+            mix.append(replace(part, id=other))
         return replace(asked, id=key, name=name, mix=tuple(mix))
 
     def _enrol(self, path: str, asked: PersonRequest, number: int) -> tuple[str, str]:
@@ -140,26 +139,31 @@ class _Found:
         references = [
             _reference(f"{path}.references[{place}]", one) for place, one in enumerate(asked.references)
         ]
-        person, seen = self.studio.enrol(name, references, force=True)
+        with _of(path):
+            person, seen = self.studio.enrol(name, references, force=True)
         if sentence := different([one.label for one in references], seen):
             self.notes.append(sentence)
-        return self._add(SHOWN + fingerprint(person), person.name, person)
+        return self._add(path, SHOWN + fingerprint(person), person)
 
-    def _enrolled(self, key: str | None, name: str | None) -> tuple[str, str]:
+    def _enrolled(self, path: str, key: str | None, name: str | None) -> tuple[str, str]:
         """By id (``key``), or else by name."""
         if key is not None and key.startswith(SHOWN):
             raise ConfigError(
-                f".id: {key!r} was made from pictures that came along and were not kept; give them again"
+                f"{path}.id: {key!r} was made from pictures that came along and were not kept; give them "
+                "again",
+                field=f"{path}.id",
             )
-        with _at(".name" if key is None else ".id"):
+        with _of(f"{path}.name" if key is None else f"{path}.id"):
             found = self.library.find(name or "") if key is None else (key, self.library.load_id(key))
-        return self._add(found[0], found[1].name, found[1])
+        return self._add(path, *found)
 
-    def _add(self, key: str, name: str, person: Identity) -> tuple[str, str]:
+    def _add(self, path: str, key: str, person: Identity) -> tuple[str, str]:
+        name = person.name
         if name in self.people and self.names.get(key) != name:
             raise ConfigError(
-                f" has the name {name!r}, which another person of the request has; "
-                "give each person another name"
+                f"{path} has the name {name!r}, which another person of the request has; "
+                "give each person another name",
+                field=path,
             )
         self.people[name], self.names[key] = person, name
         return key, name
@@ -167,17 +171,25 @@ class _Found:
 
 def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings:
     assert person.id is not None, "each person has an id once they are found"
-    return PersonSettings(
-        name=found.names[person.id],
-        mix=tuple((found.names[part.id or ""], part.share) for part in person.mix),
-        mask=_place(path, person),
-        **numbers_of(person),
-    )
+    mask = _place(path, person)
+    try:
+        return PersonSettings(
+            name=found.names[person.id],
+            mix=tuple((found.names[part.id or ""], part.share) for part in person.mix),
+            mask=mask,
+            **numbers_of(person),
+        )
+    except ConfigError as error:
+        error.within(path)
+        raise
 
 
 def _style(asked: StyleRequest) -> StyleSettings:
     if asked.picture.startswith(DIGEST):
-        raise ConfigError("style.picture: an infotext names pictures and does not keep them; give it again")
+        raise ConfigError(
+            "style.picture: an infotext names pictures and does not keep them; give it again",
+            field="style.picture",
+        )
     return StyleSettings(picture=_picture("style.picture", asked.picture), strength=asked.strength)
 
 
@@ -203,22 +215,26 @@ def _drawn(region: str) -> Float32[np.ndarray, "side side"]:
 
 def _mask(path: str, text: str) -> Float32[np.ndarray, "height width"]:
     if text.startswith(DIGEST):
-        raise ConfigError(".mask: an infotext names masks and does not keep them; draw it again")
-    return load_mask(from_base64(text, path), path)
+        raise ConfigError(
+            f"{path}: an infotext names masks and does not keep them; draw it again", field=path
+        )
+    with _of(path, named=True):
+        return load_mask(from_base64(text, path), path)
 
 
 def _picture(path: str, text: str) -> Picture:
-    return load_picture(from_base64(text, path), path)
+    with _of(path, named=True):
+        return load_picture(from_base64(text, path), path)
 
 
 @contextmanager
-def _at(path: str) -> Generator[None]:
-    """Put the field's path before messages; those that begin with a dot or a blank go on from it."""
+def _of(path: str, *, named: bool = False) -> Generator[None]:
+    """Errors that have no field yet get this one; their messages begin with it, or do so already."""
     try:
         yield
     except UniIDError as error:
-        text = str(error)
-        if text.startswith("people["):
-            raise
-        between = "" if text.startswith((".", " ")) else ": "
-        raise type(error)(f"{path}{between}{text}") from error
+        if error.field is None and named:
+            error.field = path
+        elif error.field is None:
+            error.within(path)
+        raise

@@ -151,8 +151,12 @@ def _plain(value: Any) -> Any:
 # --- readers of single values ---
 
 
+def _wrong(path: str, message: str) -> ConfigError:
+    return ConfigError(f"{path} {message}", field=path)
+
+
 def _refused(path: str, allowed: str, value: object) -> ConfigError:
-    return ConfigError(f"{path or 'the request'} must be {allowed}, got {_shown(value)}")
+    return ConfigError(f"{path or 'the request'} must be {allowed}, got {_shown(value)}", field=path or None)
 
 
 def _shown(value: object, most: int = 60) -> str:
@@ -259,10 +263,10 @@ def _record(kind: type, **held: Reader) -> Reader:
         prefix = f"{path}." if path else ""
         unknown = sorted(str(name) for name in value if name not in readers)
         if unknown:
-            raise ConfigError(f"{prefix}{unknown[0]} is not known; allowed are {', '.join(readers)}")
-        for name in required:
-            if name not in value:
-                raise ConfigError(f"{prefix}{name} is missing; {path or 'the request'} needs it")
+            field = f"{prefix}{unknown[0]}"
+            raise ConfigError(f"{field} is not known; allowed are {', '.join(readers)}", field=field)
+        for field in (f"{prefix}{name}" for name in required if name not in value):
+            raise ConfigError(f"{field} is missing; {path or 'the request'} needs it", field=field)
         return kind(**{name: readers[name](f"{prefix}{name}", one) for name, one in value.items()})
 
     return read
@@ -282,14 +286,14 @@ def _reference(path: str, value: object) -> ReferenceRequest:
     """A plain text is the picture alone."""
     read = _reference_record(path, {"picture": value} if isinstance(value, str) else value)
     if read.face is not None and read.largest:
-        raise ConfigError(f"{path} has both face and largest; choose the face by one of them")
+        raise _wrong(path, "has both face and largest; choose the face by one of them")
     return read
 
 
 def _mix(path: str, value: object) -> MixRequest:
     read = _mix_record(path, value)
     if (read.id is None) == (read.name is None):
-        raise ConfigError(f"{path} must have either id or name, to say who is mixed in")
+        raise _wrong(path, "must have either id or name, to say who is mixed in")
     return read
 
 
@@ -303,16 +307,17 @@ _person_record = _record(
 def _person(path: str, value: object) -> PersonRequest:
     read = _person_record(path, value)
     if read.id is None and read.name is None and not read.references:
-        raise ConfigError(f"{path} must have the id or the name of an enrolled person, or references")
+        raise _wrong(path, "must have the id or the name of an enrolled person, or references")
     if read.id is not None and read.references:
-        raise ConfigError(f"{path} has both id and references; give one of them")
+        raise _wrong(path, "has both id and references; give one of them")
     if read.mask is not None and read.region is not None:
-        raise ConfigError(f"{path} has both mask and region; give one of them")
+        raise _wrong(path, "has both mask and region; give one of them")
     if not read.start < read.end:
-        raise ConfigError(f"{path}.start must lie before {path}.end, got {read.start:g} and {read.end:g}")
+        numbers = f"{read.start:g} and {read.end:g}"
+        raise _wrong(f"{path}.start", f"must lie before {path}.end, got {numbers}")
     total = math.fsum(part.share for part in read.mix)
     if total > 1.0 + 1e-6:
-        raise ConfigError(f"{path}.mix must have shares of at most 1 together, got {total:g}")
+        raise _wrong(f"{path}.mix", f"must have shares of at most 1 together, got {total:g}")
     return read
 
 
@@ -325,7 +330,7 @@ def _request(path: str, value: object) -> Request:
     read = _request_record(path, value)
     present = [person for person in read.people if person.enabled]
     if read.enabled and not present:
-        raise ConfigError("people must name at least one person who is enabled; or set enabled to false")
+        raise _wrong("people", "must name at least one person who is enabled; or set enabled to false")
     if read.routing == "mask":
         _require_masks(read.people)
     return read
@@ -334,4 +339,4 @@ def _request(path: str, value: object) -> Request:
 def _require_masks(people: Iterable[PersonRequest]) -> None:
     for number, person in enumerate(people):
         if person.enabled and person.mask is None and person.region is None:
-            raise ConfigError(f"people[{number}] must have a mask or a region where routing is mask")
+            raise _wrong(f"people[{number}]", "must have a mask or a region where routing is mask")

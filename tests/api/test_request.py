@@ -88,11 +88,25 @@ WRONG = {
 }
 
 
+WRONG_FIELDS = {
+    "the request must be an object, got null": None,
+    "version is missing; the request needs it": "version",
+    "people[0].wieght is not known; allowed are id, name, ": "people[0].wieght",
+    "people[0].weight must be a number from 0 to 2, got 2.5": "people[0].weight",
+    "people[0] has both id and references": "people[0]",
+    "people[0].mix[0].share is missing": "people[0].mix[0].share",
+    "style.picture is missing; style needs it": "style.picture",
+}
+
+
 @pytest.mark.parametrize("message", WRONG)
 def test_what_is_wrong_is_named_with_its_field_and_what_is_allowed(message: str):
     with pytest.raises(ConfigError) as refused:
         parse(WRONG[message])
     assert str(refused.value).startswith(message)
+    field = refused.value.field
+    assert message.startswith(field or "the request")
+    assert field == WRONG_FIELDS.get(message, field)
 
 
 def test_a_picture_is_not_poured_into_a_message():
