@@ -4,8 +4,6 @@ import io
 import json
 import os
 import re
-import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -277,20 +275,6 @@ def test_seed_minus_one_draws_one(models: Path, capsys: pytest.CaptureFixture[st
         seeds.add(json.loads(capsys.readouterr().out)["pictures"][0]["seed"])
     assert len(seeds) == 2
     assert min(seeds) >= 0
-
-
-@pytest.mark.slow
-def test_the_example_in_the_readme_makes_its_picture(here: Path, capsys: pytest.CaptureFixture[str]):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    example = re.search(r"```bash\n(\.venv/bin/uniid .*?)```", readme, re.DOTALL)
-    assert example
-    program, *arguments = shlex.split(example[1].replace("\\\n", " "))
-    assert program == ".venv/bin/uniid"
-    shutil.copytree(MODELS.parent, here / "miniature", ignore=shutil.ignore_patterns("*.py"))
-    assert main([*arguments, "--device", "cpu"]) == 0
-    words = capsys.readouterr().out
-    assert words.startswith("out/00001-1.png (seed 1)\n  Anna: face ")
-    assert "Ben: face " in words
 
 
 @needs_standalone_page

@@ -1,9 +1,6 @@
 """The request: what is allowed gets through, and everything else is refused with the name of its field."""
 
 import json
-import re
-from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,22 +201,3 @@ def test_whatever_is_sent_is_read_or_refused_in_a_sentence(raw: Any):
     except ConfigError as refused:
         answer = str(refused)
     assert isinstance(answer, Request) or len(answer.split()) > 3
-
-
-# --- the documentation ---
-
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "webui.md").read_text()
-
-
-def test_the_documented_requests_are_allowed():
-    (example,) = re.findall(r"```json\n(.+?)```", PAGE, re.DOTALL)
-    assert len(parse_json(example).people) == 2
-    (body,) = re.findall(r"-d '(.+?)'", PAGE, re.DOTALL)
-    (argument,) = json.loads(body)["alwayson_scripts"]["UniID"]["args"]
-    assert len(parse(argument).people) == 2
-
-
-@pytest.mark.parametrize("kind", [Request, PersonRequest])
-def test_every_field_is_documented(kind: type):
-    documented = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`[^|]+) \|", PAGE, re.MULTILINE))))
-    assert {field.name for field in fields(kind)} <= documented

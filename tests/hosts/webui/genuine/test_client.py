@@ -1,4 +1,4 @@
-"""People through webuiapi, a client that knows nothing of us; as docs/webui.md shows it."""
+"""People through webuiapi, a client that knows nothing of UniID; docs/api.md names it."""
 
 from typing import Any
 from urllib.parse import urlsplit
