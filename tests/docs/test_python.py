@@ -30,17 +30,16 @@ def folder(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "models").symlink_to(models)
     unet = narrow_unet()
     unet.register_to_config(sample_size=SIDE)
-    StableDiffusionPipeline(
-        unet=unet,
-        vae=narrow_vae(),
-        text_encoder=narrow_text_model(),
-        tokenizer=clip_tokenizer(),
-        scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        image_encoder=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder / "stable-diffusion-v1-5")
+    parts: dict[str, Any] = {
+        "unet": unet,
+        "vae": narrow_vae(),
+        "text_encoder": narrow_text_model(),
+        "tokenizer": clip_tokenizer(),
+        "scheduler": DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+    }
+    left_out: dict[str, Any] = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))
+    pipe = StableDiffusionPipeline(**parts, **left_out, requires_safety_checker=False)
+    pipe.save_pretrained(folder / "stable-diffusion-v1-5")
     anna = red_face_picture((64, 64))
     ben = anna.copy()
     ben[50:96, 32:80] = (255, 30, 0)
