@@ -24,6 +24,7 @@ BROUGHT = (
     "humanfriendly",
     "flatbuffers",
     "ml_dtypes",
+    "pluggy",
 )
 TIMED = """
 import runpy, time

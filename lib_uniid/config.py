@@ -124,9 +124,9 @@ class GenerationSettings:
 
     Picture n of the call has the seed ``seed + n``. ``strength`` matters only with a start picture: the share
     of the steps that is run on it. ``retries`` is how many further seeds may be tried for a picture in which
-    a person is missing. With a ``style`` the sampler is DDIM, and the prompt may be empty, as it is in
-    the official stylise mode; where there is one it is for the pictures being made, and the style picture
-    is sampled along without words.
+    a person is missing. With a ``style`` the sampler is DDIM, and the prompt may be empty; where
+    there is one it is for the pictures being made, and the style picture is sampled along without words.
+    ``method`` is a registered one; None takes the built-in one.
     """
 
     prompt: str
@@ -140,6 +140,7 @@ class GenerationSettings:
     pictures: int = GENERATION["pictures"].default
     sampler: str = GENERATION["sampler"].default
     style: StyleSettings | None = None
+    method: str | None = None
     routing: Routing = GENERATION["routing"].default
     identity_scale: float = GENERATION["identity_scale"].default
     strength: float = GENERATION["strength"].default

@@ -93,3 +93,7 @@ class HostTooOldError(UniIDError):
 
 class HooksIgnoredError(UniIDError):
     """A UNet that was computed without the hooks that were set on its layers."""
+
+
+class PluginError(UniIDError):
+    """A plugin that raised, or that does not fit; it is named."""

@@ -41,7 +41,7 @@ def sentence(error: BaseException) -> str | None:
     """The sentence for a failure that can be foreseen, on one line; None for any other."""
     if isinstance(error, UniIDError):
         return visible(" ".join(str(error).split()))
-    for found in (_memory, _packages, _libraries):
+    for found in (out_of_memory, _packages, _libraries):
         if words := found(error):
             return words
     if isinstance(error, OSError):
@@ -82,7 +82,8 @@ _NO_MEMORY = re.compile(
 _ON_THE_CARD = re.compile(r"CUDA|CUBLAS|HIP|MPS|XPU", re.IGNORECASE)
 
 
-def _memory(error: BaseException) -> str | None:
+def out_of_memory(error: BaseException) -> str | None:
+    """The sentence where memory is not enough, of the computer or of its graphics card."""
     short = isinstance(error, MemoryError) or _is_a(error, "OutOfMemoryError")
     short = short or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
     short = short or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None)

@@ -37,7 +37,9 @@ SAMPLERS = (
 )
 """Short names; the class name of any diffusers scheduler is accepted beside them."""
 
-Kind = Literal["number", "whole", "flag", "choice", "text", "name", "picture", "region", "record", "list"]
+Kind = Literal[
+    "number", "whole", "flag", "choice", "text", "name", "picture", "region", "method", "record", "list"
+]
 Place = Literal["panel", "axis", "option"]
 """Where a number is shown: as a slider of the panel, an axis of the plot, an option of the command line."""
 
@@ -244,6 +246,14 @@ _ROUTING = Row(
     meaning="who gets which place: by the router, by masks, or no routing",
     of_people=True,
 )
+_METHOD = Row(
+    name="method",
+    kind="method",
+    label="Method",
+    meaning="how identities are injected, by a method's name as uniid plugins lists it",
+    unset="the built-in one",
+    of_people=True,
+)
 _IDENTITY_SCALE = Row(
     name="identity_scale",
     kind="number",
@@ -273,6 +283,7 @@ REQUEST = _table(
         label="Enable UniID",
         meaning="false has the request ignored",
     ),
+    _METHOD,
     _ROUTING,
     _IDENTITY_SCALE,
     Row(
@@ -307,6 +318,7 @@ REQUEST = _table(
 )
 
 GENERATION = _table(
+    _METHOD,
     _ROUTING,
     _IDENTITY_SCALE,
     Row(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_uniid.attention.rows import Rows
+from lib_uniid.bases import Base
 from lib_uniid.config import GenerationSettings
 from lib_uniid.typing import Float, UInt8
 
@@ -33,7 +34,12 @@ def no_preview(look: Look) -> None:
 
 @runtime_checkable
 class Host(Protocol):
-    """A latent diffusion model of the SD1.5 family that can be asked for pictures."""
+    """A latent diffusion model of a known family that can be asked for pictures."""
+
+    @property
+    def base(self) -> Base:
+        """The family of the model."""
+        ...
 
     @property
     def unet(self) -> nn.Module:
@@ -83,5 +89,5 @@ class Host(Protocol):
         ...
 
     def decode(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:
-        """Latents to pictures, eight times as wide and high."""
+        """Latents to pictures, ``base.pixels`` times as wide and high."""
         ...

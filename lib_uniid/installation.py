@@ -74,6 +74,7 @@ NEEDED = (
     # Those of constraints.txt; every host known to us brings its own.
     Package("einops", "einops", _pinned("einops==0.8.2")),
     Package("safetensors", "safetensors", _pinned("safetensors==0.8.0")),
+    Package("pluggy", "pluggy", _pinned("pluggy==1.7.0")),
     # insightface's own requirements, as constraints.txt has them for Python 3.10; every host brings them.
     Package("tqdm", "tqdm", _pinned("tqdm==4.70.1")),
     Package("requests", "requests", _pinned("requests==2.34.2")),

@@ -4,23 +4,20 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.checkpoints.loading import read_config
-from lib_uniid.checkpoints.reading import read
+from lib_uniid.declarations import face_detectors, id_encoders
 from lib_uniid.encoders.cache import EncodingCache
-from lib_uniid.encoders.clip_vision import ClipVision
-from lib_uniid.encoders.curricularface import CurricularFace
 from lib_uniid.encoders.identity import IDEncoder, IDFeatures
 from lib_uniid.errors import EncoderMismatchError, UnknownCheckpointError
 from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.files import private_folder
+from lib_uniid.methods import registry
 from lib_uniid.methods.method import Method
-from lib_uniid.methods.registry import DEFAULT, METHODS
+from lib_uniid.plugins import plugins
 from lib_uniid.typing import UInt8
 
 _GPUS = frozenset({"cuda", "mps", "xpu"})
@@ -72,12 +69,24 @@ class Models:
     def finder(self) -> FaceFinder:
         """Finds faces and makes their ID embeddings."""
         self.notify("loading the face finder")
-        return FaceFinder(self.folder.find("insightface"), recognise=True)
+        declared = next(iter(face_detectors().values()))
+        with plugins().guarding(declared.plugin, f"opening the face detector {declared.value.name}"):
+            return declared.value.open(self.folder)
+
+    def method(self, name: str | None = None) -> Method:
+        """What makes plans of people's features; opened once. ``ConfigError`` where there is no such method.
+
+        ``PluginError`` where it cannot be opened and a plugin that is not built in brought it.
+        """
+        declared = registry.require(name)
+        if declared not in self._methods:
+            with plugins().guarding(declared.plugin, f"opening the method {declared.value.name}"):
+                self._methods[declared] = declared.value.open(self.folder, self.notify)
+        return self._methods[declared]
 
     @cached_property
-    def method(self) -> Method:
-        """What makes plans of people's features."""
-        return METHODS[DEFAULT](self.folder, self.notify)
+    def _methods(self) -> dict[registry.Registered[registry.MethodDeclaration], Method]:
+        return {}
 
     @contextmanager
     def _encoding(self) -> Generator[IDEncoder]:
@@ -95,12 +104,12 @@ class Models:
     @cached_property
     def _encoder(self) -> IDEncoder:
         self.notify("loading the face encoders")
-        precision = working_precision(self.device)
-        backbone = CurricularFace.from_state_dict(read(self.folder.find("curricularface"))).to(precision)
-        if self.folder.look_up("clip_vision") is None:
-            return IDEncoder(backbone, None)
-        path: Path = self.folder.find("clip_vision")
-        return IDEncoder(backbone, ClipVision.from_state_dict(read(path), read_config(path)).to(precision))
+        declared = id_encoders()[registry.require(None).value.encoder]
+        with plugins().guarding(declared.plugin, f"opening the ID encoder {declared.value.name}"):
+            encoder = declared.value.open(self.folder)
+        for module in encoder.modules:
+            module.to(working_precision(self.device))
+        return encoder
 
 
 def working_precision(device: torch.device) -> torch.dtype:

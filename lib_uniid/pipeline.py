@@ -21,6 +21,7 @@ from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.bases import SD15
 from lib_uniid.config import GenerationSettings, PersonSettings
+from lib_uniid.declarations import scorers
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
 from lib_uniid.evaluation.presence import Presence, check, other_recogniser
@@ -34,11 +35,15 @@ from lib_uniid.failures import explain
 from lib_uniid.host import Host, Picture, Preview, Progress, no_preview, no_progress
 from lib_uniid.library.names import checked
 from lib_uniid.library.store import Identity
+from lib_uniid.methods import registry
+from lib_uniid.methods.guarded import guarded
 from lib_uniid.methods.method import RequestedIdentity
 from lib_uniid.models import Models
+from lib_uniid.plugins import plugins
 from lib_uniid.typing import Float, UInt8
 
 PIXELS = SD15.pixels
+SCORER = "presence"
 AT_ONCE = 4
 """Pictures of a series that a graphics card samples together. A processor gains nothing by it."""
 
@@ -178,7 +183,8 @@ class Studio:
             routing=settings.routing,
             latent_size=_latent_size(settings),
         )
-        return self.plan_for(self._sites, settings.people, people, options)
+        registry.require_base(registry.require(settings.method).value, self.host.base)
+        return self.plan_for(self._sites, settings.people, people, options, settings.method)
 
     def plan_for(
         self,
@@ -186,8 +192,12 @@ class Studio:
         asked: Sequence[PersonSettings],
         people: Mapping[str, Identity],
         options: PlanOptions,
+        method: str | None = None,
     ) -> Plan | None:
-        """The same for any UNet with these sites, so that a host may sample by itself; see ``Plan.build``."""
+        """The same for any UNet with these sites, so that a host may sample by itself.
+
+        ``ConfigError`` where there is no such method, ``PluginError`` where a plugin's method fails.
+        """
         fingerprint = _encoder_of(asked, people)
 
         def null() -> IDFeatures:
@@ -202,12 +212,21 @@ class Studio:
             )
             for person in asked
         ]
-        return self.models.method.plan(sites, found, null, options)
+        declared = registry.require(method)
+        with plugins().guarding(declared.plugin, f"planning with {declared.value.name}"):
+            plan = self.models.method(method).plan(sites, found, null, options)
+        return None if plan is None else guarded(plan, plugins(), declared.plugin)
+
+    def announce(self, hook: str, plan: Plan | None) -> None:
+        """Tell plugins of a generation; a plugin that raises is switched off, and the generation goes on."""
+        for sentence in () if plan is None else plugins().announce(hook, plan=plan):
+            self.models.notify(sentence)
 
     def check(self, picture: Picture, people: Sequence[Identity]) -> Presence:
         """Who of ``people`` is in a finished picture; a person of another recogniser is not looked for."""
         faces = self.models.finder.find(picture) if people else ()
-        return check(faces, [(one.name, one.embedding) for one in people], unchecked=self._unchecked(people))
+        score = scorers()[SCORER].value.load()
+        return score(faces, [(one.name, one.embedding) for one in people], self._unchecked(people))
 
     def _looked_for(self, people: Sequence[Identity], picture: Picture) -> Presence:
         """As :meth:`check`; where that fails the picture is kept, and why is said of each person."""
@@ -280,6 +299,7 @@ class Studio:
     def _make(self, order: "_Order", seeds: Sequence[int]) -> list[GeneratedPicture]:
         rows, record = Rows(()), RoutingRecord() if len(order.people) > 1 else None
         sharing, style = (order.style.sharing, order.style.latents) if order.style else (None, None)
+        self.announce("generation_started", order.plan)
         with (
             injected(self._sites if order.plan else (), order.plan, rows, record=record) as calls,
             shared(self._sites if sharing else (), sharing, rows),
@@ -294,6 +314,7 @@ class Studio:
                 preview=order.preview,
             )
         calls.require()
+        self.announce("generation_finished", order.plan)
         if calls.compiled:
             self.models.notify("the UNet is compiled: this picture was computed without torch.compile")
         maps = None if record is None else routing_maps(record, *_latent_size(order.settings))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from lib_uniid import __version__
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.checkpoints.sources import SOURCES
+from lib_uniid.checkpoints.sources import sources
 from lib_uniid.cli import main
 from lib_uniid.config import StyleSettings
 from lib_uniid.errors import ConfigError
@@ -172,7 +172,7 @@ def test_the_doctor_says_what_is_missing_and_where_to_get_it(here: Path, capsys:
             f" https://huggingface.co/Junjie96/UniPortrait into {folder / 'uniid'} (licence: Apache-2.0)"
         )
         missing = [line for line in words.splitlines() if "MISSING: " in line or "optional: " in line]
-        assert len(missing) == len(SOURCES)
+        assert len(missing) == len(sources())
         assert all(" from https://" in line and " into " in line and " MB: " in line for line in missing[1:])
         assert "uniid fetch gets what is missing" in words
         assert words.endswith("not ready to generate yet: files or packages are missing\n")
@@ -411,7 +411,10 @@ def test_a_model_file_is_fetched_where_somebody_says_so(
         assert main(["fetch", "faceid", "--models", str(models)]) == 2
     assert "nothing is fetched while UNIID_OFFLINE" in capsys.readouterr().err
     assert main(["fetch", "everything", "--models", str(models)]) == 2
-    assert "there is no model file 'everything'; choose from faceid, router" in capsys.readouterr().err
+    assert (
+        "there is no model file 'everything'; choose from insightface, faceid, router"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_doctor_names_a_file_of_ours_that_is_none(here: Path, capsys: pytest.CaptureFixture[str]):
@@ -452,8 +455,8 @@ def test_one_flipped_bit_in_a_lora_beside_disables_nothing(
         (folder / "Lora" / f"bit {place}.pt").write_bytes(data)
     index = ModelFolder(folder, also=())
     assert not index.unread
-    assert {row.name: index.look_up(row.name) is None for row in SOURCES} == {
-        row.name: ModelFolder(models, also=()).look_up(row.name) is None for row in SOURCES
+    assert {row.name: index.look_up(row.name) is None for row in sources()} == {
+        row.name: ModelFolder(models, also=()).look_up(row.name) is None for row in sources()
     }
     assert main(["doctor", "--models", str(folder)]) == 0
     assert "ready to generate" in capsys.readouterr().out

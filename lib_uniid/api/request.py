@@ -16,6 +16,7 @@ from lib_uniid.api.regions import REGIONS
 from lib_uniid.errors import ConfigError
 from lib_uniid.fields import MIX, PERSON, REFERENCE, REQUEST, REQUIRED, STYLE, PersonNumbers, Row, Table
 from lib_uniid.library.names import MAX_NAME, normal
+from lib_uniid.methods.registry import methods, require
 
 VERSION = 1
 MAX_BASE64 = 90 * 2**20
@@ -84,6 +85,7 @@ class Request:
     version: int
     people: tuple[PersonRequest, ...]
     enabled: bool = REQUEST["enabled"].default
+    method: str | None = None
     routing: str = REQUEST["routing"].default
     identity_scale: float = REQUEST["identity_scale"].default
     style: StyleRequest | None = None
@@ -206,6 +208,16 @@ def _name(path: str, value: object) -> str:
     return _text(MAX_NAME)(path, normal(value) if isinstance(value, str) else value)
 
 
+def _method(path: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise _refused(path, f"one of {', '.join(methods())}", value)
+    try:
+        return require(value).value.name
+    except ConfigError as error:
+        error.field = path
+        raise
+
+
 def _one_of(*allowed: str) -> Reader:
     def read(path: str, value: object) -> str:
         if not isinstance(value, str) or value not in allowed:
@@ -248,6 +260,7 @@ _READERS: dict[str, Callable[[Row], Reader]] = {
     "name": lambda _: _name,
     "picture": lambda _: _text(MAX_BASE64),
     "region": lambda _: _one_of(*REGIONS),
+    "method": lambda _: _method,
 }
 """By the kind of a row; what holds records is given to :func:`_record`."""
 

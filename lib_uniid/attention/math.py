@@ -1,7 +1,7 @@
 """What the identity branch computes at one site; pure functions, no modules, no state, no synchronisation.
 
 Keys and values come with their heads apart, as they are cached: ``r`` is 1 when all rows share them and ``b``
-when each row has its own. Formulas: UniPortrait, arXiv 2408.05939, sections 3.2 and 3.3.
+when each row has its own. Formulas: arXiv 2408.05939, sections 3.2 and 3.3.
 """
 
 from collections.abc import Sequence

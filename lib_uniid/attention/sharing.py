@@ -1,8 +1,7 @@
 """Self-attention in which pictures take the style of another one, as StyleAligned does (arXiv 2312.02133).
 
 The picture whose style is taken is sampled along. The rows after its row attend to its image tokens beside
-their own: its keys and values are appended to theirs. UniPortrait's stylise mode is this with the defaults of
-:class:`Sharing`.
+their own: its keys and values are appended to theirs.
 
 The seam is that of ``injection``: hooks on ``to_q``, ``to_k`` and ``to_v`` take what the host attends with,
 and a pre-hook on ``to_out[0]`` puts the shared attention in the place of the host's own.
@@ -30,7 +29,7 @@ EPS = 1e-5  # added to the variance, as in StyleAligned
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharing:
-    """How strongly rows attend to the style row; the defaults are those of UniPortrait's demo.
+    """How strongly rows attend to the style row.
 
     ``score_shift`` is added to the logits of the style row's tokens and ``score_scale`` multiplies its keys.
     With ``adain`` queries and keys are given the style row's mean and deviation over the image tokens first.

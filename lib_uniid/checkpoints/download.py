@@ -78,7 +78,7 @@ def fetch(
     progress: Progress = no_progress,
     environment: Mapping[str, str] = os.environ,
 ) -> list[Path]:
-    """Get everything of a row of ``SOURCES`` that is not there; the paths, in the folder where it belongs.
+    """Get everything of a row of ``sources`` that is not there; the paths, in the folder where it belongs.
 
     ``damaged`` says that what is there is to be replaced.
 

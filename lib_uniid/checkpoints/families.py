@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lib_uniid.bases import BASES, Base
+from lib_uniid.checkpoints.format import Names
+from lib_uniid.checkpoints.formats import part_of
 from lib_uniid.checkpoints.header import Header
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -19,8 +21,7 @@ class Family:
     test: Callable[[Shapes], bool] = lambda _: True
 
     def matches(self, header: Header) -> bool:
-        found = re.compile(self.pattern).match
-        return any(found(name) for name in header.shapes) and self.test(header.shapes)
+        return Names(self.pattern).matches(header) and self.test(header.shapes)
 
 
 def _context(shapes: Shapes, *, wide: bool) -> bool:
@@ -47,7 +48,7 @@ FAMILIES = (
     ),
     Family(title="an IP-Adapter FaceID", pattern=r"ip_adapter\..*lora|image_proj\.proj\.\d"),
     Family(title="an IP-Adapter Plus", pattern=r"image_proj\.latents"),
-    Family(title="an IP-Adapter of another kind", pattern=r"ip_adapter\.|image_proj\."),
+    Family(title="an IP-Adapter", pattern=r"ip_adapter\.|image_proj\."),
     Family(title="a ControlNet", pattern=r"control_model\.|controlnet_"),
     Family(title="an SDXL checkpoint", pattern=r"conditioner\.embedders\."),
     Family(title="a Stable Diffusion 2 checkpoint", pattern=r"cond_stage_model\.model\."),
@@ -72,10 +73,6 @@ FAMILIES = (
     Family(
         title="an insightface iresnet recogniser, not CurricularFace's IR-101", pattern=r"layer1\.0\.bn\d\."
     ),
-    Family(
-        title="part of a UniPortrait file",
-        pattern=r"faceid_(proj|adapter)\.|\d+\.to_\w+_(lora|faceid|router)\.",
-    ),
     Family(title="a textual inversion embedding", pattern=r"emb_params|string_to_param"),
 )
 
@@ -85,6 +82,8 @@ def identify(header: Header) -> str:
     for family in FAMILIES:
         if family.matches(header):
             return family.title
+    if whole := part_of(header):
+        return f"part of a {whole.title}"
     if not header.shapes:
         return "a file without tensors"
     return f"of no known kind (its first tensor is {next(iter(header.shapes))})"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from lib_uniid import bases
 from lib_uniid.checkpoints.families import identify
-from lib_uniid.checkpoints.formats import FORMATS, detect
+from lib_uniid.checkpoints.formats import detect, formats
 from lib_uniid.checkpoints.header import read_header
 from lib_uniid.checkpoints.places import usual_places
 from lib_uniid.checkpoints.seen import Finding, Notebook
-from lib_uniid.checkpoints.sources import SOURCES, Source, source
+from lib_uniid.checkpoints.sources import Source, source, sources
 from lib_uniid.checkpoints.walking import DIFFUSERS_INDEX, candidates
 from lib_uniid.errors import MissingModelError, UniIDError
 from lib_uniid.files import sha256 as digest
@@ -86,7 +86,7 @@ class ModelFolder:
         require_models(root)
         self.root = root
         self.unread: list[Path] = []
-        self._notebook = Notebook()
+        self._notebook = Notebook(kinds=tuple(one.name for one in formats()))
         self._found: dict[str, list[Path]] = {}
         self._until = time.thread_time() + SECONDS
         for place in (root, *(usual_places(root) if also is None else also)):
@@ -94,7 +94,7 @@ class ModelFolder:
         self._notebook.save()
 
     def find(self, name: str) -> Path:
-        """The file or folder for a row of ``SOURCES``.
+        """The file or folder for a row of ``sources``.
 
         Raises:
             MissingModelError: not there; says what it is for and where to get it.
@@ -121,12 +121,12 @@ class ModelFolder:
         return min(self._found.get(name, ()), key=lambda path: self._preference(name, path), default=None)
 
     def report(self, *, sha256: bool = False, values: bool = False) -> tuple[Entry, ...]:
-        """All rows of ``SOURCES``; ``sha256`` reads every file that is found from end to end.
+        """All rows of ``sources``; ``sha256`` reads every file that is found from end to end.
 
         ``values`` does so too, once until the file changes and if torch is installed: NaN and infinite values
         are a problem.
         """
-        entries = tuple(self._entry(row, sha256, values) for row in SOURCES)
+        entries = tuple(self._entry(row, sha256, values) for row in sources())
         self._notebook.save()
         return entries
 
@@ -240,7 +240,7 @@ def _is_base(index: Path) -> bool:
 
 
 def _check(name: str, path: Path) -> None:
-    for candidate in FORMATS:
+    for candidate in formats():
         if candidate.name == name:
             candidate.check(read_header(path))
 

@@ -25,6 +25,17 @@ _COUNTER = ".num_batches_tracked"
 """A whole number beside a batch norm's statistics, which is not used."""
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names of tensors that begin, or are, as ``pattern``."""
+
+    pattern: str
+
+    def matches(self, header: Header) -> bool:
+        """Whether the file has such a name."""
+        return any(map(re.compile(self.pattern).match, header.shapes))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """One kind of published file.
@@ -37,6 +48,7 @@ class Format:
         layout: given the names that are there (they show depths), all names and shapes that must be.
         ignored: matches names that may be there and are not used.
         groups: outermost dictionaries of the published file.
+        fragments: names in a file that is only a part of this one.
         remedy: where a right file comes from.
     """
 
@@ -47,6 +59,7 @@ class Format:
     remedy: str
     excluded: frozenset[str] = frozenset()
     ignored: re.Pattern[str] = field(default=re.compile(r"(?!)"))
+    fragments: Names | None = None
     groups: tuple[str, ...] = ()
 
     def matches(self, header: Header) -> bool:

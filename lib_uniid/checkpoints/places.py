@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from lib_uniid.checkpoints.sources import SOURCES
+from lib_uniid.checkpoints.sources import sources
 
 VARIABLE = "UNIID_ALSO"
 """Folders to look through beside the models folder, in the place of the usual ones; empty for none."""
@@ -18,7 +18,7 @@ def usual_places(root: Path) -> tuple[Path, ...]:
 
 def _usual(root: Path) -> list[Path]:
     cache = _hub_cache()
-    repositories = dict.fromkeys(row.repository for row in SOURCES)
+    repositories = dict.fromkeys(row.repository for row in sources())
     return [
         root.parent / "extensions" / "sd-webui-controlnet" / "models",
         *(cache / f"models--{name.replace('/', '--')}" / "snapshots" for name in repositories),

@@ -13,7 +13,7 @@ from lib_uniid import __version__
 from lib_uniid.caches import cache_folder
 from lib_uniid.files import replacing
 
-SCHEMA = f"{__version__}/3"
+SCHEMA = f"{__version__}/4"
 """The number rises with what is found out: formats, families, the reading itself."""
 
 SETTLED = 2.0
@@ -24,7 +24,7 @@ MAX_FILES, MAX_BYTES = 50_000, 64 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Of one file: the row of ``SOURCES`` that it is of, what it seems to be, and why it cannot be used.
+    """Of one file: the row of ``sources`` that it is of, what it seems to be, and why it cannot be used.
 
     ``unchecked`` says which of its values were not looked at.
     """
@@ -39,8 +39,11 @@ class Finding:
 class Notebook:
     """Findings in a file of the user's cache folder; damaged or not writable, it is as if it were empty.
 
-    What one notebook has looked up or found it does not look up again.
+    What one notebook has looked up or found it does not look up again. ``kinds`` are the names of the
+    formats that files are compared with: with other plugins files are looked into again.
     """
+
+    kinds: tuple[str, ...] = ()
 
     path: Path = field(default_factory=lambda: cache_folder() / "models.json")
     _pages: dict[str, Any] | None = None
@@ -77,21 +80,25 @@ class Notebook:
             return
         pages = dict(list(self._read().items())[-MAX_FILES:])
         with suppress(OSError, ValueError), replacing(self.path) as temporary:
-            temporary.write_text(json.dumps({"schema": SCHEMA, "pages": pages}), encoding="utf-8")
+            temporary.write_text(json.dumps({"schema": self._schema, "pages": pages}), encoding="utf-8")
         self._changed = False
+
+    @property
+    def _schema(self) -> str:
+        return "/".join((SCHEMA, *self.kinds))
 
     def _read(self) -> dict[str, Any]:
         if self._pages is None:
-            self._pages = _pages(self.path)
+            self._pages = _pages(self.path, self._schema)
         return self._pages
 
 
-def _pages(path: Path) -> dict[str, Any]:
+def _pages(path: Path, schema: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             return {}
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return dict(kept["pages"]) if kept["schema"] == SCHEMA else {}
+        return dict(kept["pages"]) if kept["schema"] == schema else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 

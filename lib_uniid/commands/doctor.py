@@ -13,9 +13,11 @@ from typing import Any
 from lib_uniid import __version__
 from lib_uniid.checkpoints.folder import Entry, ModelFolder, require_models
 from lib_uniid.checkpoints.shipped import Shipped
-from lib_uniid.checkpoints.sources import SOURCES
+from lib_uniid.checkpoints.sources import sources
 from lib_uniid.commands import Outcome
+from lib_uniid.commands.plugins import kinds
 from lib_uniid.errors import UnknownCheckpointError
+from lib_uniid.plugins import plugins
 
 PACKAGES = (
     "torch",
@@ -30,6 +32,7 @@ PACKAGES = (
     "einops",
     "numpy",
     "pillow",
+    "pluggy",
     "tqdm",
 )
 
@@ -46,6 +49,7 @@ def run(options: Namespace) -> Outcome:
     shipped = {str(path): purpose for path, purpose in purposes.items() if purpose}
     unused = {str(path): kind for path, kind in others.items() if str(path) not in shipped}
     knows = _knows(folder)
+    kinds()  # what plugins raise is known once they were asked
     ready = None not in packages.values() and all(file["found"] for file in files if file["needed"])
     result = {
         "version": __version__,
@@ -57,6 +61,7 @@ def run(options: Namespace) -> Outcome:
         "shipped_problem": problem,
         "unused": unused,
         "knows": knows,
+        "plugins_off": dict(plugins().off),
         "ready": ready,
     }
     words = [f"uniid {__version__}, Python {result['python']}", "packages"]
@@ -73,6 +78,7 @@ def run(options: Namespace) -> Outcome:
     if any(not file["found"] and file["needed"] and file["fetched"] for file in files):
         words.append("uniid fetch gets what is missing, but for a base model")
     words += [] if knows is None else [knows]
+    words += plugins().off.values()
     words.append("ready to generate" if ready else "not ready to generate yet: files or packages are missing")
     return Outcome(result=result, words=words, code=0 if ready else 1)
 
@@ -104,7 +110,7 @@ def _version(package: str) -> str | None:
 def _entries(folder: ModelFolder | None, sha256: bool) -> tuple[Entry, ...]:
     if folder is not None:
         return folder.report(sha256=sha256, values=True)
-    return tuple(Entry(source=row, path=None, size=None, sha256=None, problem=None) for row in SOURCES)
+    return tuple(Entry(source=row, path=None, size=None, sha256=None, problem=None) for row in sources())
 
 
 def _file(entry: Entry, root: Path, shipped: Shipped | None) -> dict[str, Any]:

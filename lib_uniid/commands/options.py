@@ -23,7 +23,16 @@ def parser() -> argparse.ArgumentParser:
     whole = Parser(prog="uniid", description="Adds chosen people to pictures.")
     whole.add_argument("--version", action="version", version=f"uniid {__version__}")
     subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_enrol, _add_faces, _add_generate, _add_serve, _add_forget, _add_fetch, _add_doctor):
+    for add in (
+        _add_enrol,
+        _add_faces,
+        _add_generate,
+        _add_serve,
+        _add_forget,
+        _add_fetch,
+        _add_plugins,
+        _add_doctor,
+    ):
         _add_common(add(subparsers.add_parser))
     _add_managing(subparsers.add_parser)
     return whole
@@ -239,6 +248,12 @@ def _port(text: str) -> int:
         message = f"a port is a number from 1 to 65535, got {text!r}"
         raise argparse.ArgumentTypeError(message)
     return int(text)
+
+
+def _add_plugins(add_parser: AddParser) -> argparse.ArgumentParser:
+    return add_parser(
+        "plugins", help="what is registered, by which plugin, and which plugins are switched off"
+    )
 
 
 def _add_doctor(add_parser: AddParser) -> argparse.ArgumentParser:

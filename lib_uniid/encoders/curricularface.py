@@ -107,7 +107,7 @@ class CurricularFace(nn.Module):
 
     Args:
         sizes: read off a file, or chosen for training one.
-        head: also build the part from the last tap to the ID embedding; UniPortrait reads the taps alone.
+        head: also build the part from the last tap to the ID embedding; ID features need the taps alone.
     """
 
     def __init__(self, sizes: BackboneSizes, *, head: bool = True) -> None:

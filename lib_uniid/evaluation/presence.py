@@ -1,11 +1,11 @@
 """The check after the picture: who of the people that were asked for is really in it.
 
-Faces in the picture are matched with people greedily, best cosine similarity first. The method's author
-reports that people do get doubled or left out (UniPortrait, issue 13), and advises to look and to try again.
+Faces in the picture are matched with people greedily, best cosine similarity first. Identities do get doubled
+or left out; the remedy is to look, and to try again with another seed.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,12 +74,18 @@ class Presence:
         return -len(self.missing), -doubles, likeness
 
 
+Check = Callable[
+    [Sequence[Face], Sequence[tuple[str, Float[np.ndarray, " _"]]], Mapping[str, str]],
+    Presence,
+]
+"""Takes faces, (name, ID embedding) of those asked for, and reasons by name why some cannot be looked for."""
+
+
 def check(
     faces: Sequence[Face],
     people: Sequence[tuple[str, Float[np.ndarray, " _"]]],
-    same_person: float = SAME_PERSON,
-    *,
     unchecked: Mapping[str, str] | None = None,
+    same_person: float = SAME_PERSON,
 ) -> Presence:
     """Match the faces of a picture with (name, ID embedding) of those asked for.
 

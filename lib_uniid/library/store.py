@@ -28,6 +28,7 @@ from lib_uniid.errors import (
 )
 from lib_uniid.files import exclusive, move, private_folder, remove_stale, replacing
 from lib_uniid.library.names import checked, normal
+from lib_uniid.plugins import plugins
 from lib_uniid.typing import Float32
 from lib_uniid.weights import read_small
 
@@ -116,7 +117,9 @@ class Library:
             path = self._find(person.name)
             if path is not None and not replace:
                 raise ConfigError(f"{person.name!r} is enrolled already; choose another name or replace them")
-            return _write(path or self.folder / f"{uuid4()}.safetensors", person)
+            path = _write(path or self.folder / f"{uuid4()}.safetensors", person)
+        plugins().announce("identity_saved", identity=person)
+        return path
 
     def extend(self, more: Identity, *, force: bool = False) -> Path:
         """Add the references of ``more`` to the person of the same name.
@@ -130,7 +133,9 @@ class Library:
             joined = _joined(person, more)
             if not force:
                 _require_alike(person, more)
-            return _write(path, joined)
+            _write(path, joined)
+        plugins().announce("identity_saved", identity=joined)
+        return path
 
     def alike(self, person: Identity, least: float = ALIKE) -> list[tuple[str, float]]:
         """Others with at least so similar an ID embedding: name and similarity, the most similar first.

@@ -6,7 +6,6 @@ from typing import Protocol, runtime_checkable
 
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.sites import Site
-from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import PersonSettings
 from lib_uniid.encoders.identity import IDFeatures
 
@@ -36,7 +35,3 @@ class Method(Protocol):
         ``null`` gives the features of the null identity, which the uncond rows stand for.
         """
         ...
-
-
-Open = Callable[[ModelFolder, Callable[[str], None]], Method]
-"""Opens a method's networks; the function that it is given is told what is being loaded."""

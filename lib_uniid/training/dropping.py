@@ -1,4 +1,4 @@
-"""DropToken and DropPath for face structure (UniPortrait, arXiv 2408.05939, section 3.1)."""
+"""DropToken and DropPath for face structure (arXiv 2408.05939, section 3.1)."""
 
 from dataclasses import dataclass
 

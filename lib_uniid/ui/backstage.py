@@ -15,7 +15,8 @@ from lib_uniid import installation
 from lib_uniid.errors import MissingModelError, MissingPackageError, UniIDError
 from lib_uniid.failures import explain
 from lib_uniid.library.names import normal
-from lib_uniid.methods.registry import DEFAULT
+from lib_uniid.methods import registry
+from lib_uniid.plugins import plugins
 from lib_uniid.ui.background import told
 from lib_uniid.ui.form import Upload, uploads_of
 from lib_uniid.ui.presets import Presets
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from lib_uniid.ui.enrolment import Saving
 else:
     Deleted = EncodingCache = ModelFolder = Library = SeenFace = SeenFaces = Studio = Saving = Any
-
-
-_OF_THE_PANEL = frozenset({"router", "clip_vision"})
-"""Optional files that something in the panel needs."""
 
 
 @runtime_checkable
@@ -51,7 +48,10 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """A model file that is not there, or cannot be used; ``needed`` when nothing works without it."""
+    """A model file that is not there, or cannot be used.
+
+    ``needed`` when nothing works without it, ``limits`` when the panel can do less without it.
+    """
 
     name: str
     purpose: str
@@ -60,6 +60,7 @@ class Missing:
     folder: str
     licence: str
     needed: bool
+    limits: bool
     problem: str | None
 
 
@@ -82,6 +83,8 @@ class Status:
     presets: tuple[str, ...]
     unused: tuple[tuple[str, str], ...] = ()
     """Files in our folder that are of no use, with what they seem to be."""
+    off: tuple[str, ...] = ()
+    """Plugins that are switched off, a sentence each."""
     knows: str | None = None
     """What the face models know, where it is less than photographs."""
 
@@ -93,7 +96,7 @@ class Status:
     @property
     def limits(self) -> tuple[Missing, ...]:
         """What the panel can do without, and does less."""
-        return tuple(one for one in self.missing if not one.needed and one.name in _OF_THE_PANEL)
+        return tuple(one for one in self.missing if one.limits)
 
 
 class Backstage:
@@ -216,7 +219,7 @@ class Backstage:
         checkpoint = self.place.checkpoint()
         base, fits = (None, None) if checkpoint is None else _kind(checkpoint)
         return Status(
-            method=DEFAULT,
+            method=registry.default(),
             checkpoint=None if checkpoint is None else checkpoint.stem,
             base=base,
             fits=fits,
@@ -225,6 +228,7 @@ class Backstage:
             people=tuple(self.names()),
             presets=tuple(self.presets.names()),
             unused=tuple((one.path.name, one.kind) for one in folder.unused()),
+            off=tuple(plugins().off.values()),
             knows=note_of(folder.look_up("insightface")),
         )
 
@@ -238,7 +242,7 @@ class Backstage:
 
         root = self.place.models_folder()
         for one in self.status().missing:
-            if one.problem is None and (one.needed or one.name in _OF_THE_PANEL):
+            if one.problem is None and (one.needed or one.limits):
                 yield one.file, 0, None
                 yield from told(lambda tell, name=one.name: fetch(source(name), root, progress=tell))
 
@@ -317,6 +321,7 @@ def _missing(folder: ModelFolder) -> tuple[Missing, ...]:
             folder=str(folder.root / entry.source.placed),
             licence=entry.source.licence,
             needed=entry.source.needed,
+            limits=entry.source.limits,
             problem=entry.problem,
         )
         for entry in folder.report()

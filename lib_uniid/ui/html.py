@@ -37,7 +37,8 @@ def status(status: Status) -> str:
         return _box("bad", f"Missing model files: {names}.")
     lines = [_base(status), *map(_limit, status.limits)]
     kind = "bad" if status.fits is False else "note" if status.limits else "good"
-    return _box(kind, "<br>".join(lines)) + notes([_begun(status.knows)] if status.knows else [])
+    said = [*map(_begun, status.off), *([_begun(status.knows)] if status.knows else [])]
+    return _box(kind, "<br>".join(lines)) + notes(said)
 
 
 def _begun(sentence: str) -> str:

@@ -63,6 +63,7 @@ class PageSettings:
             pictures=self._whole("pictures"),
             sampler=self.sampler,
             style=None if identities is None else identities.style,
+            method=None if request is None else request.method,
             routing=routing,
             identity_scale=0.7 if request is None else request.identity_scale,
         )

@@ -27,7 +27,8 @@ def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
         check=request.check,
         plain=request.fallback == "plain",
     )
-    if len(request.people) > TABS or not all(_fits(person) for person in request.people):
+    shown = len(request.people) <= TABS and all(_fits(person) for person in request.people)
+    if not shown or request.method is not None:
         return replace(form, request=json.dumps(to_dict(request)))
     people = [_person_form(person, name_of) for person in request.people]
     form = replace(form, people=(*people, *form.people[len(people) :]))

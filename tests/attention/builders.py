@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.rows import Role
 from lib_uniid.attention.sites import Site, find_sites
-from lib_uniid.methods.uniportrait.adapter import ImageAdapter, UniPortraitAdapter
+from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 
 GUIDED = (Role.UNCOND, Role.COND)
 
@@ -55,15 +55,13 @@ def narrow_unet(seed: int = 0) -> UNet2DConditionModel:
 
 
 def random_adapter(
-    sites: Sequence[Site], *, rank: int = 3, tokens: int = 4, router: bool = True, image: bool = False
+    sites: Sequence[Site], *, rank: int = 3, tokens: int = 4, router: bool = True
 ) -> UniPortraitAdapter:
     """An adapter of these sites in which every weight matters."""
     torch.manual_seed(1)
     adapter = UniPortraitAdapter.for_sites(sites, rank)
     if router:
         adapter.add_router(tokens)
-    if image:
-        adapter.image = ImageAdapter(adapter.sizes, embedding=10, tokens=2)
     with torch.no_grad():
         for parameter in adapter.parameters():
             parameter.copy_(0.3 * torch.randn_like(parameter))

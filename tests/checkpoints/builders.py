@@ -45,13 +45,6 @@ def router(seed: int = 0) -> dict[str, dict[str, Tensor]]:
     return {"faceid_adapter": {**used, **copy}}
 
 
-def ip_adapter(seed: int = 0) -> dict[str, dict[str, Tensor]]:
-    return {
-        "image_proj": narrow("ip_file.image_proj", seed),
-        "ip_adapter": narrow("ip_file.ip_adapter", seed),
-    }
-
-
 def write(path: Path, content: object, **options: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, path, **options)
@@ -64,7 +57,6 @@ def write_all(root: Path) -> Path:
     write(root / "b" / "two.pt", router())
     write(root / "three.pth", backbone_state())
     write(root / "c" / "encoder" / "four.bin", transformers_clip().state_dict())
-    write(root / "five.bin", ip_adapter())
     return root
 
 

@@ -9,20 +9,17 @@ from torch import Tensor
 
 from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.format import Format
-from lib_uniid.checkpoints.formats import (
-    CLIP_VISION,
-    CURRICULARFACE,
-    FORMATS,
-    IP_ADAPTER,
-    UNIPORTRAIT_FACEID,
-    UNIPORTRAIT_ROUTER,
-    detect,
-)
+from lib_uniid.checkpoints.formats import detect, formats
 from lib_uniid.checkpoints.header import Header, read_header
-from lib_uniid.checkpoints.loading import check, load, load_groups, load_uniportrait, read_config
+from lib_uniid.checkpoints.loading import check, load, load_groups, read_config
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
+from lib_uniid.methods.uniportrait.formats.clip_vision import CLIP_VISION
+from lib_uniid.methods.uniportrait.formats.curricularface import CURRICULARFACE
+from lib_uniid.methods.uniportrait.formats.faceid import FACEID as UNIPORTRAIT_FACEID
+from lib_uniid.methods.uniportrait.formats.router import ROUTER as UNIPORTRAIT_ROUTER
+from lib_uniid.methods.uniportrait.loading import load_weights
 from tests import recorded
-from tests.checkpoints.builders import faceid, ip_adapter, official_shapes, router, write
+from tests.checkpoints.builders import faceid, official_shapes, router, write
 from tests.encoders.builders import backbone_state, transformers_clip
 
 Shapes = dict[str, tuple[int, ...]]
@@ -47,13 +44,11 @@ def recogniser_shapes() -> Shapes:
 
 FACEID = grouped(faceid_proj="faceid_file.faceid_proj", faceid_adapter="faceid_file.faceid_adapter(expected)")
 ROUTER = grouped(faceid_adapter="router_file.faceid_adapter(expected,used)")
-IP = grouped(image_proj="ip_file.image_proj", ip_adapter="ip_file.ip_adapter")
 OFFICIAL = [
     (UNIPORTRAIT_FACEID, FACEID),
     (UNIPORTRAIT_ROUTER, ROUTER),
     (CURRICULARFACE, recogniser_shapes()),
     (CLIP_VISION, clip_shapes()),
-    (IP_ADAPTER, IP),
 ]
 official = pytest.mark.parametrize(("expected", "shapes"), OFFICIAL, ids=[row[0].name for row in OFFICIAL])
 
@@ -130,7 +125,7 @@ def test_a_router_file_that_carries_the_whole_faceid_file_is_a_router_file():
 
 
 def test_formats_have_distinct_names():
-    assert len({each.name for each in FORMATS}) == len(FORMATS)
+    assert len({each.name for each in formats()}) == len(formats())
 
 
 # --- files ---
@@ -141,7 +136,6 @@ def test_formats_have_distinct_names():
     [
         (UNIPORTRAIT_FACEID, faceid),
         (UNIPORTRAIT_ROUTER, router),
-        (IP_ADAPTER, ip_adapter),
         (CURRICULARFACE, backbone_state),
         (CLIP_VISION, lambda: transformers_clip().state_dict()),
     ],
@@ -156,30 +150,22 @@ def test_a_narrower_file_of_each_format_is_recognised_and_loaded(
 
 
 def test_groups_are_those_of_the_published_file(tmp_path: Path):
-    groups = load_groups(write(tmp_path / "a.bin", ip_adapter()), IP_ADAPTER)
-    assert groups.keys() == {"image_proj", "ip_adapter"}
-    assert torch.equal(
-        groups["ip_adapter"]["1.to_k_ip.weight"], ip_adapter()["ip_adapter"]["1.to_k_ip.weight"]
-    )
+    groups = load_groups(write(tmp_path / "a.bin", faceid()), UNIPORTRAIT_FACEID)
+    assert groups.keys() == {"faceid_proj", "faceid_adapter"}
+    assert torch.equal(groups["faceid_proj"]["latents"], faceid()["faceid_proj"]["latents"])
 
 
 def test_the_pieces_of_uniportrait_come_under_their_modules_names(tmp_path: Path):
-    weights = load_uniportrait(
-        write(tmp_path / "f.bin", faceid()),
-        write(tmp_path / "r.bin", router()),
-        write(tmp_path / "i.bin", ip_adapter()),
-    )
+    weights = load_weights(write(tmp_path / "f.bin", faceid()), write(tmp_path / "r.bin", router()))
     assert weights.resampler.keys() == official_shapes("faceid_file.faceid_proj").keys()
     assert weights.faceid.keys() == official_shapes("faceid_file.faceid_adapter(expected)").keys()
     assert weights.router is not None
     assert weights.router.keys() == official_shapes("router_file.faceid_adapter(expected,used)").keys()
-    assert weights.ip_adapter is not None
-    assert weights.ip_adapter["image_proj"].keys() == official_shapes("ip_file.image_proj").keys()
 
 
 def test_one_person_needs_the_faceid_file_alone(tmp_path: Path):
-    weights = load_uniportrait(write(tmp_path / "f.bin", faceid()))
-    assert (weights.router, weights.ip_adapter) == (None, None)
+    weights = load_weights(write(tmp_path / "f.bin", faceid()))
+    assert weights.router is None
 
 
 def test_a_router_of_another_release_is_refused(tmp_path: Path):
@@ -191,7 +177,7 @@ def test_a_router_of_another_release_is_refused(tmp_path: Path):
     with pytest.raises(
         CheckpointMismatchError, match=r"r\.bin does not belong to f\.bin: its tokens is 8, not 16"
     ):
-        load_uniportrait(*files)
+        load_weights(*files)
 
 
 # --- other families ---
@@ -204,6 +190,8 @@ def sdxl_ip_adapter() -> Shapes:
 
 
 STRANGERS = [
+    (grouped(image_proj="ip_file.image_proj", ip_adapter="ip_file.ip_adapter"), "an IP-Adapter"),
+    ({"faceid_proj.norm_out.bias": (768,)}, "part of a UniPortrait faceid file"),
     (sdxl_ip_adapter(), "an IP-Adapter for SDXL"),
     ({"image_proj.latents": (1, 16, 768), "ip_adapter.1.to_k_ip.weight": (320, 768)}, "an IP-Adapter Plus"),
     (
@@ -244,7 +232,7 @@ def test_another_family_is_named(shapes: Shapes, says: str):
 
 @official
 def test_our_own_formats_are_no_strangers(expected: Format, shapes: Shapes):
-    assert [each for each in FORMATS if each.matches(header(shapes))] == [expected]
+    assert [each for each in formats() if each.matches(header(shapes))] == [expected]
 
 
 def test_a_file_of_the_wrong_family_is_refused_with_what_it_is_and_the_remedy(tmp_path: Path):
@@ -257,7 +245,7 @@ def test_a_file_of_the_wrong_family_is_refused_with_what_it_is_and_the_remedy(tm
 
 def test_one_of_our_files_in_another_s_place_is_named(tmp_path: Path):
     with pytest.raises(CheckpointMismatchError, match="seems to be a UniPortrait router file"):
-        load_uniportrait(write(tmp_path / "a.bin", router()))
+        load_weights(write(tmp_path / "a.bin", router()))
 
 
 # --- configuration ---

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lib_uniid.attention.rows import Role, Rows
-from lib_uniid.bases import SD15
+from lib_uniid.bases import SD15, Base
 from lib_uniid.config import GenerationSettings
 from lib_uniid.errors import ConfigError
 from lib_uniid.host import Picture, Preview, Progress, no_preview, no_progress
@@ -76,6 +76,10 @@ class DiffusersHost:
         )
 
     @property
+    def base(self) -> Base:
+        return SD15
+
+    @property
     def device(self) -> torch.device:
         return next(self.unet.parameters()).device
 
@@ -96,7 +100,7 @@ class DiffusersHost:
     def invert(
         self, picture: Picture, steps: int, *, progress: Progress = no_progress
     ) -> Float[Tensor, "steps 4 rows columns"]:
-        # UniPortrait guides by 2 here, but between "" and "", so one row says the same.
+        # The published demo guides by 2 here, but between "" and "", so one row says the same.
         schedule = inverse_scheduler(self.prediction)
         schedule.set_timesteps(steps)
         text, latents = self._text([""]), self._encode(picture)
@@ -217,7 +221,7 @@ def _roles(settings: GenerationSettings, pictures: int, lead: int) -> list[Role]
 
 
 def _prompts(settings: GenerationSettings, pictures: int, lead: int) -> list[str]:
-    """Of the batch rows, as in ``_roles``. As in UniPortrait the negative prompt is for the whole half."""
+    """Of the batch rows, as in ``_roles``. The negative prompt is for the whole half."""
     cond = [""] * lead + [settings.prompt] * pictures
     return cond if settings.cfg_scale <= 1.0 else [settings.negative_prompt] * (lead + pictures) + cond
 

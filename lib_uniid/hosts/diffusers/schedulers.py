@@ -19,7 +19,7 @@ COMMON = {
     "set_alpha_to_one": False,
     "steps_offset": OFFSET,
 }
-"""UniPortrait's pipeline, which keeps Stable Diffusion's own values."""
+"""Stable Diffusion's own values."""
 
 NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {"timestep_spacing": "leading"}),

@@ -13,7 +13,7 @@ from lib_uniid.api.regions import ANYWHERE, REGIONS
 from lib_uniid.api.request import Request, parse, to_dict
 from lib_uniid.errors import ConfigError
 from lib_uniid.fields import MIX, PERSON, REQUEST, STYLE, Row, numbers
-from lib_uniid.methods.registry import METHODS
+from lib_uniid.methods.registry import default, methods
 
 PEOPLE = 4
 NONE = "none"
@@ -65,7 +65,7 @@ def axes(names: Callable[[], list[str]]) -> list[Axis]:
         for person in range(1, PEOPLE + 1)
     ]
     return [
-        Axis(label="[UniID] Method", kind=str, change=Change("method"), choices=lambda: [*METHODS, NONE]),
+        Axis(label="[UniID] Method", kind=str, change=Change("method"), choices=lambda: [*methods(), NONE]),
         *(Axis(label=_label(row), kind=float, change=Change(row.name)) for row in numbers(REQUEST, "axis")),
         Axis(label=_label(STYLE["strength"]), kind=float, change=Change(STRENGTH)),
         Axis(
@@ -121,8 +121,10 @@ def laid_over(request: Request | None, p: Any) -> Request | None:
     raw = to_dict(request)
     for change, value in changes.items():
         if change.field == "method":
-            if value not in (*METHODS, NONE):
-                raise ConfigError(f"the method must be one of {', '.join([*METHODS, NONE])}, got {value!r}")
+            if value not in (*methods(), NONE):
+                raise ConfigError(f"the method must be one of {', '.join([*methods(), NONE])}, got {value!r}")
+            # The default one is left out of the request, as it is in requests that name none.
+            raw["method"] = None if value in (default(), NONE) else value
             raw["enabled"] = value != NONE
         elif change.field == STRENGTH:
             if "style" not in raw:

@@ -69,6 +69,7 @@ class Generation:
         self.overlays: list[Image.Image] = []
         self._record: RoutingRecord | None = None
         self._latent_size = (1, 1)
+        self._plan_in_use: Plan | None = None
         self._maps: list[Float[np.ndarray, "i rows columns"]] = []
         self._styles: dict[tuple[int, int], Style] = {}
         self._plans: dict[tuple[object, ...], Plan | None] = {}
@@ -88,6 +89,8 @@ class Generation:
         sites = _sites(p)
         plan = self._plan(sites, latent_size)
         assert plan is not None, "a request has at least one person"
+        self.workshop.studio.announce("generation_started", plan)
+        self._plan_in_use = plan
         wanted = self.request.show_routing and len(self.identities.settings) > 1
         self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
         style = self._style(p, latent_size, encode)
@@ -99,6 +102,7 @@ class Generation:
 
     def sampled(self, attached: Attachment, pictures: int) -> None:
         """A batch is sampled: keep who was given which place in each of its pictures."""
+        self.workshop.studio.announce("generation_finished", self._plan_in_use)
         maps = None if self._record is None else routing_maps(self._record, *self._latent_size)
         self._record, self._maps = None, []
         if maps is not None:
@@ -132,7 +136,7 @@ class Generation:
             # The host may be in inference mode, whose tensors are good for nothing outside it.
             with torch.inference_mode(mode=False):
                 self._plans[key] = self.workshop.studio.plan_for(
-                    sites, self.identities.settings, self.identities.people, options
+                    sites, self.identities.settings, self.identities.people, options, self.request.method
                 )
         return self._plans[key]
 

@@ -27,7 +27,7 @@ from lib_uniid.pipeline import fitted
 from lib_uniid.typing import Float
 
 STEPS = 25
-"""Of the inversion, as in UniPortrait's demo; each is one row through the UNet, once for each size."""
+"""Of the inversion; each is one row through the UNet, once for each size."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -1,8 +1,8 @@
 """UniPortrait's weights at the attention sites, named as in the published files.
 
 ``faceid`` is the ``faceid_adapter`` of ``uniportrait-faceid_sd15.bin``, ``router`` that of
-``uniportrait-router_sd15.bin`` (whose LoRA, the set for several people, stands there under the plain names),
-and ``image`` the ``ip-adapter_sd15.bin`` of IP-Adapter. Widths and ranks are read off the tensors.
+``uniportrait-router_sd15.bin`` (whose LoRA, the set for several people, stands there under the plain names).
+Widths and ranks are read off the tensors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,36 +88,6 @@ class RouterSite(LoRASite):
         return self.to_k_router(rearrange(aggregated, "r i c 1 -> r i c"))
 
 
-class ImageSite(nn.Module):
-    """IP-Adapter's projections of image tokens at one cross-attention layer."""
-
-    def __init__(self, sizes: SiteSizes) -> None:
-        super().__init__()
-        self.to_k_ip = nn.Linear(sizes.context, sizes.width, bias=False)
-        self.to_v_ip = nn.Linear(sizes.context, sizes.width, bias=False)
-
-
-class ImageProj(nn.Module):
-    """IP-Adapter's image embedding -> image tokens. The uncond tokens are those of a zero embedding."""
-
-    def __init__(self, embedding: int, context: int, tokens: int) -> None:
-        super().__init__()
-        self.proj = nn.Linear(embedding, tokens * context)
-        self.norm = nn.LayerNorm(context)
-
-    def forward(self, embedding: Float[Tensor, "b e"]) -> Float[Tensor, "b k d"]:
-        return self.norm(rearrange(self.proj(embedding), "b (k d) -> b k d", d=self.norm.normalized_shape[0]))
-
-
-class ImageAdapter(nn.Module):
-    """IP-Adapter as an optional further image prompt: projection and one K/V pair per cross site."""
-
-    def __init__(self, sizes: Sequence[SiteSizes], embedding: int, tokens: int) -> None:
-        super().__init__()
-        self.image_proj = ImageProj(embedding, sizes[1].context, tokens)
-        self.ip_adapter = nn.ModuleDict({str(i): ImageSite(size) for i, size in enumerate(sizes) if i % 2})
-
-
 class UniPortraitAdapter(nn.Module):
     """All of UniPortrait that sits in the UNet. Sites alternate: even self-attention, odd cross-attention."""
 
@@ -128,7 +98,6 @@ class UniPortraitAdapter(nn.Module):
             {str(i): (FaceIDSite if i % 2 else LoRASite)(size, rank) for i, size in enumerate(sizes)}
         )
         self.router: nn.ModuleDict | None = None
-        self.image: ImageAdapter | None = None
 
     @classmethod
     def for_sites(cls, sites: Sequence[Site], rank: int) -> "UniPortraitAdapter":
@@ -143,14 +112,12 @@ class UniPortraitAdapter(nn.Module):
         return adapter
 
     @classmethod
-    def from_state_dicts(
-        cls, faceid_adapter: State, router: State | None = None, ip: Mapping[str, State] | None = None
-    ) -> "UniPortraitAdapter":
+    def from_state_dicts(cls, faceid_adapter: State, router: State | None = None) -> "UniPortraitAdapter":
         """Build from the contents of the published files; the tensors are taken over, not copied.
 
-        ``faceid_adapter`` and ``router`` are the entries ``faceid_adapter`` of the two UniPortrait files,
-        ``ip`` is IP-Adapter's whole file. Of the router's entries only LoRA and router are used. Raises
-        CheckpointMismatchError naming the tensors that are missing, unexpected or of a wrong shape.
+        ``faceid_adapter`` and ``router`` are the entries ``faceid_adapter`` of the two UniPortrait files. Of
+        the router's entries only LoRA and router are used. Raises CheckpointMismatchError naming the tensors
+        that are missing, unexpected or of a wrong shape.
         """
         with torch.device("meta"):
             adapter = cls(_sizes(faceid_adapter), _rank(faceid_adapter, FACEID))
@@ -159,8 +126,6 @@ class UniPortraitAdapter(nn.Module):
             adapter._load_router(
                 {name: router[name] for name in router if "lora." in name or "router." in name}
             )
-        if ip is not None:
-            adapter._load_image(ip)
         return adapter
 
     def add_router(self, tokens: int) -> nn.ModuleDict:
@@ -191,17 +156,6 @@ class UniPortraitAdapter(nn.Module):
         assert isinstance(site, RouterSite)
         return site
 
-    def image_site(self, index: int) -> ImageSite:
-        """IP-Adapter's projections of cross site ``index``; MissingModelError without its file."""
-        if self.image is None:
-            raise MissingModelError(
-                "an image prompt needs IP-Adapter, ip-adapter_sd15, and it is not there; "
-                "put it into the model folder"
-            )
-        site = self.image.ip_adapter[str(index)]
-        assert isinstance(site, ImageSite)
-        return site
-
     def faceid_state_dict(self) -> dict[str, Tensor]:
         """The ``faceid_adapter`` of the published faceid file."""
         return self.faceid.state_dict()
@@ -223,13 +177,6 @@ class UniPortraitAdapter(nn.Module):
         with torch.device("meta"):
             self.router = _router(self.sizes, _rank(state, ROUTER), tokens)
         load_exactly(self.router, state, ROUTER)
-
-    def _load_image(self, ip: Mapping[str, State]) -> None:
-        state = {f"{part}.{name}": tensor for part, tensors in ip.items() for name, tensor in tensors.items()}
-        outputs, embedding = shape_of(state, "image_proj.proj.weight", "IP-Adapter")
-        with torch.device("meta"):
-            self.image = ImageAdapter(self.sizes, embedding, outputs // self.sizes[1].context)
-        load_exactly(self.image, state, "IP-Adapter")
 
 
 def _router(sizes: Sequence[SiteSizes], rank: int, tokens: int) -> nn.ModuleDict:

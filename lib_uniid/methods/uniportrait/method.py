@@ -9,10 +9,10 @@ from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.sites import Site
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.checkpoints.loading import load_uniportrait
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.methods.method import RequestedIdentity
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
+from lib_uniid.methods.uniportrait.loading import load_weights
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from lib_uniid.methods.uniportrait.tokens import Resampler, identity_tokens, mix, uncond_tokens
 from lib_uniid.typing import Float
@@ -32,7 +32,7 @@ class UniPortrait:
         """From the published files; several people need the router's."""
         notify("loading UniPortrait")
         router = folder.find("router") if folder.look_up("router") else None
-        weights = load_uniportrait(folder.find("faceid"), router)
+        weights = load_weights(folder.find("faceid"), router)
         resampler = Resampler.from_state_dict(weights.resampler)
         adapter = UniPortraitAdapter.from_state_dicts(weights.faceid, weights.router)
         return cls(resampler.float().requires_grad_(False), adapter.float().requires_grad_(False))

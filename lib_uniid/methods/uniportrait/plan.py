@@ -15,7 +15,6 @@ from lib_uniid.attention.sites import Site
 from lib_uniid.config import Routing
 from lib_uniid.errors import CheckpointMismatchError, ConfigError
 from lib_uniid.methods.uniportrait.adapter import LoRASet, UniPortraitAdapter
-from lib_uniid.methods.uniportrait.image import ImageBranch, ImagePrompt
 from lib_uniid.methods.uniportrait.router import SiteRouter, fold_keys
 from lib_uniid.typing import Float
 
@@ -34,7 +33,6 @@ class PlanSettings:
     lora_set: LoRASet | None = None
     lora_scale: float = 1.0
     choose: Choose | None = None
-    image_prompt: ImagePrompt | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.id_scale <= 2.0:  # also refuses NaN
@@ -63,22 +61,17 @@ def build(
         ConfigError: masks and settings do not go together.
     """
     settings = settings or PlanSettings()
-    prompt = settings.image_prompt
-    if not people and prompt is None:
+    if not people:
         return None
     require_fit(adapter, sites)
     rule = routing_rule(
         [person.mask for person in people], settings.routing, settings.latent_size, settings.choose
     )
     cross = [site for site in sites if site.cross]
-    identities = _identities(adapter, cross, people, uncond, settings, rule) if people else {}
-    images = _images(adapter, cross, prompt, settings.latent_size) if prompt else {}
     chosen = settings.lora_set or _lora_set(adapter, rule)
     return Plan(
-        branches={
-            site.index: tuple(part[site.index] for part in (identities, images) if part) for site in cross
-        },
-        merges={site.index: adapter.lora(chosen, site.index) for site in sites} if people else {},
+        branches=_identities(adapter, cross, people, uncond, settings, rule),
+        merges={site.index: adapter.lora(chosen, site.index) for site in sites},
         merge_scale=settings.lora_scale,
     )
 
@@ -113,9 +106,9 @@ def _identities(
     uncond: Float[Tensor, "k d"] | None,
     settings: PlanSettings,
     rule: RoutingRule,
-) -> dict[int, Branch]:
+) -> dict[int, tuple[Branch, ...]]:
     gains, tokens = Gains(people, settings.id_scale), stacked(people)
-    branches: dict[int, Branch] = {}
+    branches: dict[int, tuple[Branch, ...]] = {}
     for site in sites:
         weights = adapter.faceid_site(site.index)
         key, value = (_heads(linear(tokens), site) for linear in (weights.to_k_faceid, weights.to_v_faceid))
@@ -125,7 +118,7 @@ def _identities(
             null=None if uncond is None else _pair(weights.to_k_faceid, weights.to_v_faceid, uncond, site),
             router=_router(adapter, site, tokens) if rule.learned else None,
         )
-        branches[site.index] = IdentityBranch(kv=kv, rule=rule, gains=gains)
+        branches[site.index] = (IdentityBranch(kv=kv, rule=rule, gains=gains),)
     return branches
 
 
@@ -134,23 +127,6 @@ def _router(adapter: UniPortraitAdapter, site: Site, tokens: Float[Tensor, "r i 
     theta = router.to_q_router
     keys = fold_keys(router.keys(tokens), theta.second.weight)
     return SiteRouter(weight=theta.first.weight, bias=theta.first.bias, keys=keys)
-
-
-def _images(
-    adapter: UniPortraitAdapter,
-    sites: Sequence[Site],
-    prompt: ImagePrompt,
-    latent_size: tuple[int, int] | None,
-) -> dict[int, Branch]:
-    maps = prompt.maps(latent_size)
-    branches: dict[int, Branch] = {}
-    for site in sites:
-        weights = adapter.image_site(site.index)
-        cond, uncond = (
-            _pair(weights.to_k_ip, weights.to_v_ip, tokens, site) for tokens in (prompt.tokens, prompt.uncond)
-        )
-        branches[site.index] = ImageBranch(cond=cond, uncond=uncond, scale=prompt.scale, maps=maps)
-    return branches
 
 
 def _pair(to_k: nn.Linear, to_v: nn.Linear, tokens: Float[Tensor, "k d"], site: Site) -> Pair:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from lib_uniid.checkpoints.loading import load_uniportrait
 from lib_uniid.hosts.webui.services import WebUI as Services
 from lib_uniid.logs import log_file
+from lib_uniid.methods.uniportrait.loading import load_weights
 from tests.hosts.webui.asking import BLACK, FACE, NO_FACE, TWO_FACES, ask, person
 from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.webui import WebUI
@@ -69,8 +69,8 @@ def test_a_wrong_request_does_not_have_the_networks_loaded_again(
 ):
     read: list[Path] = []
     monkeypatch.setattr(
-        "lib_uniid.methods.uniportrait.method.load_uniportrait",
-        lambda faceid, router: read.append(faceid) or load_uniportrait(faceid, router),
+        "lib_uniid.methods.uniportrait.method.load_weights",
+        lambda faceid, router: read.append(faceid) or load_weights(faceid, router),
     )
     for asked in (person(), person("Eve"), shown(NO_FACE), shown(TWO_FACES), person(mask="the left")):
         webui.txt2img(alwayson_scripts=ask(asked))

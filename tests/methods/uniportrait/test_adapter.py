@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lib_uniid.errors import CheckpointMismatchError, MissingModelError
-from lib_uniid.methods.uniportrait.adapter import ImageAdapter, SiteSizes, UniPortraitAdapter
+from lib_uniid.methods.uniportrait.adapter import SiteSizes, UniPortraitAdapter
 from tests import recorded
 from tests.attention.builders import random_adapter, small_pair
 
@@ -21,7 +21,7 @@ def shapes(state: State) -> dict[str, list[int]]:
 
 @pytest.fixture
 def adapter() -> UniPortraitAdapter:
-    return random_adapter(small_pair().sites, image=True)
+    return random_adapter(small_pair().sites)
 
 
 @pytest.fixture
@@ -38,21 +38,13 @@ def test_the_layout_at_full_size_is_the_published_one():
     with torch.device("meta"):
         adapter = UniPortraitAdapter(sizes, rank=128)
         adapter.add_router(tokens=16)
-        image = ImageAdapter(sizes, embedding=1024, tokens=4)
     groups = LAYOUT["groups"]
     assert shapes(adapter.faceid_state_dict()) == groups["faceid_file.faceid_adapter(expected)"]
     assert shapes(adapter.router_state_dict()) == groups["router_file.faceid_adapter(expected,used)"]
-    assert shapes(image.image_proj.state_dict()) == groups["ip_file.image_proj"]
-    assert shapes(image.ip_adapter.state_dict()) == groups["ip_file.ip_adapter"]
 
 
 def test_what_is_saved_loads_again(adapter: UniPortraitAdapter, files: tuple[State, State]):
-    assert adapter.image is not None
-    ip = {
-        "image_proj": adapter.image.image_proj.state_dict(),
-        "ip_adapter": adapter.image.ip_adapter.state_dict(),
-    }
-    again = UniPortraitAdapter.from_state_dicts(*files, ip)
+    again = UniPortraitAdapter.from_state_dicts(*files)
     ours, theirs = adapter.state_dict(), again.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -137,14 +129,7 @@ def test_a_misshapen_tensor_is_refused(files: tuple[State, State], name: str, sh
     assert caught.value.misshapen
 
 
-def test_an_image_prompt_file_of_another_kind_is_refused(files: tuple[State, State]):
-    with pytest.raises(CheckpointMismatchError, match=r"IP-Adapter: missing image_proj\.proj\.weight"):
-        UniPortraitAdapter.from_state_dicts(files[0], ip={"image_proj": {"latents": torch.zeros(1)}})
-
-
 def test_what_was_not_loaded_is_missed_by_name():
     adapter = random_adapter(small_pair().sites, router=False)
     with pytest.raises(MissingModelError, match="uniportrait-router_sd15"):
         adapter.router_state_dict()
-    with pytest.raises(MissingModelError, match="ip-adapter_sd15"):
-        adapter.image_site(1)

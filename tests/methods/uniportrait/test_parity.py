@@ -11,11 +11,11 @@ from lib_uniid.attention.injection import injected
 from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sharing import Sharing, shared
-from lib_uniid.methods.uniportrait.adapter import ImageProj, UniPortraitAdapter
-from lib_uniid.methods.uniportrait.image import ImagePrompt
+from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from tests import recorded
 from tests.attention.builders import GUIDED, Pair, attention
+from tests.methods.uniportrait.image_prompt import ImagePrompt, with_image_prompt
 from tests.near import assert_near
 
 pytestmark = pytest.mark.golden
@@ -55,34 +55,38 @@ def adapter() -> UniPortraitAdapter:
     """The processors' weights, given through the layouts of the published files."""
     faceid: dict[str, Tensor] = {}
     router: dict[str, Tensor] = {}
-    image: dict[str, Tensor] = {}
     for index, recording in enumerate((SELF, CROSS)):
         for name, tensor in recorded.under("proc.", recording).items():
             if "_multi_id_lora" in name:
                 router[f"{index}.{name.replace('_multi_id_lora', '_lora')}"] = tensor
             elif "router" in name:
                 router[f"{index}.{name}"] = tensor
-            else:
-                (image if "_ip" in name else faceid)[f"{index}.{name}"] = tensor
-    proj = ImageProj(embedding=20, context=24, tokens=4).state_dict()
-    return UniPortraitAdapter.from_state_dicts(faceid, router, {"image_proj": proj, "ip_adapter": image})
+            elif "_ip" not in name:
+                faceid[f"{index}.{name}"] = tensor
+    return UniPortraitAdapter.from_state_dicts(faceid, router)
+
+
+IMAGE = {f"1.{name}": tensor for name, tensor in recorded.under("proc.", CROSS).items() if "_ip" in name}
+SIZE = (48, 80)
 
 
 def settings(case: dict[str, Any]) -> PlanSettings:
     """The official call's scales in our words."""
     single, multi = case.get("lora_scale", 0.0), case.get("multi_id_lora_scale", 0.0)
-    prompt = ImagePrompt(
-        tokens=CROSS["in.ip"][1],
-        uncond=CROSS["in.ip"][0],
-        scale=case.get("ip_scale", 0.0),
-        mask=CROSS["in.ip_mask"][0, 0] if case.get("ip_mask") else None,
-    )
     return PlanSettings(
         id_scale=case.get("faceid_scale", 0.0),
         lora_scale=single or multi,
         lora_set="single" if single or case["num_faceids"] == 1 else "multi",  # the single set wins
-        latent_size=(48, 80),
-        image_prompt=prompt if prompt.scale else None,
+        latent_size=SIZE,
+    )
+
+
+def image_prompt(case: dict[str, Any]) -> ImagePrompt:
+    return ImagePrompt(
+        tokens=CROSS["in.ip"][1],
+        uncond=CROSS["in.ip"][0],
+        scale=case.get("ip_scale", 0.0),
+        mask=CROSS["in.ip_mask"][0, 0] if case.get("ip_mask") else None,
     )
 
 
@@ -100,6 +104,8 @@ def test_cross_attention_is_the_official_one(
     case = CASES[name]
     with torch.no_grad():
         plan = build(adapter, pair.sites, persons(case), CROSS["in.uncond_id_tokens"][0], settings(case))
+        if (prompt := image_prompt(case)).scale:
+            plan = with_image_prompt(plan, pair.sites, IMAGE, prompt, SIZE)
         with injected(pair.sites, plan, Rows(GUIDED), merge_lora=merge_lora):
             out = pair.cross_attention(CROSS["in.hidden"], CROSS["in.text"])
     assert_near(out, CROSS[f"out.{name}"])
@@ -179,8 +185,8 @@ def test_a_batch_of_several_pictures_is_the_official_one(pair: Pair, adapter: Un
             pair.sites,
             persons({"num_faceids": 1}),
             CROSS["in.uncond_id_tokens"][0],
-            PlanSettings(image_prompt=prompt),
         )
+        plan = with_image_prompt(plan, pair.sites, IMAGE, prompt)
         roles = [Role.UNCOND, Role.UNCOND, Role.COND, Role.COND]
         with injected(pair.sites, plan, Rows(roles)):
             out = pair.cross_attention(SHARE["in.hidden"], SHARE["in.text"])
@@ -200,8 +206,8 @@ def test_nobody_is_put_into_the_official_style_rows(
             pair.sites,
             persons({"num_faceids": count}),
             CROSS["in.uncond_id_tokens"][0],
-            PlanSettings(image_prompt=prompt),
         )
+        plan = with_image_prompt(plan, pair.sites, IMAGE, prompt)
         with injected(pair.sites, plan, Rows(roles)):
             out = pair.cross_attention(SHARE["in.hidden"], SHARE["in.text"])
     assert_near(out, SHARE[f"out.{name}"])
@@ -211,11 +217,3 @@ def test_controlnet_needs_nothing_because_people_are_not_in_its_context(pair: Pa
     with torch.no_grad():
         out = pair.cross_attention(CROSS["in.hidden"], CROSS["in.text"])
     assert_near(out, recorded.tensors("attn_controlnet_small")["out"])
-
-
-def test_image_tokens_are_the_official_ones():
-    golden = recorded.tensors("ip_image_proj_small")
-    proj = ImageProj(embedding=20, context=24, tokens=4)
-    proj.load_state_dict(recorded.under("w.", golden))
-    assert_near(proj(golden["in.embeds"]), golden["out.tokens"])
-    assert_near(proj(torch.zeros_like(golden["in.embeds"])), golden["out.uncond"])

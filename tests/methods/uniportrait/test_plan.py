@@ -9,7 +9,6 @@ from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.identity import IdentityBranch
 from lib_uniid.attention.plan import Plan
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, MissingModelError
-from lib_uniid.methods.uniportrait.image import ImagePrompt
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from tests.attention.builders import null_tokens, people, random_adapter, small_pair
 
@@ -101,12 +100,6 @@ def test_people_must_have_tokens_of_one_shape():
     crowd = [PlannedIdentity(tokens=torch.zeros(4, 6)), PlannedIdentity(tokens=torch.zeros(5, 6))]
     with pytest.raises(ConfigError, match="tokens of one shape"):
         build(random_adapter(PAIR.sites), PAIR.sites, crowd, null_tokens(6))
-
-
-def test_a_mask_of_the_image_prompt_needs_the_latent_size():
-    prompt = ImagePrompt(tokens=torch.zeros(2, 6), uncond=torch.zeros(2, 6), scale=0.5, mask=torch.ones(8, 8))
-    with pytest.raises(ConfigError, match="latent size"):
-        build(random_adapter(PAIR.sites, image=True), PAIR.sites, [], None, PlanSettings(image_prompt=prompt))
 
 
 @pytest.mark.parametrize("weight", [math.nan, -0.1, 2.1])

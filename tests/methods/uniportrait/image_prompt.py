@@ -1,7 +1,7 @@
-"""IP-Adapter's image prompt, as UniPortrait's own attention has it beside the identities."""
+"""IP-Adapter's image prompt, which official recordings have beside identities: a plan's second branch."""
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,9 @@ from torch import Tensor
 from lib_uniid.attention.branch import Call, Prepared
 from lib_uniid.attention.identity import Pair
 from lib_uniid.attention.math import attend, grids
+from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role, Rows
-from lib_uniid.errors import ConfigError
+from lib_uniid.attention.sites import Site
 from lib_uniid.typing import Float
 
 
@@ -29,8 +30,7 @@ class ImagePrompt:
         """The mask at every size of a layer, by its number of image tokens; None without a mask."""
         if self.mask is None:
             return None
-        if latent_size is None:
-            raise ConfigError("a mask of the image prompt needs the latent size; give height and width")
+        assert latent_size is not None
         mask, sizes = self.mask[None, None], grids(*latent_size)
         return {
             tokens: F.interpolate(mask, size=grid, mode="nearest").flatten() for tokens, grid in sizes.items()
@@ -71,3 +71,30 @@ class _Prepared:
         ]
         out = torch.cat(parts)
         return out if self.mask is None else out * self.mask
+
+
+def with_image_prompt(
+    plan: Plan | None,
+    sites: Sequence[Site],
+    weights: Mapping[str, Tensor],
+    prompt: ImagePrompt,
+    latent_size: tuple[int, int] | None = None,
+) -> Plan:
+    """The plan with the prompt at each cross-attention layer; ``weights`` by ``<site>.to_k_ip.weight``."""
+    plan = plan or Plan(branches={})  # the prompt alone
+    maps, branches = prompt.maps(latent_size), dict(plan.branches)
+    for site in (site for site in sites if site.cross):
+        cond, uncond = (_pair(weights, tokens, site) for tokens in (prompt.tokens, prompt.uncond))
+        image = ImageBranch(cond=cond, uncond=uncond, scale=prompt.scale, maps=maps)
+        branches[site.index] = (*branches.get(site.index, ()), image)
+    return replace(plan, branches=branches)
+
+
+def _pair(weights: Mapping[str, Tensor], tokens: Float[Tensor, "k d"], site: Site) -> Pair:
+    key, value = (
+        rearrange(
+            F.linear(tokens, weights[f"{site.index}.to_{name}_ip.weight"]), "k (h c) -> 1 h k c", h=site.heads
+        )
+        for name in "kv"
+    )
+    return key, value

@@ -1,4 +1,4 @@
-"""``uniportrait-router_sd15.bin``: the router and the LoRA for several people (spec section 8).
+"""``uniportrait-router_sd15.bin``: the router and the LoRA for several people.
 
 The file carries more than is used, such as a frozen copy of the identity K/V; the rest is let pass.
 """
@@ -7,7 +7,8 @@ import re
 from collections.abc import Collection
 
 from lib_uniid.checkpoints.format import Format, Layout
-from lib_uniid.checkpoints.formats.parts import SITES, linear, lora
+from lib_uniid.checkpoints.parts import linear
+from lib_uniid.methods.uniportrait.formats.parts import SITES, lora
 
 _GROUP = "faceid_adapter"
 
@@ -26,7 +27,7 @@ def _layout(_: Collection[str]) -> Layout:
     return layout
 
 
-UNIPORTRAIT_ROUTER = Format(
+ROUTER = Format(
     name="router",
     title="UniPortrait router file",
     marks=frozenset({f"{_GROUP}.1.aggr_router.weight", f"{_GROUP}.1.to_q_router.0.weight"}),

@@ -1,10 +1,10 @@
-"""The image encoder of IP-Adapter: transformers' ``CLIPVisionModelWithProjection`` (spec section 3)."""
+"""The image encoder of IP-Adapter: transformers' ``CLIPVisionModelWithProjection``."""
 
 import re
 from collections.abc import Collection
 
 from lib_uniid.checkpoints.format import Format, Layout
-from lib_uniid.checkpoints.formats.parts import count, linear, norm
+from lib_uniid.checkpoints.parts import count, linear, norm
 
 _MODEL = "vision_model."
 _LAYERS = f"{_MODEL}encoder.layers."

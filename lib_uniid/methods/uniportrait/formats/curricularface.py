@@ -1,9 +1,9 @@
-"""``glint360k_curricular_face_r101_backbone.bin``: the face recogniser IR-101 (spec section 2)."""
+"""``glint360k_curricular_face_r101_backbone.bin``: the face recogniser IR-101."""
 
 from collections.abc import Collection
 
 from lib_uniid.checkpoints.format import Format, Layout
-from lib_uniid.checkpoints.formats.parts import count, linear, norm
+from lib_uniid.checkpoints.parts import count, linear, norm
 
 
 def _layout(names: Collection[str]) -> Layout:

@@ -1,9 +1,10 @@
-"""``uniportrait-faceid_sd15.bin``: ID embedding module, identity K/V, LoRA for one person (spec 8)."""
+"""``uniportrait-faceid_sd15.bin``: ID embedding module, identity K/V, LoRA for one person."""
 
 from collections.abc import Collection
 
-from lib_uniid.checkpoints.format import Format, Layout
-from lib_uniid.checkpoints.formats.parts import count, keys_and_values, linear, lora, norm
+from lib_uniid.checkpoints.format import Format, Layout, Names
+from lib_uniid.checkpoints.parts import count, linear, norm
+from lib_uniid.methods.uniportrait.formats.parts import keys_and_values, lora
 
 
 def _layout(names: Collection[str]) -> Layout:
@@ -22,7 +23,7 @@ def _layout(names: Collection[str]) -> Layout:
     return {
         **{f"faceid_proj.{name}": shape for name, shape in resampler.items()},
         **lora("faceid_adapter."),
-        **keys_and_values("faceid_adapter.", "faceid"),
+        **keys_and_values("faceid_adapter."),
     }
 
 
@@ -43,11 +44,14 @@ def _resampler_layer(name: str) -> dict[str, str]:
     return layout
 
 
-UNIPORTRAIT_FACEID = Format(
+FACEID = Format(
     name="faceid",
     title="UniPortrait faceid file",
     marks=frozenset({"faceid_proj.latents", "faceid_adapter.1.to_k_faceid.weight"}),
+    # The router file may carry a copy of this one.
+    excluded=frozenset({"faceid_adapter.1.aggr_router.weight"}),
     layout=_layout,
+    fragments=Names(r"faceid_(proj|adapter)\.|\d+\.to_\w+_(lora|faceid|router)\."),
     groups=("faceid_proj", "faceid_adapter"),
     remedy="get uniportrait-faceid_sd15.bin from Junjie96/UniPortrait again",
 )

@@ -1,0 +1,1 @@
+"""The published files that UniPortrait works with, as formats."""

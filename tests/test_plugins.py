@@ -1,0 +1,280 @@
+"""Laws of plugins: a method of one makes a picture, and one that fails is named and harms nothing."""
+
+import re
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lib_uniid import cli, hookspecs
+from lib_uniid.api import v1
+from lib_uniid.api.request import parse
+from lib_uniid.bases import SD15
+from lib_uniid.config import GenerationSettings, PersonSettings
+from lib_uniid.errors import ConfigError, PluginError
+from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.library.store import Identity, Library
+from lib_uniid.methods.registry import default, methods
+from lib_uniid.pipeline import Reference, Studio
+from lib_uniid.plugins import plugins
+from tests.device import DEVICE
+from tests.methods.toy import NAME, ToyPlugin
+from tests.red_faces import red_face_picture
+from tests.standalone import needs_standalone_host
+
+PLAIN = GenerationSettings(prompt="a person in a park", steps=2, people=(PersonSettings(name="Anna"),))
+ROOT = Path(__file__).parents[1]
+TOY = replace(PLAIN, method=NAME)
+PNG = red_face_picture((64, 64))
+OFF = "the plugin odd is switched off until restart: "
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Generator[None]:
+    """No plugin but those that are built in, before and after."""
+    plugins.cache_clear()
+    yield
+    plugins.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def anna(models: Path) -> Identity:
+    return open_studio(models, device=DEVICE).enrol("Anna", [Reference(picture=PNG, label="a")])[0]
+
+
+@pytest.fixture
+def studio(models: Path) -> Studio:
+    return open_studio(models, device=DEVICE)
+
+
+def made(studio: Studio, anna: Identity, settings: GenerationSettings) -> np.ndarray:
+    return studio.generate(settings, {"Anna": anna})[0].picture
+
+
+def fail(*_: object) -> float:
+    raise ValueError("a wrong number")
+
+
+# --- a method of a plugin ---
+
+
+@needs_standalone_host
+def test_a_method_of_a_plugin_makes_a_picture_and_the_built_in_one_stays_as_it_was(
+    studio: Studio, anna: Identity
+):
+    before = made(studio, anna, PLAIN)
+    v1.register(plugin := ToyPlugin(), name="toy", needs=">=0.1,<1")
+    assert parse({"version": 1, "method": NAME, "people": [{"name": "Anna"}]}).method == NAME
+    toy = made(studio, anna, TOY)
+    assert not np.array_equal(toy, before)
+    assert not np.array_equal(toy, made(studio, anna, replace(PLAIN, people=())))
+    assert np.array_equal(before, made(studio, anna, PLAIN))
+    assert plugin.told == ["started", "finished"] * 2  # nothing is planned without people
+
+
+def test_a_plugin_is_told_of_identities_that_are_saved(anna: Identity, tmp_path: Path):
+    v1.register(plugin := ToyPlugin(), name="toy")
+    Library(folder=tmp_path).save(anna)
+    Library(folder=tmp_path).extend(anna, force=True)
+    assert plugin.told == ["saved", "saved"]
+
+
+def test_the_built_in_method_is_the_default_and_an_unknown_one_is_refused_with_those_there_are():
+    v1.register(ToyPlugin(), name="toy")
+    assert list(methods()) == [default(), NAME]
+    with pytest.raises(ConfigError, match=rf"one of {default()}, {NAME}, got 'Other'") as raised:
+        parse({"version": 1, "method": "Other", "people": [{"name": "Anna"}]})
+    assert raised.value.field == "method"
+
+
+@needs_standalone_host
+def test_a_method_for_another_base_family_is_refused(studio: Studio, anna: Identity):
+    v1.register(ToyPlugin(bases=(replace(SD15, title="SDXL"),)), name="toy")
+    with pytest.raises(ConfigError, match=r"method Toy works with SDXL, and the base model is Stable Diff"):
+        made(studio, anna, TOY)
+
+
+# --- plugins that fail ---
+
+
+def odd_hook(error: BaseException) -> object:
+    def register_methods(register: Callable[[object], None]) -> None:
+        raise error
+
+    return SimpleNamespace(register_methods=register_methods)
+
+
+BAD = [
+    pytest.param(odd_hook(ValueError("oh")), "", "register_methods raised ValueError: oh", id="hook"),
+    pytest.param(ToyPlugin(), ">=0.2", "it needs UniID >=0.2, and this is 0.1", id="newer"),
+    pytest.param(ToyPlugin(), ">=0.1,<0.1", "it needs UniID >=0.1,<0.1", id="older"),
+    pytest.param(ToyPlugin(), "new", "cannot be read: 'new'", id="range"),
+    pytest.param(
+        SimpleNamespace(register_dreams=print), "", "has no hook register_dreams", id="unknown hook"
+    ),
+    pytest.param(
+        SimpleNamespace(register_methods=lambda register: register(3)),  # pyright: ignore[reportUnknownLambdaType]
+        "",
+        "it registered 3 where a MethodDeclaration is needed",
+        id="no method",
+    ),
+    pytest.param(
+        SimpleNamespace(register_methods=lambda other: other),  # pyright: ignore[reportUnknownLambdaType]
+        "",
+        "other",
+        id="argument",
+    ),
+]
+
+
+@pytest.mark.parametrize(("plugin", "needs", "reason"), BAD)
+def test_a_plugin_that_cannot_be_used_is_named_and_switched_off(plugin: object, needs: str, reason: str):
+    v1.register(plugin, name="odd", needs=needs)
+    assert list(methods()) == [default()]
+    (sentence,) = plugins().off.values()
+    assert sentence.startswith(OFF)
+    assert reason in sentence
+    assert "\n" not in sentence
+
+
+def test_of_two_methods_of_one_name_the_second_is_switched_off():
+    v1.register(ToyPlugin(), name="toy")
+    v1.register(ToyPlugin(), name="odd")
+    assert methods()[NAME].plugin == "toy"
+    assert (
+        plugins()
+        .off["odd"]
+        .startswith(f"{OFF}it registered the MethodDeclaration 'Toy', which the plugin toy")
+    )
+
+
+def test_where_the_request_needs_it_the_refusal_names_the_plugin():
+    v1.register(odd_hook(ValueError("oh")), name="odd")
+    with pytest.raises(ConfigError, match=rf"got 'Toy'; {OFF}register_methods raised"):
+        parse({"version": 1, "method": NAME, "people": [{"name": "Anna"}]})
+
+
+@needs_standalone_host
+def test_a_plugin_that_raises_while_sampling_is_named_and_the_next_picture_is_made(
+    studio: Studio, anna: Identity
+):
+    before = made(studio, anna, PLAIN)
+    v1.register(ToyPlugin(amount=fail), name="odd")
+    with pytest.raises(PluginError, match=rf"{OFF}injecting identities raised ValueError: a wrong number"):
+        made(studio, anna, TOY)
+    with pytest.raises(ConfigError, match=OFF):
+        made(studio, anna, TOY)
+    assert np.array_equal(before, made(studio, anna, PLAIN))
+
+
+@needs_standalone_host
+def test_a_plugin_that_raises_at_the_start_of_a_generation_is_said_and_the_picture_is_made(
+    models: Path, anna: Identity
+):
+    said: list[str] = []
+    studio = open_studio(models, device=DEVICE, notify=said.append)
+    before = made(studio, anna, PLAIN)
+    v1.register(SimpleNamespace(generation_started=fail), name="odd")
+    assert np.array_equal(before, made(studio, anna, PLAIN))
+    assert said[-1].startswith(f"{OFF}generation_started raised ValueError")
+
+
+def test_the_name_of_a_built_in_plugin_is_refused_and_that_of_another_is_replaced():
+    for name in plugins().found:
+        with pytest.raises(PluginError, match="built-in"):
+            v1.register(ToyPlugin(), name=name)
+    v1.register(odd_hook(ValueError("oh")), name="odd")
+    assert NAME not in methods()
+    v1.register(ToyPlugin(), name="odd")  # the WebUI loads its scripts again
+    assert not plugins().off
+    assert NAME in methods()
+
+
+# --- installed plugins ---
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[[str], None]]:
+    """Installs a distribution whose entry point ``odd`` is a module of this source."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(source: str) -> None:
+        (tmp_path / "uniid_odd.py").write_text(source)
+        (tmp_path / "odd-1.dist-info").mkdir()
+        (tmp_path / "odd-1.dist-info" / "METADATA").write_text("Name: odd\nVersion: 1\n")
+        (tmp_path / "odd-1.dist-info" / "entry_points.txt").write_text("[uniid]\nodd = uniid_odd\n")
+
+    yield install
+    sys.modules.pop("uniid_odd", None)
+
+
+def test_an_installed_plugin_is_found_and_listed(
+    installed: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+):
+    installed(
+        "from tests.methods.toy import ToyPlugin\n"
+        "UNIID_NEEDS = '>=0.1'\n"
+        "register_methods = ToyPlugin().register_methods\n"
+    )
+    assert methods()[NAME].plugin == "odd"
+    assert cli.main(["plugins"]) == 0
+    printed = capsys.readouterr().out
+    assert f"odd (installed)\n  methods: {NAME}" in printed
+    assert "face detectors: insightface" in printed
+    assert f"methods: {default()}" in printed
+
+
+@pytest.mark.parametrize("source", ["raise OSError('no libx')", "import uniid_absent", "raise SystemExit(3)"])
+def test_a_plugin_that_raises_at_import_is_named_and_listed(
+    source: str, installed: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+):
+    installed(source)
+    assert list(methods()) == [default()]
+    assert plugins().off["odd"].startswith(f"{OFF}loading it raised")
+    assert cli.main(["plugins", "--json"]) == 0
+    assert '"off": "the plugin odd is switched off' in capsys.readouterr().out
+
+
+# --- without pluggy ---
+
+
+def test_without_pluggy_what_is_built_in_works_and_others_are_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pluggy", None)
+    v1.register(ToyPlugin(), name="odd")
+    assert list(methods()) == [default()]
+    assert plugins().off["odd"] == "the plugin odd is switched off: pluggy is not installed"
+    assert plugins().announce("generation_started", plan=None) == []
+
+
+# --- the documentation ---
+
+
+def test_the_list_of_hooks_is_that_of_the_specifications():
+    specs = [one for one in vars(hookspecs).values() if hasattr(one, "uniid_spec")]
+    wanted = [f"{one.__name__}({', '.join(signature(one).parameters)})" for one in specs]
+    listed = re.findall(r"^\| `(\w+\(\w+\))` \|", (ROOT / "docs" / "plugins.md").read_text(), re.MULTILINE)
+    assert listed == wanted
+
+
+def test_the_example_of_the_documentation_registers_a_method():
+    text = (ROOT / "docs" / "plugins.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(example, "plugins.md", "exec"), {"open_toy": lambda folder, notify: None})  # pyright: ignore[reportUnknownLambdaType]
+    assert methods()[NAME].value.bases == (SD15,)
+    assert not plugins().off
+
+
+def test_the_toy_method_is_short():
+    assert len((ROOT / "tests" / "methods" / "toy.py").read_text().splitlines()) < 100
+
+
+def test_nothing_outside_methods_names_a_method():
+    named = re.compile("|".join(one for one in methods()), re.IGNORECASE)
+    files = [one for one in (ROOT / "lib_uniid").rglob("*.py") if "methods" not in one.parts]
+    assert len(files) > 100
+    assert [str(one) for one in files if named.search(one.read_text())] == []
