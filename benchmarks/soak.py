@@ -60,7 +60,7 @@ class Standin:
         gc.collect()
         return Traces(
             hooks=hooks(any_host(self.webui).unet),
-            runs=len(self.webui.namespace["extension"].entries),
+            runs=len(self.webui.namespace["extension"].states),
             bytes=psutil.Process().memory_info().rss,
         )
 
