@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 
 def no_progress(step: int, steps: int) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 Look = Callable[[], list[Picture]]
@@ -29,7 +29,7 @@ Preview = Callable[[Look], None]
 
 
 def no_preview(look: Look) -> None:
-    """A preview that nobody looks at."""
+    """A preview that is not shown."""
 
 
 @runtime_checkable

@@ -64,7 +64,7 @@ def routed_attention(
 ) -> Float[Tensor, "b n d"]:
     """Sum over identities of ``routing`` times the attention to that identity's own tokens.
 
-    Any map will do: hard, soft (training), drawn, with zeros where nobody is wanted. Its rows ``m`` and
+    Any map will do: hard, soft (training), drawn, with zeros where no identity is wanted. Its rows ``m`` and
     places ``p`` are 1 or as many as those of the query.
     """
     people, scale = key.shape[2], key.shape[4] ** -0.5

@@ -81,7 +81,7 @@ class RoutingRule:
 
 
 def left_over(fixed: Float[Tensor, "*m p i"]) -> Float[Tensor, "*m p 1"]:
-    """The share of each place that is nobody's yet."""
+    """The share of each place that no identity has yet."""
     return 1.0 - reduce(fixed, "... i -> ... 1", "sum")
 
 

@@ -43,7 +43,7 @@ fetched is kept for the next time."""
 
 
 def no_progress(name: str, done: int, size: int | None) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""The CLIP image tower (spec section 3), from the published file in transformers' layout.
+"""The CLIP image encoder, from a file in the layout of transformers' ``CLIPVisionModelWithProjection``.
 
 Sizes are read off the tensors; the number of heads cannot be seen there and comes from the ``config.json``
-beside the file, or is ViT-H's. The tower is written out here, because not every WebUI has open_clip, whose
+beside the file, or is ViT-H's. The network is written out here, because not every WebUI has open_clip, whose
 installation brings torchvision and may exchange torch. Modules have the names of the file's tensors.
 """
 

@@ -1,4 +1,4 @@
-"""CurricularFace's IR-101 face recogniser and its four taps (spec section 2).
+"""CurricularFace's IR-101 face recogniser (``backbone/model_irse.py``) and its four taps.
 
 Widths, depths and input size are read off the tensors, so a narrower file of the
 same layout runs the same code.

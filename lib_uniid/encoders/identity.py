@@ -1,4 +1,4 @@
-"""Both encoders together: aligned crops of one person become ID features (spec sections 2, 3, 5, 6)."""
+"""Both encoders together: aligned crops of one person become ID features (arXiv 2408.05939, section 3.1)."""
 
 import hashlib
 import json
@@ -194,25 +194,26 @@ class IDEncoder:
 
     @torch.no_grad()
     def uncond(self, structure: bool = True) -> IDFeatures:
-        """The features of nobody: zero taps, and CLIP's view of the mean colour - not zeros (spec section 5).
+        """The features of the null identity: zero taps, and CLIP's view of the mean colour instead of zeros.
 
-        One reference's worth of tokens, the same for everyone, made once.
+        So does ``get_single_faceid_embeds`` of the official code. They have as many tokens as one reference,
+        are the same for all identities, and are made once.
         """
         if structure not in self._uncond:
-            self._uncond[structure] = self._encode_nobody(structure)
+            self._uncond[structure] = self._encode_null(structure)
         return self._uncond[structure]
 
-    def _encode_nobody(self, structure: bool) -> IDFeatures:
+    def _encode_null(self, structure: bool) -> IDFeatures:
         sizes = self.backbone.sizes
         intrinsic = torch.zeros(sizes.final_size**2, sizes.widths[-1])
         return IDFeatures(
             intrinsic=intrinsic.to(next(self.backbone.parameters())),
-            structure=self._structure_of_nobody() if structure else None,
+            structure=self._null_structure() if structure else None,
             fingerprint=self._name(structure),
             references=1,
         )
 
-    def _structure_of_nobody(self) -> Float[Tensor, "n d"]:
+    def _null_structure(self) -> Float[Tensor, "n d"]:
         clip, sizes = self._require_clip(), self.backbone.sizes
         mean_colour = torch.zeros(1, 3, clip.size, clip.size, device=_device(clip), dtype=_type(clip))
         local = clip.penultimate(mean_colour)[0]

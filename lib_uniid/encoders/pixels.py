@@ -1,4 +1,4 @@
-"""Pixel values for both encoders, written out (spec sections 1.2 and 1.3).
+"""Pixel values for both encoders, written out, as ``get_single_faceid_embeds`` of the official code has them.
 
 No image processor is involved: their defaults for cropping and resizing have changed between releases.
 """

@@ -1,4 +1,4 @@
-"""Face alignment: five landmarks onto the ArcFace template (spec section 1.1)."""
+"""Face alignment: five landmarks onto the ArcFace template of insightface's ``utils/face_align.py``."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Faces and their landmarks through insightface, from a pack on this machine (spec section 1.1)."""
+"""Faces and their landmarks through insightface's detector, from a pack on this machine."""
 
 import contextlib
 import io

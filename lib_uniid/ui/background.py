@@ -8,13 +8,13 @@ from typing import Any
 SECONDS = 0.1
 """Between two things that are told; of those in between only the latest counts."""
 PATIENCE = 60.0
-"""Seconds that are waited for work to stop that nobody listens to any more."""
+"""Seconds to wait for work to stop after its listener has gone."""
 
 Tell = Callable[..., None]
 
 
 class Stopped(Exception):  # noqa: N818, nothing went wrong
-    """Raised by telling when nobody listens any more."""
+    """Raised by telling after the listener has gone."""
 
 
 def told(work: Callable[[Tell], object]) -> Generator[tuple[Any, ...]]:
@@ -36,7 +36,7 @@ def told(work: Callable[[Tell], object]) -> Generator[tuple[Any, ...]]:
             work(tell)
         except Stopped:
             pass
-        except BaseException as error:  # raised again where somebody sees it
+        except BaseException as error:  # raised again in the listener's thread
             failed.append(error)
         finally:
             done.set()

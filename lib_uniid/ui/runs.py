@@ -14,7 +14,7 @@ State = TypeVar("State")
 SECONDS = 0.1
 """Between two looks at a run."""
 LONELY = 60.0
-"""Seconds after which a run that nobody watches makes way for one that waits."""
+"""Seconds after which a run without a watching tab ends for one that waits."""
 MOST = 64
 """Tabs that are remembered; the oldest go first."""
 
@@ -41,7 +41,7 @@ class Run(Generic[State]):
 
     @property
     def lonely(self) -> bool:
-        """Whether nobody has watched for a while."""
+        """Whether no tab has watched for a while."""
         return time.monotonic() - self._left > LONELY
 
     def watch(self) -> Generator[State]:

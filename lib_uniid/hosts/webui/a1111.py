@@ -131,7 +131,7 @@ class Layer:
     def restore(self) -> None:
         """Take our LoRA out, if it is still in.
 
-        Where somebody has written another weight over ours, it is theirs: another checkpoint, or what the
+        Where the host or an extension has replaced a weight of ours, theirs stays: another checkpoint, or what the
         Lora extension made of its own backup. Unless that backup was taken while ours was in the weight.
         """
         backup = vars(self.linear).get(BACKUP)

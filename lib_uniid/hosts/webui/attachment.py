@@ -19,7 +19,7 @@ class Attachment(Protocol):
     """A plan, or a refusal, on the UNet that a processing object samples from."""
 
     def holds(self, p: Any) -> bool:
-        """Whether it is still on what ``p`` samples from, and nobody has undone a part of it."""
+        """Whether it is still on what ``p`` samples from, and no part of it was removed."""
         ...
 
     def step(self, params: Any) -> None:
@@ -190,5 +190,5 @@ def progress_of(params: Any) -> float:
 
 
 def untouched(rows: int) -> list[Role]:
-    """Roles for rows that nobody has explained: they are left as they are."""
+    """Roles for rows that the host has not described: they are left as they are."""
     return [Role.UNTOUCHED] * rows

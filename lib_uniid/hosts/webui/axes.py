@@ -17,7 +17,7 @@ from lib_uniid.methods.registry import default, methods
 
 PEOPLE = 4
 NONE = "none"
-EVERYBODY = 0
+ALL_PEOPLE = 0
 STRENGTH = "style.strength"
 _ATTRIBUTE = "uniid_axes"
 
@@ -95,7 +95,7 @@ def _label(row: Row) -> str:
 
 
 def _whom(person: int) -> str:
-    return "all people" if person == EVERYBODY else f"person {person}"
+    return "all people" if person == ALL_PEOPLE else f"person {person}"
 
 
 def register(scripts_data: Iterable[Any], names: Callable[[], list[str]]) -> None:
@@ -142,7 +142,7 @@ def laid_over(request: Request | None, p: Any) -> Request | None:
 
 
 def _meant(people: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-    if number == EVERYBODY:
+    if number == ALL_PEOPLE:
         return people
     if number > len(people):
         raise ConfigError(
@@ -160,7 +160,7 @@ def _change(person: dict[str, Any], change: Change, value: Any) -> None:
         person.pop("mask", None)
         person["region"] = None if value == ANYWHERE else value
     elif change.field == "share":
-        if not person.get("mix") and change.person != EVERYBODY:
+        if not person.get("mix") and change.person != ALL_PEOPLE:
             raise ConfigError(
                 f"an axis of the X/Y/Z plot changes the mix of person {change.person}, who is not "
                 "mixed; choose a person to mix with"

@@ -165,7 +165,7 @@ def uncond_tokens(
     structure: Float[Tensor, "n s"] | None,
     structure_scale: float,
 ) -> Float[Tensor, "k d"]:
-    """Make the tokens of the uncond rows: those of nobody, not zeros.
+    """Make the tokens of the uncond rows: those of the null identity, not zeros.
 
     ``intrinsic_length`` is the number of intrinsic tokens of one reference (49 for IR-101 at 112 pixels) and
     ``structure`` that of an all-zero normalised picture (zero shallow channels, CLIP's own values).
