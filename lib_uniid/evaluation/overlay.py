@@ -36,7 +36,7 @@ def draw_routing(
     maps: Float[np.ndarray, "i rows columns"],
     opacity: float = 0.45,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Tint every place with the colours of those it belongs to, by their shares; places without identities stay as they are."""
+    """Tint every place with the colours of its identities, by their shares; other places stay as they are."""
     height, width = picture.shape[:2]
     shares = np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_NEAREST) for one in maps])
     cover = opacity * np.clip(shares.sum(axis=0), 0.0, 1.0)[..., None]

@@ -131,8 +131,8 @@ class Layer:
     def restore(self) -> None:
         """Take our LoRA out, if it is still in.
 
-        Where the host or an extension has replaced a weight of ours, theirs stays: another checkpoint, or what the
-        Lora extension made of its own backup. Unless that backup was taken while ours was in the weight.
+        A weight that was replaced meanwhile stays: by another checkpoint, or by the Lora extension from its
+        own backup, unless that backup was taken while ours was in the weight.
         """
         backup = vars(self.linear).get(BACKUP)
         if not torch.equal(self._sample(), self._ours) and (
