@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import overload
 
 from lib_uniid import installation, logs
 from lib_uniid.errors import FileError, UniIDError
@@ -37,6 +38,10 @@ def explain(error: BaseException, doing: str = "") -> str:
     return f"{what}; please report it with the last entry of {_quoted(path)}"
 
 
+@overload
+def sentence(error: OSError) -> str: ...
+@overload
+def sentence(error: BaseException) -> str | None: ...
 def sentence(error: BaseException) -> str | None:
     """The sentence for a failure that can be foreseen, on one line; None for any other."""
     if isinstance(error, UniIDError):
