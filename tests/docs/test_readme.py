@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import dev
 from lib_uniid.cli import main
 from lib_uniid.commands.options import parser
 from miniature import MODELS
@@ -71,6 +72,13 @@ def test_every_command_that_a_page_names_exists(page: str):
 
 def _listed() -> set[str]:
     return set(re.findall(r"^    ([a-z]+) ", parser().format_help(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
+def test_every_command_of_dev_that_a_page_names_exists(page: str):
+    named = set(re.findall(r"python dev\.py ([a-z]+)", text_of(page)))
+    assert named <= set(dev.COMMANDS)
+    assert named or page != "README.md"
 
 
 def test_the_page_for_users_lists_every_command():
