@@ -2,11 +2,11 @@
 
     python dev.py demo [--out DIR] [--seed N] ...   people into pictures, with the miniature's weights
     python dev.py serve [--models DIR] [--port N]   the page, in a browser on this machine
-    python dev.py test [pytest arguments]           style, import contracts, tests; or pytest alone
+    python dev.py test [pytest arguments]           style, import contracts, types, tests; or pytest alone
     python dev.py hosts [a1111|forge|neo|classic] [arguments]   tests inside a WebUI's own requirements
     python dev.py pins                              whether all pins exist for Python 3.10 and 3.13
     python dev.py lint                              ruff, import contracts, types
-    python dev.py bench NAME [--json]               one of benchmarks/*.py
+    python dev.py bench NAME [--json]               one of benchmarks/*.py; proofs: the tests that are slow
     python dev.py setup                             only make or mend the environment
 
 The first command makes ``.venv`` beside this file and installs the pinned requirements, ``hosts`` makes
@@ -122,10 +122,10 @@ def serve(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Check style and import contracts and run all tests; with arguments, pytest alone with them."""
+    """Check style, import contracts and types and run all but slow tests; with arguments, pytest alone."""
     if arguments:
         return first_failure(("-m", "pytest", *arguments))
-    return first_failure(RUFF, CONTRACTS, SUITE)
+    return first_failure(RUFF, CONTRACTS, TYPES, (*SUITE, "-m", "not slow"))
 
 
 def hosts(arguments: list[str]) -> int:

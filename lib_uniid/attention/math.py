@@ -27,7 +27,7 @@ def attend(
     rows, heads = query.shape[0], key.shape[1]
     # Not einops: this runs at every site in every step, and reading a pattern takes as long as the attention.
     out = F.scaled_dot_product_attention(
-        query.unflatten(-1, (heads, -1)).transpose(1, 2),
+        query.view(rows, query.shape[1], heads, -1).transpose(1, 2),
         key.expand(rows, -1, -1, -1),
         value.expand(rows, -1, -1, -1),
         attn_mask=bias,

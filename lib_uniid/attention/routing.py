@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import reduce
 from torch import Tensor
 
 from lib_uniid.attention.math import grids, resize_masks, route
@@ -82,7 +81,7 @@ class RoutingRule:
 
 def left_over(fixed: Float[Tensor, "*m p i"]) -> Float[Tensor, "*m p 1"]:
     """The share of each place that no identity has yet."""
-    return 1.0 - reduce(fixed, "... i -> ... 1", "sum")
+    return 1.0 - fixed.sum(dim=-1, keepdim=True)
 
 
 def routing_rule(

@@ -5,8 +5,9 @@ transformer block first ``attn1`` (self, even index), then ``attn2`` (cross, odd
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -89,7 +90,7 @@ def find_sites(unet: nn.Module) -> tuple[Site, ...]:
     """
     unet = original(unet)
     found: list[tuple[tuple[int, ...], str, nn.Module]] = []
-    for name, module in unet.named_modules():
+    for name, module in cast(Iterator[tuple[str, nn.Module]], unet.named_modules()):
         known = name.replace(f"{WRAPPED}.", "")
         if match := DIFFUSERS.fullmatch(known) or LDM.fullmatch(known):
             found.append((_place(match), name, module))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from io import BufferedIOBase
 from pathlib import Path
 from pickletools import opcodes
-from typing import Any
+from typing import Any, no_type_check
 
 MAX_STEPS = 600_000
 """Instructions of one pickle; a checkpoint of 2 500 tensors has some 80 000."""
@@ -61,6 +61,7 @@ def follow(stream: BufferedIOBase, known: Known, stored: Callable[[Any], Any]) -
         raise PickleError(f"is a truncated or damaged PyTorch file ({error}); {_AGAIN}") from error
 
 
+@no_type_check  # tests check the types of every call, which would take most of their time here
 class _Machine:
     def __init__(self, known: Known, stored: Callable[[Any], Any]) -> None:
         self.known, self.stored = known, stored

@@ -10,6 +10,7 @@ from benchmarks import hostile
 from benchmarks.corpus import Case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corpus", hostile.corpora())
 def test_no_case_of_the_corpus_costs_much_or_ends_in_a_traceback(corpus: str):
     for outcome in hostile.outcomes_of(corpus, quick=True):

@@ -52,7 +52,7 @@ class UniPortrait:
             PlannedIdentity(
                 tokens=self._tokens(one, scale),
                 weight=one.settings.weight,
-                mask=None if one.settings.mask is None else torch.from_numpy(one.settings.mask),
+                mask=None if one.settings.mask is None else torch.as_tensor(one.settings.mask),
                 start=one.settings.start,
                 end=one.settings.end,
             )

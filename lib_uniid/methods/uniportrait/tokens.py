@@ -115,7 +115,8 @@ class Resampler(nn.Module):
         latents = repeat(self.latents, "1 k d -> b k d", b=intrinsic.shape[0])
         identity, identity_bias = self.proj_id(intrinsic), self._bias(intrinsic_keep)
         shape, shape_bias = self._structure(structure, structure_scale), self._bias(structure_keep)
-        for read_identity, read_structure, feed_forward in self.layers:  # pyright: ignore[reportGeneralTypeIssues]
+        for layer in self.layers:
+            read_identity, read_structure, feed_forward = layer.children()
             latents = read_identity(identity, latents, identity_bias) + latents
             if shape is not None:
                 latents = structure_scale * read_structure(shape, latents, shape_bias) + latents

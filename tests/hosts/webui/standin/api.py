@@ -59,17 +59,17 @@ def init_script_args(
     return script_args
 
 
-def apply_infotext(request: Request, fields: list[Any], components: list[Any], first: int) -> dict[int, Any]:
+def apply_infotext(request: Request, webui: Any, tab: str) -> dict[int, Any]:
     """Values of arguments by their place; None leaves one alone."""
     mentioned: dict[int, Any] = {}
     if not request.infotext:
         return mentioned
-    parameters = parse_infotext(request.infotext)
-    for component, read in fields:
+    parameters, components = parse_infotext(request.infotext), webui.components(tab)
+    for component, read in webui.runners[tab].scripts[0].infotext_fields:
         value = read(parameters) if callable(read) else parameters.get(read)
         if value is not None and component.value is not None:
             place = next(n for n, one in enumerate(components) if one is component)
-            mentioned[first + place] = type(component.value)(value)
+            mentioned[webui.first + place] = type(component.value)(value)
     return mentioned
 
 
@@ -87,7 +87,7 @@ def text2imgapi(webui: Any, txt2imgreq: Request) -> tuple[Any, Processed]:
 def processing(webui: Any, request: Request, tab: str = "txt2img") -> Any:
     """What the API makes of a request before anything runs."""
     runner = webui.runners[tab]
-    mentioned = apply_infotext(request, webui.fields, webui.components, webui.first)
+    mentioned = apply_infotext(request, webui, tab)
     script_args = init_script_args(request, webui.defaults[tab], runner, mentioned)
     p = webui.new_processing(scripts=runner, script_args=script_args, **copy.copy(request.values))
     p.is_api = True

@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[4]
 TABS = {"txt2img": False, "img2img": True}
 ROOM = 3
 """Arguments of a script that is selected."""
+AT_REST: list[Any] = []
+"""Values of a panel where nothing was set; kept, because building one takes longer than most tests."""
 
 
 @dataclass
@@ -65,14 +67,10 @@ class WebUI:
         self.runners: dict[str, Runner] = {}
         self.defaults: dict[str, list[Any]] = {}
         self.namespace: dict[str, Any] = {}
-        self.paste_fields: dict[str, list[tuple[Any, Any]]] = {}
-        self.paste_field_names: list[str] = []
+        self.panels: dict[str, list[Any]] = {}
 
-    def load(self, builds: int = 1) -> None:
-        """Execute the script file as the hosts do: its folder is on the path only meanwhile.
-
-        The panel is built ``builds`` times: hosts do it again for the API and for its documentation.
-        """
+    def load(self) -> None:
+        """Execute the script file as the hosts do: its folder is on the path only meanwhile."""
         path = ROOT / "scripts" / "uniid.py"
         module = ModuleType(path.name)
         sys.path.insert(0, str(ROOT))
@@ -84,6 +82,7 @@ class WebUI:
         kinds = [
             kind for kind in module.__dict__.values() if isinstance(kind, type) and issubclass(kind, Script)
         ]
+        self.panels = {}
         for tab, is_img2img in TABS.items():
             scripts = [kind() for kind in kinds]
             selectables = [kind() for kind in KINDS]
@@ -97,17 +96,28 @@ class WebUI:
             for script in scripts:
                 assert script.show(is_img2img) is AlwaysVisible
                 script.is_img2img = is_img2img
-                components = _built(script, is_img2img)
-                script.args_from = len(self.defaults[tab])
-                self.defaults[tab] += [component.value for component in components]
+                script.args_from = self.first = len(self.defaults[tab])
+                self.defaults[tab] += AT_REST or self.values(tab)
                 script.args_to = len(self.defaults[tab])
-                self.fields, self.first = list(script.infotext_fields), script.args_from
-                self.paste_fields[tab] = self.fields
-                self.paste_field_names = list(script.paste_field_names)
-                for _ in range(builds - 1):
-                    again = _built(script, is_img2img)
-                    assert [c.value for c in again] == [c.value for c in components]
-                self.components = components
+        AT_REST[:] = self.defaults["txt2img"][self.first :]
+
+    def components(self, tab: str) -> list[Any]:
+        """The controls of the panel in a tab, built when they are first asked for."""
+        if tab not in self.panels:
+            self.panels[tab] = self.build(tab)
+        return self.panels[tab]
+
+    def build(self, tab: str) -> list[Any]:
+        """Build the panel once more: hosts do so three times per tab, for the API and its documentation too.
+
+        No server is made for it, which would take longer than all the rest.
+        """
+        with patch.object(routes.App, "create_app"), gr.Blocks(analytics_enabled=False):
+            return self.runners[tab].scripts[0].ui(TABS[tab])
+
+    def values(self, tab: str) -> list[Any]:
+        """What the controls hold at rest."""
+        return [component.value for component in self.components(tab)]
 
     def reload(self) -> None:
         """``Reload UI``: the script file is unloaded and executed again, the model stays."""
@@ -121,11 +131,12 @@ class WebUI:
 
     def sent(self, source: str, target: str) -> list[tuple[Any, Any]]:
         """What *Send to* below the gallery connects: components by the names of their fields, one by one."""
-        given, taken = (
-            [component for component, name in self.paste_fields[tab] if name in self.paste_field_names]
-            for tab in (source, target)
-        )
-        return list(zip(given, taken, strict=True))
+        return list(zip(self._pasted(source), self._pasted(target), strict=True))
+
+    def _pasted(self, tab: str) -> list[Any]:
+        assert self.components(tab)
+        script = self.runners[tab].scripts[0]
+        return [component for component, name in script.infotext_fields if name in script.paste_field_names]
 
     def new_processing(self, **values: Any) -> Processing:
         return Processing(host=self.host, **values)
@@ -155,9 +166,3 @@ def _host_api() -> Any:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _built(script: Script, is_img2img: bool) -> list[Any]:
-    """The panel's components; no server is made for them, which would take longer than all the rest."""
-    with patch.object(routes.App, "create_app"), gr.Blocks(analytics_enabled=False):
-        return script.ui(is_img2img)
