@@ -9,11 +9,10 @@ import numpy as np
 import torch
 
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.declarations import face_detectors, id_encoders
+from lib_uniid.declarations import id_encoders
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.encoders.identity import IDEncoder, IDFeatures
 from lib_uniid.errors import EncoderMismatchError, UnknownCheckpointError
-from lib_uniid.faces.detection import FaceFinder
 from lib_uniid.files import private_folder
 from lib_uniid.methods import registry
 from lib_uniid.methods.method import Method
@@ -64,14 +63,6 @@ class Models:
         private_folder(self.cache.folder)
         features.save(path)
         return features
-
-    @cached_property
-    def finder(self) -> FaceFinder:
-        """Finds faces and makes their ID embeddings."""
-        self.notify("loading the face finder")
-        declared = next(iter(face_detectors().values()))
-        with plugins().guarding(declared.plugin, f"opening the face detector {declared.value.name}"):
-            return declared.value.open(self.folder)
 
     def method(self, name: str | None = None) -> Method:
         """What makes plans of people's features; opened once. ``ConfigError`` where there is no such method.

@@ -232,7 +232,7 @@ class Evaluation:
 
     def embeddings(self, picture: np.ndarray, count: int) -> np.ndarray:
         """ID embeddings of the largest faces, left to right; fewer rows where fewer faces are."""
-        faces = sorted(self.studio.models.finder.find(picture), key=lambda face: -face.area)[:count]
+        faces = sorted(self.studio.finder.find(picture), key=lambda face: -face.area)[:count]
         ordered = sorted(faces, key=lambda face: face.number)
         found = [face.embedding for face in ordered if face.embedding is not None]
         return np.stack(found) if found else np.zeros((0, 1), np.float32)
@@ -242,7 +242,7 @@ class Evaluation:
         """Let the meters look at a picture."""
         pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
         place, style = self.meters.scenery(F.adaptive_avg_pool2d(pixels, SCENE_SIZE))
-        found = max(self.studio.models.finder.find(picture), key=lambda face: face.area, default=None)
+        found = max(self.studio.finder.find(picture), key=lambda face: face.area, default=None)
         face = shirt = None
         if found is not None:
             shirt = shirt_below(picture, found)

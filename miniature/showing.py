@@ -191,7 +191,7 @@ def _mean_similarity(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | 
 
 
 def _seen(studio: Studio, made: GeneratedPicture) -> Seen:
-    faces = {face.number: face.embedding for face in studio.models.finder.find(made.picture)}
+    faces = {face.number: face.embedding for face in studio.finder.find(made.picture)}
     return {person.name: faces.get(person.face or 0) for person in made.presence.people}
 
 

@@ -1,23 +1,29 @@
 """The one file that AUTOMATIC1111 and Forge execute; all that it does is in lib_uniid."""
 
+import logging
+
 from modules import scripts
 
 from lib_uniid.api.infotext import KEY
 from lib_uniid.hosts.webui import axes
 from lib_uniid.hosts.webui.script import Extension
 from lib_uniid.hosts.webui.services import WebUI
-from lib_uniid.ui.backstage import Backstage
+from lib_uniid.runtime import Runtime
+from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.panel import build
 
 # The host executes this file anew at "Reload UI"; the old one's is then unloaded.
 host = WebUI()
-backstage = Backstage(host)
-extension = Extension(
-    host,
-    lambda values, api: request_of(values, backstage.uploads, api=api),
-    seen=lambda: backstage.seen,
+runtime = Runtime(
+    host.models_folder(),
+    device=host.device,
+    room=host.room,
+    free=host.free,
+    notify=logging.getLogger("uniid").info,
 )
+controller = PanelController(runtime, host.checkpoint)
+extension = Extension(host, runtime, lambda values, api: request_of(values, controller.uploads, api=api))
 
 
 class UniID(scripts.Script):
@@ -25,7 +31,7 @@ class UniID(scripts.Script):
 
     def __init__(self):
         super().__init__()
-        axes.register(scripts.scripts_data, backstage.names)
+        axes.register(scripts.scripts_data, controller.names)
 
     def title(self):
         return "UniID"
@@ -38,8 +44,8 @@ class UniID(scripts.Script):
 
         The host calls this three times per tab, and reads the defaults off the components.
         """
-        panel = build(backstage, self.elem_id)
-        self.infotext_fields = panel.infotext_fields(KEY, backstage.name_of)
+        panel = build(controller, self.elem_id)
+        self.infotext_fields = panel.infotext_fields(KEY, controller.name_of)
         self.paste_field_names = [KEY]
         return panel.arguments
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def webui_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as a WebUI's models folder; Anna and Ben are enrolled."""
     return write_webui_models(models, tmp_path_factory.mktemp("webui") / "models")
+
+
+@pytest.fixture
+def own_models(webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A WebUI's models folder of this test's own; its files are a minute old and in no cache."""
+    monkeypatch.setenv("UNIID_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "models"
+    shutil.copytree(webui_models, root)
+    past = time.time() - 60
+    for file in root.rglob("*"):
+        os.utime(file, (past, past))
+    return root
 
 
 def write_webui_models(models: Path, root: Path) -> Path:

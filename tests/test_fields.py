@@ -17,13 +17,12 @@ from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import ConfigError
 from lib_uniid.fields import GENERATION, PERSON, REQUIRED, Row, numbers
 from lib_uniid.hosts.webui import axes
-from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.form import TABS, PersonForm, names_of
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.panel import build
 from lib_uniid.ui.pasting import form_of
 from lib_uniid.ui.uploads import Uploads
-from tests.ui.bare_host import Place
+from tests.ui.bare_host import controller_of
 from tools import field_table
 
 PERSON_NUMBERS = [pytest.param(row, id=row.name) for row in numbers(PERSON)]
@@ -75,7 +74,7 @@ def test_a_number_of_a_person_is_checked_by_its_row_at_every_door(row: Row):
 @pytest.mark.parametrize("row", PERSON_NUMBERS)
 def test_a_number_of_a_person_has_a_slider_in_every_tab(row: Row, tmp_path: Path):
     with gr.Blocks() as page:
-        build(Backstage(Place(tmp_path)), lambda name: name)
+        build(controller_of(tmp_path), lambda name: name)
     parts = {part.elem_id: part for part in page.blocks.values() if isinstance(part, gr.Slider)}
     for tab in range(1, TABS + 1):
         part = parts[f"person_{tab}_{row.name}"]

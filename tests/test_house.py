@@ -65,7 +65,7 @@ def test_the_import_check_sees_a_heavy_module():
     assert heavy == ["numpy"]
 
 
-@pytest.mark.parametrize("module", ["errors", "config", "hosts", "cli"])
+@pytest.mark.parametrize("module", ["errors", "config", "hosts", "cli", "runtime"])
 def test_what_every_start_imports_brings_in_no_torch(module: str):
     _, heavy = import_cost(f"lib_uniid.{module}")
     assert "torch" not in heavy

@@ -13,7 +13,8 @@ import pytest
 from lib_uniid import failures, installation
 from lib_uniid.errors import MissingPackageError
 from lib_uniid.installation import NEEDED, Package, Problem
-from lib_uniid.ui.backstage import Backstage
+from lib_uniid.runtime import Runtime
+from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.html import status
 
 ROOT = Path(__file__).parents[1]
@@ -254,35 +255,27 @@ def lacking(packages: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f'"{sys.executable}" -m pip install onnxruntime==1.23.2'
 
 
-class Nowhere:
-    """A place without model files."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def models_folder(self) -> Path:
-        return self.folder
-
-    def checkpoint(self) -> Path | None:
-        return None
+def controller_of(folder: Path) -> PanelController:
+    """In front of a folder without model files."""
+    return PanelController(Runtime(folder), lambda: None)
 
 
 def test_the_panel_is_red_and_shows_the_command(lacking: str, tmp_path: Path):
-    html = status(Backstage(Nowhere(tmp_path)).status())
+    html = status(controller_of(tmp_path).status())
     assert "onnxruntime (No matching distribution) does not work" in html
     assert f"<code>{lacking.replace(chr(34), '&quot;')}</code>" in html
     assert "uniid-bad" in html
 
 
 def test_an_upload_is_answered_with_the_command(lacking: str, tmp_path: Path):
-    seen, notes = Backstage(Nowhere(tmp_path)).see([tmp_path / "anna.png"])
+    seen, notes = controller_of(tmp_path).see([tmp_path / "anna.png"])
     assert seen == []
     assert lacking in notes[0]
 
 
 def test_enrolling_is_refused_with_the_command(lacking: str, tmp_path: Path):
     with pytest.raises(MissingPackageError, match="onnxruntime==1"):
-        Backstage(Nowhere(tmp_path)).enrol("Anna", [])
+        controller_of(tmp_path).enrol("Anna", [])
 
 
 def test_an_import_that_fails_anywhere_is_answered_with_the_command(lacking: str):

@@ -57,7 +57,7 @@ def look(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[
 
     def script(pictures: Sequence[Sequence[np.ndarray]]) -> None:
         left = iter(pictures)
-        monkeypatch.setattr(studio.models.finder, "find", lambda _: tuple(map(face, next(left))))
+        monkeypatch.setattr(studio.finder, "find", lambda _: tuple(map(face, next(left))))
 
     def face(embedding: np.ndarray) -> Face:
         box, landmarks = (0.0, 0.0, 9.0, 9.0), np.zeros((5, 2), dtype=np.float32)

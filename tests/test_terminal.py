@@ -177,10 +177,10 @@ def test_the_faces_of_pictures_with_any_name_are_listed_on_any_terminal(
 def test_an_unexpected_failure_names_the_log_file_and_shows_no_traceback(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    def break_down(_folder: object) -> None:
+    def break_down(*_: object) -> None:
         raise RuntimeError("nobody\x1b[2J saw this coming")
 
-    monkeypatch.setattr("lib_uniid.commands.doctor.ModelFolder", break_down)
+    monkeypatch.setattr("lib_uniid.checkpoints.folder.ModelFolder.__init__", break_down)
     assert main(["doctor", "--models", str(here)]) == 70
     words = capsys.readouterr().err
     assert words.startswith("uniid: an unexpected failure: RuntimeError: nobody\\x1b[2J saw this coming; ")

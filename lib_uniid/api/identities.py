@@ -17,8 +17,8 @@ from lib_uniid.faces.picture import check_picture, from_base64, load_mask, load_
 from lib_uniid.faces.same import different
 from lib_uniid.fields import numbers_of
 from lib_uniid.host import Picture
+from lib_uniid.identity_pipeline import IdentityPipeline, Reference
 from lib_uniid.library.store import Identity, Library
-from lib_uniid.pipeline import Reference, Studio
 from lib_uniid.typing import Float32
 
 SHOWN = "pictures-"
@@ -48,13 +48,13 @@ class FoundIdentities:
     style: StyleSettings | None
 
 
-def find_identities(request: Request, studio: Studio, library: Library) -> FoundIdentities:
+def find_identities(request: Request, pipeline: IdentityPipeline, library: Library) -> FoundIdentities:
     """Find or enrol all people whom the request names.
 
     Raises the error of :mod:`lib_uniid.errors` that fits, beginning with the field's path.
     """
     check_pictures(request)
-    found = _Found(studio, library)
+    found = _Found(pipeline, library)
     present: list[PersonRequest] = []
     settings: list[PersonSettings] = []
     for number, person in enumerate(request.people):
@@ -82,7 +82,7 @@ def check_pictures(request: Request) -> None:
     total = 0
     for path, text in _pictures(request):
         with _of(path, named=True):
-            total += check_picture(from_base64(text, path), path)
+            total += check_picture(_data(path, text), path)
         if total > MAX_PIXELS:
             raise ConfigError(
                 f"the pictures of the request have more than {MAX_PIXELS // 10**6} megapixels together; "
@@ -90,8 +90,8 @@ def check_pictures(request: Request) -> None:
             )
 
 
-def _pictures(request: Request) -> Iterator[tuple[str, str]]:
-    """The path and the base64 of each."""
+def _pictures(request: Request) -> Iterator[tuple[str, str | bytes]]:
+    """The path of each, and its base64 or its file's bytes."""
     for number, person in enumerate(request.people):
         for place, one in enumerate(person.references):
             yield f"people[{number}].references[{place}].picture", one.picture
@@ -114,8 +114,8 @@ def fingerprint(person: Identity) -> str:
 class _Found:
     """People by name as they are found, with their ids."""
 
-    def __init__(self, studio: Studio, library: Library) -> None:
-        self.studio, self.library = studio, library
+    def __init__(self, pipeline: IdentityPipeline, library: Library) -> None:
+        self.pipeline, self.library = pipeline, library
         self.people: dict[str, Identity] = {}
         self.names: dict[str, str] = {}  # by id
         self.notes: list[str] = []
@@ -140,7 +140,7 @@ class _Found:
             _reference(f"{path}.references[{place}]", one) for place, one in enumerate(asked.references)
         ]
         with _of(path):
-            person, seen = self.studio.enrol(name, references, force=True)
+            person, seen = self.pipeline.enrol(name, references, force=True)
         if sentence := different([one.label for one in references], seen):
             self.notes.append(sentence)
         return self._add(path, SHOWN + fingerprint(person), person)
@@ -194,8 +194,14 @@ def _style(asked: StyleRequest) -> StyleSettings:
 
 
 def _reference(path: str, asked: ReferenceRequest) -> Reference:
-    picture = partial(_picture, f"{path}.picture", asked.picture)  # decoded when its turn comes
-    return Reference(picture=picture, label=path, number=asked.face, largest=asked.largest)
+    path_of_picture = f"{path}.picture"
+    return Reference(
+        picture=partial(_picture, path_of_picture, asked.picture),  # decoded when its turn comes
+        label=path,
+        digest=hashlib.sha256(_data(path_of_picture, asked.picture)).hexdigest(),
+        number=asked.face,
+        largest=asked.largest,
+    )
 
 
 def _place(path: str, person: PersonRequest) -> Float32[np.ndarray, "height width"] | None:
@@ -222,9 +228,14 @@ def _mask(path: str, text: str) -> Float32[np.ndarray, "height width"]:
         return load_mask(from_base64(text, path), path)
 
 
-def _picture(path: str, text: str) -> Picture:
+def _picture(path: str, picture: str | bytes) -> Picture:
     with _of(path, named=True):
-        return load_picture(from_base64(text, path), path)
+        return load_picture(_data(path, picture), path)
+
+
+def _data(path: str, picture: str | bytes) -> bytes:
+    """The bytes of a picture's file."""
+    return picture if isinstance(picture, bytes) else from_base64(picture, path)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ path, says what is allowed and shows what was given. Only the standard library a
 used here, because this is imported when the WebUI starts.
 """
 
+import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -30,10 +31,11 @@ Reader = Callable[[str, object], Any]
 class ReferenceRequest:
     """A picture of a person in base64 (alone or as a data URL), and which of its faces is meant.
 
-    ``face`` counts from 1, left to right. Without it there must be one face, unless ``largest`` is set.
+    ``picture`` is the bytes of the file where it was uploaded to the panel. ``face`` counts from 1, left to
+    right. Without it there must be one face, unless ``largest`` is set.
     """
 
-    picture: str
+    picture: str | bytes
     face: int | None = None
     largest: bool = REFERENCE["largest"].default
 
@@ -147,6 +149,8 @@ def _to_dict(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_to_dict(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     return _to_dict(value) if is_dataclass(value) else value
 
 
@@ -290,7 +294,12 @@ def _reader(row: Row, held: Reader | None) -> Reader:
     return _optional(read) if row.default is None else read
 
 
-_reference_record = _record(ReferenceRequest)
+def _reference_picture(path: str, value: object) -> str | bytes:
+    """JSON has no bytes: only the panel's form hands over a file."""
+    return value if isinstance(value, bytes) else _text(MAX_BASE64)(path, value)
+
+
+_reference_record = _record(ReferenceRequest, picture=_reference_picture)
 _mix_record = _record(MixRequest)
 _style = _record(StyleRequest)
 

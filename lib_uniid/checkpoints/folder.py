@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +19,7 @@ from lib_uniid.checkpoints.sources import Source, source, sources
 from lib_uniid.checkpoints.walking import DIFFUSERS_INDEX, candidates
 from lib_uniid.errors import MissingModelError, UniIDError
 from lib_uniid.files import sha256 as digest
-from lib_uniid.onnx_header import OnnxHeader, read_onnx_header
+from lib_uniid.onnx_header import read_onnx_header
 from lib_uniid.onnx_values import require_finite
 
 SECONDS = 3.0
@@ -27,6 +27,9 @@ SECONDS = 3.0
 
 _NO_MODELS = frozenset({"library", "cache"})
 """Folders of ours with people and encodings in them."""
+
+_UNREADABLE = "a file that cannot be read"
+_DETECTOR, _RECOGNISER = "face detector", "face recogniser"
 
 _MAX_INDEX, _MAX_ONNX_FILES, _MAX_PARTS = 2**20, 32, 10_000
 
@@ -77,6 +80,7 @@ class ModelFolder:
 
     Attributes:
         unread: files that were left for the next time, because looking into others took too long.
+        files: what there was of each file but base checkpoints, to be compared with another look.
 
     Raises:
         MissingModelError: no such folder.
@@ -91,6 +95,9 @@ class ModelFolder:
         self._until = time.thread_time() + SECONDS
         for place in (root, *(usual_places(root) if also is None else also)):
             self._search(place)
+        self.files = frozenset(
+            (name, *one) for name, paths in self._found.items() if name != "base" for one in _state(paths)
+        )
         self._notebook.save()
 
     def find(self, name: str) -> Path:
@@ -113,12 +120,19 @@ class ModelFolder:
                 if row.pieces
                 else f"no {name} model under {self.root}; get {row.to_get(self.root)}"
             )
-        _check(name, path)
+        if self._problem(name, path) or not self._notebook.is_noted(path):
+            _check(name, path)
         return path
 
     def look_up(self, name: str) -> Path | None:
         """The same without complaint: None where it is not there, a path where it may be damaged."""
         return min(self._found.get(name, ()), key=lambda path: self._preference(name, path), default=None)
+
+    def kind(self, path: Path) -> str | None:
+        """What a checkpoint anywhere is by its content, in words; None where it cannot be read."""
+        kind = self._notebook.look(path, _look_into).kind
+        self._notebook.save()
+        return None if kind.startswith(_UNREADABLE) else kind
 
     def report(self, *, sha256: bool = False, values: bool = False) -> tuple[Entry, ...]:
         """All rows of ``sources``; ``sha256`` reads every file that is found from end to end.
@@ -143,7 +157,7 @@ class ModelFolder:
     def _search(self, place: Path) -> None:
         found: dict[str, list[Path]] = {}
         for path in candidates(place):
-            name = _name_folder(path) if path.is_dir() else self._name_file(path)
+            name = self._name_folder(path) if path.is_dir() else self._name_file(path)
             if name:
                 found.setdefault(name, []).append(path)
         for name, paths in found.items():
@@ -156,6 +170,17 @@ class ModelFolder:
             return None
         return (finding or self._notebook.look(path, _look_into)).name
 
+    def _name_folder(self, folder: Path) -> str | None:
+        if os.path.isfile(folder / DIFFUSERS_INDEX):
+            return "base" if _is_base(folder / DIFFUSERS_INDEX) else None
+        return "insightface" if _DETECTOR in self._onnx(folder).values() else None
+
+    def _onnx(self, pack: Path) -> dict[Path, str]:
+        """The detectors and recognisers of a pack."""
+        files = islice(pack.glob("*.onnx"), _MAX_ONNX_FILES)
+        names = {path: self._notebook.look(path, _look_at_onnx, "#onnx").name for path in files}
+        return {path: name for path, name in names.items() if name}
+
     def _problem(self, name: str, path: Path) -> str | None:
         return self._notebook.look(path, _look_into).problem if path.is_file() else None
 
@@ -163,7 +188,7 @@ class ModelFolder:
         """What is known of the values in a file, or in the files of a pack up to one that cannot be used."""
         found: list[tuple[Path, Finding]] = []
         with suppress(ImportError):
-            for one in [path] if path.is_file() else _onnx(path):
+            for one in [path] if path.is_file() else self._onnx(path):
                 found.append((one, self._notebook.look(one, _look_at_values, "#values")))
                 if found[-1][1].problem:
                     break
@@ -171,7 +196,7 @@ class ModelFolder:
 
     def _preference(self, name: str, path: Path) -> tuple[bool, ...]:
         """The lesser the better: whole before damaged, packs that recognise, safetensors before pickles."""
-        lacks_recogniser = name == "insightface" and not any(one.recognises for one in _onnx(path).values())
+        lacks_recogniser = name == "insightface" and _RECOGNISER not in self._onnx(path).values()
         return self._problem(name, path) is not None, lacks_recogniser, path.suffix != ".safetensors"
 
     def _entry(self, row: Source, sha256: bool, values: bool) -> Entry:
@@ -196,7 +221,7 @@ def _look_into(path: Path) -> Finding:
     try:
         header = read_header(path)
     except (UniIDError, OSError) as error:
-        return Finding(name=None, kind=f"a file that cannot be read ({error})")
+        return Finding(name=None, kind=f"{_UNREADABLE} ({error})")
     kind, found = identify(header), detect(header)
     if found is None:
         return Finding(name="base" if bases.of_checkpoint(kind) else None, kind=kind)
@@ -219,16 +244,20 @@ def _look_at_values(path: Path) -> Finding:
     return Finding(name=None, kind="")
 
 
-def _name_folder(folder: Path) -> str | None:
-    if os.path.isfile(folder / DIFFUSERS_INDEX):
-        return "base" if _is_base(folder / DIFFUSERS_INDEX) else None
-    return "insightface" if any(one.detects for one in _onnx(folder).values()) else None
+def _look_at_onnx(path: Path) -> Finding:
+    header = read_onnx_header(path)
+    if header is None:
+        return Finding(name=None, kind="")
+    return Finding(name=_DETECTOR if header.detects else _RECOGNISER if header.recognises else None, kind="")
 
 
-def _onnx(pack: Path) -> dict[Path, OnnxHeader]:
-    """The detectors and recognisers of a pack."""
-    headers = ((path, read_onnx_header(path)) for path in islice(pack.glob("*.onnx"), _MAX_ONNX_FILES))
-    return {path: one for path, one in headers if one and (one.detects or one.recognises)}
+def _state(paths: Iterable[Path]) -> Iterator[tuple[Path, int, int]]:
+    """Each file, of folders the ONNX files in them, with its size in bytes and its time in nanoseconds."""
+    for path in paths:
+        for file in [path] if path.is_file() else islice(path.glob("*.onnx"), _MAX_ONNX_FILES):
+            with suppress(OSError):
+                status = file.stat()
+                yield file, status.st_size, status.st_mtime_ns
 
 
 def _is_base(index: Path) -> bool:

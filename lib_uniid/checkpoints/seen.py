@@ -61,6 +61,14 @@ class Notebook:
         except (OSError, TypeError, KeyError, IndexError):
             return None
 
+    def is_noted(self, path: Path) -> bool:
+        """Whether what was found out of the file is of the file as it is now, beyond doubt."""
+        page = self._read().get(str(path.absolute()))
+        try:
+            return bool(page) and page[0] == _stamp(path)
+        except (OSError, TypeError, KeyError, IndexError):
+            return False
+
     def look(self, path: Path, find: Callable[[Path], Finding], what: str = "") -> Finding:
         """What is known of a file, or what ``find`` says of it now."""
         known = self.known(path, what)

@@ -15,6 +15,7 @@ from lib_uniid.checkpoints.folder import Entry, ModelFolder, require_models
 from lib_uniid.checkpoints.shipped import Shipped
 from lib_uniid.checkpoints.sources import sources
 from lib_uniid.commands import Outcome
+from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.commands.plugins import kinds
 from lib_uniid.errors import UnknownCheckpointError
 from lib_uniid.plugins import plugins
@@ -41,7 +42,7 @@ def run(options: Namespace) -> Outcome:
     if options.models.exists():
         require_models(options.models)
     packages = {name: _version(name) for name in PACKAGES}
-    folder = ModelFolder(options.models) if options.models.is_dir() else None
+    folder = runtime_of(options).index if options.models.is_dir() else None
     came, problem = _shipped(options.models)
     files = [_file(entry, options.models, came) for entry in _entries(folder, options.hash)]
     others = {one.path: one.kind for one in folder.unused()} if folder else {}

@@ -4,16 +4,16 @@ from argparse import Namespace
 from typing import Any
 
 from lib_uniid.checkpoints.download import fetch
-from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.sources import source
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.bars import bar
+from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.errors import ConfigError
 
 
 def run(options: Namespace) -> Outcome:
     options.models.mkdir(parents=True, exist_ok=True)
-    entries = ModelFolder(options.models).report()
+    entries = runtime_of(options).index.report()
     unknown = [name for name in options.names if name not in {one.source.name for one in entries}]
     if unknown:
         known = ", ".join(one.source.name for one in entries if one.source.pieces)

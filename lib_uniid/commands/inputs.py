@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib_uniid.checkpoints.folder import ModelFolder
+from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.errors import ConfigError, FileError, PictureError
 from lib_uniid.faces.picture import check_picture, load_mask, load_picture
 from lib_uniid.failures import sentence
@@ -84,9 +84,9 @@ def require_file(path: Path) -> None:
 
 def require_models(options: Namespace, *names: str) -> None:
     """The error of ``ModelFolder.find`` where the models folder or one of these rows of it cannot be used."""
-    folder = ModelFolder(options.models)
+    index = runtime_of(options).index
     for name in names:
-        folder.find(name)
+        index.find(name)
 
 
 def library_folder(options: Namespace) -> Path:

@@ -3,8 +3,8 @@
 from argparse import Namespace
 from typing import Any
 
-from lib_uniid.caches import beside
 from lib_uniid.commands import Outcome
+from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.commands.inputs import library_folder
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError
@@ -23,12 +23,13 @@ def run(options: Namespace) -> Outcome:
 
 def people_folder(options: Namespace) -> Library:
     """The enrolled people that the options name."""
-    return Library(folder=library_folder(options))
+    library_folder(options)  # raises where it is a file
+    return runtime_of(options).library
 
 
 def encodings(options: Namespace) -> EncodingCache:
     """What is kept of pictures beside the models, or elsewhere where that folder is read-only."""
-    return EncodingCache(folder=beside(options.models / "uniid" / "cache"))
+    return runtime_of(options).cache
 
 
 def _list(library: Library, _options: Namespace) -> Outcome:

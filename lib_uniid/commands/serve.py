@@ -8,8 +8,8 @@ from contextlib import ExitStack, suppress
 from threading import Event
 from typing import Any, NoReturn
 
-from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.commands import Outcome
+from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.commands.inputs import require_file, require_port
 from lib_uniid.files import require_writable
 from lib_uniid.ui.guard import login, private_temporary_folder, require_apart
@@ -32,12 +32,13 @@ def run(options: Namespace) -> Outcome:
         from lib_uniid.faces.domain import note_of
         from lib_uniid.ui.page import launch, make_page
 
-        page = make_page(options.models, out, base=options.base, device=options.device)
+        runtime = runtime_of(options)
+        page = make_page(runtime, out, base=options.base)
         address, server = launch(page, port=options.port, auth=auth)
         stack.callback(server.close, verbose=False)
         with suppress(KeyboardInterrupt):
             options.say(f"UniID is at {address} (on this machine alone); Ctrl+C ends it")
-            if known := note_of(ModelFolder(options.models).look_up("insightface")):
+            if known := note_of(runtime.index.look_up("insightface")):
                 options.say(known)
             if options.open:
                 webbrowser.open(address)

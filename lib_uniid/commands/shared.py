@@ -1,35 +1,28 @@
 """What several commands need."""
 
-import sys
 from argparse import Namespace
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm import tqdm
-
+from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.commands.inputs import GivenPicture, library_folder
 from lib_uniid.errors import SeveralFacesError
 from lib_uniid.faces.seen import SeenFace
-from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.hosts.diffusers.studio import studio_of
 from lib_uniid.library.store import Library
 from lib_uniid.pipeline import Reference, Studio
-from lib_uniid.printing import visible
 
 
 def studio(options: Namespace) -> Studio:
-    """The studio of the models folder; says on standard error what it loads."""
-    return open_studio(
-        options.models,
-        base=getattr(options, "base", None),
-        device=getattr(options, "device", None),
-        notify=lambda message: tqdm.write(f"{visible(message)} ...", file=sys.stderr),
-    )
+    """The studio of the models folder."""
+    return studio_of(runtime_of(options), getattr(options, "base", None))
 
 
 def library(options: Namespace) -> Library:
     """The enrolled people."""
-    return Library(folder=library_folder(options))
+    library_folder(options)  # raises where it is a file
+    return runtime_of(options).library
 
 
 def reference(

@@ -26,7 +26,11 @@ def cosine(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np
 
 
 def greedy_matching(scores: Float[np.ndarray, "n m"], floor: float = -np.inf) -> tuple[Match, ...]:
-    """Pair rows with columns, best score first, each at most once and never below ``floor``."""
+    """Pair rows with columns, best score first, each at most once and never below ``floor``.
+
+    Not the pairs of the largest sum (``scipy.optimize.linear_sum_assignment``): a face that is most like one
+    person would be given to another wherever the sum rises by it.
+    """
     left = np.array(scores, dtype=np.float64)
     matches: list[Match] = []
     while left.size and left.max() >= floor and np.isfinite(left.max()):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +83,7 @@ class FaceFinder:
         self._detector = models["detection"]
         self._recogniser = models["recognition"] if recognise else None
         self._det_size = det_size
+        self._lock = threading.Lock()  # the detector's buffers are not for two at once
         self.domain = Domain.of(pack)
 
     @cached_property
@@ -93,13 +95,18 @@ class FaceFinder:
         return None if self._recogniser is None else sha256(Path(self._recogniser.model_file))[:12]
 
     def find(self, picture: UInt8[np.ndarray, "height width 3"]) -> tuple[Face, ...]:
-        """Every face, numbered from 1 by the centre of its box, left to right.
+        """Every face, numbered from 1 by the centre of its box, left to right; one thread at a time.
 
         Raises UnknownCheckpointError: the models answer with NaN or infinite values.
         """
         height, width = picture.shape[:2]
         if min(height, width) * self._det_size < max(height, width):
             return ()  # a strip that fitting into the detector's square would reduce to nothing
+        with self._lock:
+            return self._find(picture)
+
+    def _find(self, picture: UInt8[np.ndarray, "height width 3"]) -> tuple[Face, ...]:
+        height, width = picture.shape[:2]
         bgr = np.ascontiguousarray(picture[..., ::-1])
         found = [] if self._excludes(picture, 1.0) else self._search(bgr)
         if self._excludes(picture, max((one.score for one in found), default=1.0)):

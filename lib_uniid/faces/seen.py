@@ -33,6 +33,11 @@ class SeenFace:
         return float(own @ embedding) / max(length, 1e-12)
 
 
+def digest_of(picture: UInt8[np.ndarray, "height width 3"]) -> str:
+    """Names a picture whose file is not known."""
+    return f"{picture.shape} {hashlib.sha256(picture.tobytes()).hexdigest()}"
+
+
 class SeenFaces:
     """Faces by the digest of the picture that they are in; the pictures least recently looked at go first."""
 
@@ -40,14 +45,12 @@ class SeenFaces:
         self._most, self._lock = most, threading.Lock()
         self._kept: OrderedDict[str, tuple[SeenFace, ...]] = OrderedDict()
 
-    def look(
-        self,
-        picture: UInt8[np.ndarray, "height width 3"],
-        finder: str,
-        find: Callable[[], Sequence[SeenFace]],
-    ) -> tuple[SeenFace, ...]:
-        """What ``find`` finds in a picture, or found when asked before; ``finder`` tells finders apart."""
-        key = f"{finder} {picture.shape} {hashlib.sha256(picture.tobytes()).hexdigest()}"
+    def look(self, digest: str, finder: str, find: Callable[[], Sequence[SeenFace]]) -> tuple[SeenFace, ...]:
+        """What ``find`` finds in a picture, or found when asked before; ``finder`` tells finders apart.
+
+        ``digest`` is that of the picture's file, or :func:`digest_of` its pixels.
+        """
+        key = f"{finder} {digest}"
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

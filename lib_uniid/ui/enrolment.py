@@ -7,9 +7,9 @@ from functools import partial
 from lib_uniid.errors import ConfigError
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.faces.same import duplicates
+from lib_uniid.identity_pipeline import IdentityPipeline, Reference
 from lib_uniid.library.names import checked
 from lib_uniid.library.store import Library, also_enrolled
-from lib_uniid.pipeline import Reference, Studio
 from lib_uniid.ui import html
 from lib_uniid.ui.background import Tell, told
 from lib_uniid.ui.form import Upload
@@ -27,9 +27,9 @@ class Saving:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
-    """Keeps people in ``library``, with a ``studio`` of which nothing but the encoders is used."""
+    """Keeps people in ``library``, with the encoders of ``pipeline``."""
 
-    studio: Studio
+    pipeline: IdentityPipeline
     library: Library
     uploads: Uploads
 
@@ -51,7 +51,7 @@ class Enrolment:
             )
 
         def work(tell: Tell) -> None:
-            person, seen = self.studio.enrol(
+            person, seen = self.pipeline.enrol(
                 name,
                 references,
                 progress=lambda step, steps: tell(Saving(step=step, steps=steps)),
@@ -83,6 +83,7 @@ class Enrolment:
             Reference(
                 picture=partial(load_picture, self.uploads.picture(one.key), one.name),
                 label=one.name,
+                digest=one.key,
                 number=one.face,
             )
             for one in pictures

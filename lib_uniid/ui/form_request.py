@@ -101,8 +101,7 @@ def _reference(tab: int, upload: Upload, pictures: Pictures) -> dict[str, Any]:
         raise ConfigError(
             f"person {tab}: {upload.name} shows {upload.faces} faces; click the one that is meant"
         )
-    encoded = base64.b64encode(pictures.picture(upload.key)).decode()
-    return {"picture": encoded, "face": upload.face}
+    return {"picture": pictures.picture(upload.key), "face": upload.face}
 
 
 def _pasted_of(person: PersonForm) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from lib_uniid import installation
 from lib_uniid.bases import titles
 from lib_uniid.failures import explain
 from lib_uniid.printing import shortened
-from lib_uniid.ui.backstage import Missing, Status
 from lib_uniid.ui.form import Upload
+from lib_uniid.ui.status import Missing, Status
 from lib_uniid.ui.uploads import Crop
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from lib_uniid.failures import explain
 from lib_uniid.library.names import checked
 from lib_uniid.library.store import BIN_DAYS, Deleted
 from lib_uniid.ui import html
-from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.reference_pictures import ReferencePictures
 from lib_uniid.ui.versions import SCRIPT
 
@@ -33,20 +33,20 @@ class People:
     refreshed: list[Any]
 
 
-def add_people(backstage: Backstage) -> People:
+def add_people(controller: PanelController) -> People:
     """Build the tab."""
-    return _Library(backstage).build()
+    return _Library(controller).build()
 
 
 class _Library:
-    def __init__(self, backstage: Backstage) -> None:
-        self.backstage, self.library = backstage, backstage.library
+    def __init__(self, controller: PanelController) -> None:
+        self.controller, self.library = controller, controller.library
 
     def build(self) -> People:
         with gr.Row():
             with gr.Column():
                 gr.Markdown("### New person")
-                new_person = ReferencePictures(self.backstage, "uniid_new")
+                new_person = ReferencePictures(self.controller, "uniid_new")
                 new_person.build()
             with gr.Column():
                 gr.Markdown("### In the library")
@@ -104,7 +104,7 @@ class _Library:
 
     def _delete(self, who: str | None) -> list[Any]:
         try:
-            deleted = self.backstage.delete(_chosen(who))
+            deleted = self.controller.delete(_chosen(who))
         except Exception as error:  # whatever it is, the page says it
             return self._refused(error)
         return self._done(f"{deleted.name} is deleted and can be restored from the bin", None, deleted)

@@ -9,10 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.faces.picture import MAX_BYTES
 from lib_uniid.fields import GENERATION, MAX_SIDE, Row
-from lib_uniid.ui.backstage import Backstage
+from lib_uniid.runtime import Runtime
+from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.guard import HOSTS, Guard
 from lib_uniid.ui.library_tab import add_people
 from lib_uniid.ui.page_events import PageEvents, Screen
@@ -27,30 +27,15 @@ KEPT = (600, 24 * 3600)
 """How often temporary files are looked at, and after how long one is removed, in seconds."""
 
 
-class Place:
-    """A models folder and the checkpoint in it that is used; see :class:`lib_uniid.ui.backstage.Place`."""
-
-    def __init__(self, models: Path, base: Path | None) -> None:
-        self.models, self.base = models, base
-
-    def models_folder(self) -> Path:
-        return self.models
-
-    def checkpoint(self) -> Path | None:
-        return self.base or ModelFolder(self.models).look_up("base")
-
-
-def make_page(models: Path, out: Path, *, base: Path | None = None, device: str | None = None) -> gr.Blocks:
+def make_page(runtime: Runtime, out: Path, *, base: Path | None = None) -> gr.Blocks:
     """The page, ready to be launched; pictures are written into ``out``."""
-    backstage = Backstage(Place(models, base))
-    desk = PageEvents(
-        PageGenerator(models, out, backstage.uploads, base=base, device=device, seen=backstage.seen)
-    )
+    controller = PanelController(runtime, lambda: base or runtime.index.look_up("base"))
+    desk = PageEvents(PageGenerator(runtime, out, controller.uploads, base=base))
     with gr.Blocks(title="UniID", analytics_enabled=False, fill_width=True, delete_cache=KEPT) as page:
         with gr.Tab("Pictures", elem_id="uniid_pictures"):
-            screen = _pictures(backstage)
+            screen = _pictures(controller)
         with gr.Tab("People", elem_id="uniid_people_tab"):
-            people = add_people(backstage)
+            people = add_people(controller)
         desk.connect(page, screen)
         # Who is enrolled has changed on one tab, so the lists of the other have.
         for event in (page.load, *people.changed):
@@ -60,9 +45,9 @@ def make_page(models: Path, out: Path, *, base: Path | None = None, device: str 
     return page
 
 
-def _pictures(backstage: Backstage) -> Screen:
+def _pictures(controller: PanelController) -> Screen:
     """Two columns, or one below the other on a phone: what is asked, what came of it, and the settings."""
-    builder = Builder(backstage, lambda name: f"uniid_{name}", page=True)
+    builder = Builder(controller, lambda name: f"uniid_{name}", page=True)
     with gr.Row(elem_id="uniid_desk"):
         with gr.Column(elem_id="uniid_ask"):
             prompt = gr.Textbox(

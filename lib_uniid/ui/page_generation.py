@@ -1,8 +1,6 @@
 """Pictures for the page: the panel's values and the page's own, through the same request and studio."""
 
-import gc
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,12 @@ from lib_uniid.api.identities import FoundIdentities, find_identities
 from lib_uniid.api.request import Request
 from lib_uniid.config import GenerationSettings, drawn_seed
 from lib_uniid.errors import ConfigError, NoFaceError, PictureError, SeveralFacesError, UniIDError
-from lib_uniid.faces.seen import SeenFaces
 from lib_uniid.failures import explain
 from lib_uniid.files import require_writable
 from lib_uniid.host import Look, Picture
-from lib_uniid.hosts.diffusers.studio import open_studio
-from lib_uniid.library.store import Library
+from lib_uniid.hosts.diffusers.studio import studio_of
 from lib_uniid.pipeline import GeneratedPicture, OnPicture, Studio
+from lib_uniid.runtime import Runtime
 from lib_uniid.ui.finished import Finished, Shown
 from lib_uniid.ui.form import Pictures
 from lib_uniid.ui.form_request import request_of
@@ -86,30 +83,20 @@ CANCELLED = Shown(words=("cancelled",), finished=True)
 
 
 class PageGenerator:
-    """Makes one generation at a time, as :class:`lib_uniid.ui.runs.Runs` calls it. Keeps the networks.
+    """Makes one generation at a time, as :class:`lib_uniid.ui.runs.Runs` calls it. Keeps the host.
 
-    ``seen`` are faces that were found in pictures before.
+    ``base`` is the checkpoint to make pictures with, where the first below the models is not meant.
     """
 
-    def __init__(
-        self,
-        models: Path,
-        out: Path,
-        pictures: Pictures,
-        *,
-        base: Path | None,
-        device: str | None,
-        seen: SeenFaces | None = None,
-    ) -> None:
-        self.models, self.out, self.uploads = models, out, pictures
-        self.library = Library(folder=models / "uniid" / "library")
-        self._options: dict[str, Any] = {"base": base, "device": device, "seen": seen}
+    def __init__(self, runtime: Runtime, out: Path, pictures: Pictures, *, base: Path | None = None) -> None:
+        self.runtime, self.out, self.uploads = runtime, out, pictures
+        self._base = base
         self._studio: Studio | None = None
 
     def studio(self) -> Studio:
-        """The networks of the models folder, opened when they are first needed."""
+        """The runtime's networks with the stand-alone host, opened when they are first needed."""
         if self._studio is None:
-            self._studio = open_studio(self.models, **self._options)
+            self._studio = studio_of(self.runtime, self._base)
         return self._studio
 
     def make(self, run: Run[Shown], page_settings: PageSettings, panel: Sequence[Any]) -> Shown:
@@ -133,13 +120,8 @@ class PageGenerator:
 
     def _forget(self) -> None:
         """Open everything anew next time, and free the memory: files may have come, and memory gone."""
-        import torch
-
         self._studio = None
-        gc.collect()
-        if torch.cuda.is_available():
-            with suppress(RuntimeError):  # of a graphics card that failed for good
-                torch.cuda.empty_cache()
+        self.runtime.forget()
 
     def _make(self, finished: Finished, page_settings: PageSettings, panel: Sequence[Any]) -> None:
         request = request_of(panel, self.uploads)
@@ -188,7 +170,7 @@ class PageGenerator:
         if request is None:
             return None
         try:
-            identities = find_identities(request, self.studio(), self.library)
+            identities = find_identities(request, self.studio(), self.runtime.library)
         except UniIDError as error:
             if request.fallback != "plain":
                 raise

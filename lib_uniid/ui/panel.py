@@ -1,7 +1,7 @@
 """The panel: the same components under gradio 3.41, 4.40 and 6, in a WebUI's tab and on the page.
 
 Building it has no effects: a WebUI does so three times per tab. All that the events do is asked of the
-:class:`Backstage`, whose answers are drawn by :mod:`lib_uniid.ui.html`.
+:class:`PanelController`, whose answers are drawn by :mod:`lib_uniid.ui.html`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ import gradio as gr
 
 from lib_uniid.fields import MIX, PERSON, REQUEST, numbers
 from lib_uniid.ui import html
-from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.form import AUTOMATIC, TABS, Form, PersonForm, names_of
 from lib_uniid.ui.pasting import readers
 from lib_uniid.ui.presetting import PresetControls
@@ -47,9 +47,9 @@ class Panel:
         return list(zip(self.arguments, readers(key, name_of), strict=True))
 
 
-def build(backstage: Backstage, elem_id: ElemId) -> Panel:
+def build(controller: PanelController, elem_id: ElemId) -> Panel:
     """Make the panel inside whatever gradio context is open, folded."""
-    builder = Builder(backstage, elem_id)
+    builder = Builder(controller, elem_id)
     with gr.Accordion("UniID: people in the picture", open=False, elem_id=elem_id("panel")):
         builder.people()
         builder.settings()
@@ -59,8 +59,8 @@ def build(backstage: Backstage, elem_id: ElemId) -> Panel:
 class Builder:
     """Holds what the events of one panel reach. On the ``page`` it is on, and its parts stand apart."""
 
-    def __init__(self, backstage: Backstage, elem_id: ElemId, *, page: bool = False) -> None:
-        self.backstage, self.elem_id, self.page = backstage, elem_id, page
+    def __init__(self, controller: PanelController, elem_id: ElemId, *, page: bool = False) -> None:
+        self.controller, self.elem_id, self.page = controller, elem_id, page
         self.choices: list[Any] = []
         self.tabs: list[dict[str, Any]] = []
         self.reference_pictures: list[ReferencePictures] = []
@@ -86,7 +86,7 @@ class Builder:
         """What counts for all of them."""
         rest = Form()
         self._own |= self._shared(rest) | build_style(self._keep, rest)
-        self.presets = PresetControls(self.backstage, self._keep, self._button, self.elem_id)
+        self.presets = PresetControls(self.controller, self._keep, self._button, self.elem_id)
         self._own["request"] = self._request()
 
     def connect(self) -> Panel:
@@ -140,7 +140,7 @@ class Builder:
         )
 
     def _look(self, number: int, enabled: bool, who: str | None, uploads: str | None) -> str:
-        face = self.backstage.face_of(who or "", uploads or "")
+        face = self.controller.face_of(who or "", uploads or "")
         buttons = f"#{self.elem_id('people')} > .tab-nav > button"  # those of gradio 3 have no ids
         button = f":is(#{self.elem_id(f'tab_{number}')}-button, {buttons}:nth-child({number}))"
         return html.tab_look(button, who or "", face, on=enabled)
@@ -176,7 +176,7 @@ class Builder:
         """One tab; its arguments by name, in the order of the form."""
         rest = PersonForm()
         keep = partial(self._numbered, number)
-        names = self.backstage.names() if self.page else []
+        names = self.controller.names() if self.page else []
         parts: dict[str, Any] = {}
         look = gr.HTML("", elem_id=self.elem_id(f"person_{number}_look"), elem_classes=["uniid-look"])
         self._looks.append(look)
@@ -206,7 +206,7 @@ class Builder:
                 automatic.change(_unless, inputs=[automatic], outputs=[scale], show_progress="hidden")
             with gr.Column():
                 self.reference_pictures.append(
-                    ReferencePictures(self.backstage, self.elem_id(f"person_{number}"))
+                    ReferencePictures(self.controller, self.elem_id(f"person_{number}"))
                 )
                 parts["uploads"] = self.reference_pictures[-1].build()
         with gr.Accordion(
@@ -253,9 +253,9 @@ class Builder:
 
     def _refresh(self) -> list[Any]:
         """Look at the disk: what is there, and who."""
-        self.backstage.forget()
         try:
-            status = self.backstage.status()
+            self.controller.refresh()
+            status = self.controller.status()
         except Exception as error:
             keep = [gr.update() for _ in self.choices]
             hidden = gr.update(visible=False)
@@ -271,7 +271,8 @@ class Builder:
 
     def _show_files(self) -> list[Any]:
         try:
-            status = self.backstage.status()
+            self.controller.refresh()
+            status = self.controller.status()
         except Exception as error:
             return [gr.update(value=html.failure(error), visible=True), gr.update(visible=False)]
         wanted = bool(status.lacks or status.limits)
@@ -280,10 +281,10 @@ class Builder:
     def _fetch(self) -> Iterator[str]:
         """Only ever on the button: get what is missing, and then refresh."""
         try:
-            for name, done, size in self.backstage.download():
+            for name, done, size in self.controller.download():
                 yield html.download(name, done, size)
-            self.backstage.forget()
-            yield html.status(self.backstage.status())
+            self.controller.refresh()
+            yield html.status(self.controller.status())
         except Exception as error:
             yield html.failure(error)
 

@@ -7,7 +7,7 @@ import gradio as gr
 
 from lib_uniid.library.names import normal
 from lib_uniid.ui import html
-from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.pasting import form_of
 
@@ -17,12 +17,12 @@ class PresetControls:
 
     def __init__(
         self,
-        backstage: Backstage,
+        controller: PanelController,
         keep: Callable[..., Any],
         button: Callable[..., Any],
         elem_id: Callable[[str], str],
     ) -> None:
-        self.backstage = backstage
+        self.controller = controller
         with gr.Accordion("Presets", open=False, elem_id=elem_id("presets")):
             self.chosen = keep(
                 gr.Dropdown,
@@ -56,7 +56,7 @@ class PresetControls:
 
     def _use(self, name: str | None) -> list[Any]:
         try:
-            form = form_of(self.backstage.presets.get(name or ""), self.backstage.name_of)
+            form = form_of(self.controller.presets.get(name or ""), self.controller.name_of)
         except Exception as error:
             return [html.failure(error), *(gr.update() for _ in range(self.count))]
         values = [gr.update(value=value) for value in form.values()]
@@ -65,7 +65,7 @@ class PresetControls:
     def _save(self, name: str | None, *values: Any) -> list[Any]:
         """Asks before an earlier one is replaced."""
         try:
-            if normal(name or "") in self.backstage.presets.names():
+            if normal(name or "") in self.controller.presets.names():
                 asked = f"there is a preset {name} already: press Replace, or type another name"
                 return [html.notes([asked]), gr.update(), gr.update(visible=True)]
         except Exception as error:
@@ -74,18 +74,18 @@ class PresetControls:
 
     def _replace(self, name: str | None, *values: Any) -> list[Any]:
         try:
-            request = request_of([values[0], True, *values[2:]], self.backstage.uploads)
+            request = request_of([values[0], True, *values[2:]], self.controller.uploads)
             assert request is not None, "it was said to be on"
-            self.backstage.presets.save(name or "", request)
-            names = self.backstage.presets.names()
+            self.controller.presets.save(name or "", request)
+            names = self.controller.presets.names()
         except Exception as error:
             return _failed(error)
         return [html.result([f"{name} is saved"]), gr.update(choices=names), gr.update(visible=False)]
 
     def _delete(self, name: str | None) -> list[Any]:
         try:
-            self.backstage.presets.delete(name or "")
-            names = self.backstage.presets.names()
+            self.controller.presets.delete(name or "")
+            names = self.controller.presets.names()
         except Exception as error:
             return _failed(error)
         return [

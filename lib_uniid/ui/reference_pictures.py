@@ -10,7 +10,7 @@ from lib_uniid.errors import DifferentPeopleError
 from lib_uniid.failures import explain
 from lib_uniid.library.names import normal
 from lib_uniid.ui import html
-from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.form import uploads_of
 from lib_uniid.ui.uploaded_faces import UploadedFaces
 
@@ -21,9 +21,9 @@ CACHED = "Features of pictures that are only used once are cached for 30 days."
 class ReferencePictures:
     """The components and their events; the same under all versions of gradio."""
 
-    def __init__(self, backstage: Backstage, prefix: str) -> None:
-        self.backstage, self.prefix = backstage, prefix
-        self.references = UploadedFaces(backstage, prefix)
+    def __init__(self, controller: PanelController, prefix: str) -> None:
+        self.controller, self.prefix = controller, prefix
+        self.references = UploadedFaces(controller, prefix)
 
     def build(self) -> Any:
         """Make them and return what :meth:`UploadedFaces.build` does. The name is asked for with pictures."""
@@ -85,10 +85,10 @@ class ReferencePictures:
         name, saved = normal(name or who or ""), None
         rest = [gr.update() for _ in (self.name, who, self.references.files, *self.references.shown)]
         try:
-            if not add and name in self.backstage.names():
+            if not add and name in self.controller.names():
                 yield [html.notes([_taken(name)]), gr.update(visible=True), gr.update(), *rest]
                 return
-            for saved in self.backstage.enrol(name, uploads_of(uploads), add=add, force=sure):
+            for saved in self.controller.enrol(name, uploads_of(uploads), add=add, force=sure):
                 words = html.progress([f"looking at {name}"], saved.step, saved.steps)
                 yield [words, gr.update(), gr.update(), *rest]
         except Exception as error:  # whatever it is, the panel says it
@@ -98,7 +98,7 @@ class ReferencePictures:
             return
         words = html.result([f"{name} has these pictures too now" if add else f"{name} is in the library"])
         words += html.notes(() if saved is None else saved.advice)
-        chosen = gr.update(choices=self.backstage.names(), value=name)
+        chosen = gr.update(choices=self.controller.names(), value=name)
         gone = [None, *self.references.nothing()]
         yield [words, gr.update(visible=False), _ask(False), "", chosen, *gone]
 

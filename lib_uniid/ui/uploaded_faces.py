@@ -8,7 +8,7 @@ import gradio as gr
 
 from lib_uniid.errors import UniIDError
 from lib_uniid.ui import html
-from lib_uniid.ui.backstage import Backstage
+from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.form import LOOKING, text_of, uploads_of
 from lib_uniid.ui.tiles import tile
 from lib_uniid.ui.versions import BARE, SCRIPT
@@ -22,8 +22,8 @@ _LOOKING: dict[str, Any] = {SCRIPT: f"(files) => uniid.looking(files, {json.dump
 class UploadedFaces:
     """The components and their events; the same under all versions of gradio."""
 
-    def __init__(self, backstage: Backstage, prefix: str) -> None:
-        self.backstage, self.prefix = backstage, prefix
+    def __init__(self, controller: PanelController, prefix: str) -> None:
+        self.controller, self.prefix = controller, prefix
 
     def build(self) -> Any:
         """Make them; the hidden text that says what was uploaded, see :func:`uploads_of`."""
@@ -75,7 +75,7 @@ class UploadedFaces:
 
     def _see(self, files: Any) -> list[Any]:
         """Pictures were chosen or taken away."""
-        uploads, notes = self.backstage.see(_paths(files))
+        uploads, notes = self.controller.see(_paths(files))
         sentences = [*notes, *html.open_choices(uploads)]
         return [text_of(uploads), self._gallery(text_of(uploads)), html.notes(sentences)]
 
@@ -103,7 +103,7 @@ class UploadedFaces:
         tiles = [
             (tile(crop, meant=one.face == face), html.caption(one, face))
             for one in uploads
-            for face, crop in enumerate(self.backstage.uploads.get(one.key).faces, 1)
+            for face, crop in enumerate(self.controller.uploads.get(one.key).faces, 1)
         ]
         return gr.update(value=tiles, visible=bool(tiles))
 

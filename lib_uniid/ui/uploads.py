@@ -42,7 +42,7 @@ class Kept:
 
 
 class Uploads:
-    """Pictures by the digest of their bytes: who does not have a picture cannot name it."""
+    """Pictures by the SHA-256 of their bytes: who does not have a picture cannot name it."""
 
     def __init__(self, most: int = MAX_BYTES) -> None:
         self._most, self._lock = most, threading.Lock()

@@ -15,12 +15,11 @@ from lib_uniid.faces.domain import FILE, Domain
 from lib_uniid.faces.picture import load_picture
 from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.pipeline import Reference
-from lib_uniid.ui.backstage import Backstage
 from lib_uniid.ui.html import status
 from miniature import MODELS, SAMPLES
 from miniature.assemble import DOMAIN
 from tests.onnx_pack import red_cells, write_pack
-from tests.ui.bare_host import Place
+from tests.ui.bare_host import controller_of
 
 PACK = MODELS / "insightface" / "models" / "miniature"
 
@@ -95,7 +94,7 @@ def test_the_shipped_domain_is_the_assembled_one():
 def test_the_panel_and_the_doctor_say_up_front_what_the_models_know(
     models: Path, capsys: pytest.CaptureFixture[str]
 ):
-    shown = [status(Backstage(Place(folder)).status()) for folder in (MODELS, models)]
+    shown = [status(controller_of(folder).status()) for folder in (MODELS, models)]
     assert 'uniid-note">These face models know drawn faces only' in shown[0]
     assert "know drawn faces only" not in shown[1]
     for folder, known in ((MODELS, True), (models, False)):

@@ -17,7 +17,8 @@ import gradio as gr
 
 from lib_uniid.api.request import to_dict
 from lib_uniid.errors import UniIDError
-from lib_uniid.ui.backstage import Backstage
+from lib_uniid.runtime import Runtime
+from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.panel import build
@@ -28,20 +29,13 @@ STYLE = (Path(__file__).parents[2] / "style.css").read_text(encoding="utf-8")
 SECONDS = 5
 
 
-class Place:
-    """A models folder with one checkpoint."""
-
-    def __init__(self, models: Path) -> None:
-        self.models = models
-
-    def models_folder(self) -> Path:
-        return self.models
-
-    def checkpoint(self) -> Path | None:
-        return next(iter(sorted((self.models / "Stable-diffusion").glob("*.safetensors"))), None)
+def controller_of(models: Path, kind: type[PanelController] = PanelController) -> PanelController:
+    """A panel's controller for a models folder with one checkpoint."""
+    checkpoints = sorted((models / "Stable-diffusion").glob("*.safetensors"))
+    return kind(Runtime(models), lambda: next(iter(checkpoints), None))
 
 
-class Slow(Backstage):
+class Slow(PanelController):
     """Looks at pictures called ``slow`` for as long as somebody may need to press a button."""
 
     def see(self, files: Iterable[Path]) -> tuple[list[Upload], list[str]]:
@@ -51,11 +45,11 @@ class Slow(Backstage):
 
 
 def page(models: Path) -> Any:
-    backstage = Slow(Place(models))
+    controller = controller_of(models, Slow)
 
     def ask(*values: Any) -> str:
         try:
-            request = request_of(values, backstage.uploads)
+            request = request_of(values, controller.uploads)
         except UniIDError as error:
             return str(error)
         return "off" if request is None else json.dumps(to_dict(request))
@@ -63,11 +57,11 @@ def page(models: Path) -> Any:
     with gr.Blocks(analytics_enabled=False) as blocks:
         gr.HTML(f"<style>{STYLE}</style>")
         with gr.Group():
-            panel = build(backstage, lambda name: f"script_txt2img_uniid_{name}")
+            panel = build(controller, lambda name: f"script_txt2img_uniid_{name}")
         button, answer = gr.Button("Ask", elem_id="ask"), gr.Textbox(elem_id="answer")
         button.click(ask, inputs=panel.arguments, outputs=[answer])
         text, paste = gr.Textbox(elem_id="infotext"), gr.Button("Paste", elem_id="paste")
-        fields = panel.infotext_fields("UniID", backstage.name_of)
+        fields = panel.infotext_fields("UniID", controller.name_of)
 
         def fill(infotext: str) -> list[Any]:
             values = [read({"UniID": infotext} if infotext else {}) for _, read in fields]

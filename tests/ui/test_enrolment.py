@@ -1,8 +1,8 @@
 """Uploaded pictures become somebody in the library, by the real networks of a models folder."""
 
+import base64
 import shutil
 import stat
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,123 +11,125 @@ import pytest
 import torch
 from PIL import Image
 
+from lib_uniid.api.identities import find_identities
+from lib_uniid.api.request import parse, to_dict
 from lib_uniid.errors import ConfigError, DifferentPeopleError, NoFaceError
 from lib_uniid.faces.detection import Face, FaceFinder
-from lib_uniid.faces.picture import load_picture
-from lib_uniid.pipeline import Reference
-from lib_uniid.ui.backstage import Backstage
-from lib_uniid.ui.form import Upload
+from lib_uniid.identity_pipeline import IdentityPipeline
+from lib_uniid.ui.controller import PanelController
+from lib_uniid.ui.form import Form, PersonForm, Upload, text_of
+from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.html import picked
 from lib_uniid.ui.tiles import tile
 from tests.red_faces import red_face_picture
-from tests.ui.bare_host import Place
+from tests.ui.bare_host import controller_of
 from tests.ui.test_panel import png
 
 
 @pytest.fixture
-def backstage(webui_models: Path, tmp_path: Path) -> Backstage:
+def controller(webui_models: Path, tmp_path: Path) -> PanelController:
     """In front of a models folder of this test's own."""
     root = tmp_path / "models"
     shutil.copytree(webui_models, root)
-    return Backstage(Place(root))
+    return controller_of(root)
 
 
-def uploaded(backstage: Backstage, *files: Path) -> list[Upload]:
-    return backstage.see(files)[0]
+def uploaded(controller: PanelController, *files: Path) -> list[Upload]:
+    return controller.see(files)[0]
 
 
-def test_somebody_is_kept_with_the_face_that_was_clicked(backstage: Backstage, tmp_path: Path):
-    both = uploaded(backstage, png(tmp_path / "both.png", (64, 64), (190, 60)))
+def test_somebody_is_kept_with_the_face_that_was_clicked(controller: PanelController, tmp_path: Path):
+    both = uploaded(controller, png(tmp_path / "both.png", (64, 64), (190, 60)))
     with pytest.raises(ConfigError, match=r"both\.png shows 2 faces: click the one that is meant"):
-        list(backstage.enrol("Zoe", both))
-    assert backstage.names() == ["Anna", "Ben"]
-    first, *_, last = backstage.enrol("Zoe", picked(both, 0, 2))
+        list(controller.enrol("Zoe", both))
+    assert controller.names() == ["Anna", "Ben"]
+    first, *_, last = controller.enrol("Zoe", picked(both, 0, 2))
     assert (first.step, last.step == last.steps) == (0, True)
     assert all(one.startswith("both.png: ") or "looks like Zoe" in one for one in last.advice)
-    assert backstage.names() == ["Anna", "Ben", "Zoe"]
-    assert backstage.library.load("Zoe").features.references == 1
+    assert controller.names() == ["Anna", "Ben", "Zoe"]
+    assert controller.library.load("Zoe").features.references == 1
 
 
 def test_a_name_that_is_taken_changes_nobody_unless_pictures_are_to_be_added(
-    backstage: Backstage, tmp_path: Path
+    controller: PanelController, tmp_path: Path
 ):
-    pictures = uploaded(backstage, png(tmp_path / "a.png", (64, 64)), png(tmp_path / "b.png", (60, 64)))
-    before = backstage.library.load("Anna")
+    pictures = uploaded(controller, png(tmp_path / "a.png", (64, 64)), png(tmp_path / "b.png", (60, 64)))
+    before = controller.library.load("Anna")
     with pytest.raises(ConfigError, match="'Anna' is in the library already"):
-        list(backstage.enrol("Anna", pictures))
-    assert np.array_equal(backstage.library.load("Anna").embedding, before.embedding)
-    list(backstage.enrol("Anna", pictures, add=True))
-    assert backstage.library.load("Anna").features.references == 3
+        list(controller.enrol("Anna", pictures))
+    assert np.array_equal(controller.library.load("Anna").embedding, before.embedding)
+    list(controller.enrol("Anna", pictures, add=True))
+    assert controller.library.load("Anna").features.references == 3
     with pytest.raises(ConfigError, match="no person named 'Zoe' is in the library"):
-        list(backstage.enrol("Zoe", pictures, add=True))
+        list(controller.enrol("Zoe", pictures, add=True))
 
 
-def test_pictures_without_a_face_keep_nobody(backstage: Backstage, tmp_path: Path):
+def test_pictures_without_a_face_keep_nobody(controller: PanelController, tmp_path: Path):
     with pytest.raises(NoFaceError, match=r"empty\.png: "):
-        list(backstage.enrol("Zoe", uploaded(backstage, png(tmp_path / "empty.png"))))
+        list(controller.enrol("Zoe", uploaded(controller, png(tmp_path / "empty.png"))))
     with pytest.raises(ConfigError, match="no pictures of this person yet"):
-        list(backstage.enrol("Zoe", []))
-    assert backstage.names() == ["Anna", "Ben"]
+        list(controller.enrol("Zoe", []))
+    assert controller.names() == ["Anna", "Ben"]
 
 
 def test_somebody_who_is_deleted_leaves_no_encoding_and_comes_back_whole(
-    backstage: Backstage, tmp_path: Path
+    controller: PanelController, tmp_path: Path
 ):
-    cache = backstage.place.models_folder() / "uniid" / "cache"
+    cache = controller.runtime.models_folder / "uniid" / "cache"
     before = {*cache.glob("*.features.safetensors")}
-    list(backstage.enrol("Zoe", uploaded(backstage, png(tmp_path / "zoe.png", (70, 60)))))
-    zoe = backstage.library.load("Zoe")
+    list(controller.enrol("Zoe", uploaded(controller, png(tmp_path / "zoe.png", (70, 60)))))
+    zoe = controller.library.load("Zoe")
     assert len({*cache.glob("*.features.safetensors")} - before) == 1
-    removed = backstage.delete("Zoe")
+    removed = controller.delete("Zoe")
     assert {*cache.glob("*.features.safetensors")} <= before
-    backstage.library.restore(removed.id)
-    assert torch.equal(backstage.library.load("Zoe").features.intrinsic, zoe.features.intrinsic)
+    controller.library.restore(removed.id)
+    assert torch.equal(controller.library.load("Zoe").features.intrinsic, zoe.features.intrinsic)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "0a1b2c3d-0000-4000-8000-00000000000a", "pictures-0a1b"])
 def test_nobody_is_kept_under_what_could_not_be_chosen_as_a_name(
-    backstage: Backstage, tmp_path: Path, name: str
+    controller: PanelController, tmp_path: Path, name: str
 ):
     with pytest.raises(ConfigError, match="a person's name must"):
-        list(backstage.enrol(name, uploaded(backstage, png(tmp_path / "a.png", (64, 64)))))
-    assert backstage.names() == ["Anna", "Ben"]
+        list(controller.enrol(name, uploaded(controller, png(tmp_path / "a.png", (64, 64)))))
+    assert controller.names() == ["Anna", "Ben"]
 
 
 def test_whoever_is_deleted_leaves_no_upload_and_no_crop(
-    backstage: Backstage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    controller: PanelController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     gradio = tmp_path / "gradio"
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(gradio))
     (gradio / "0a1b").mkdir(parents=True)
     own = png(tmp_path / "own.png", (72, 60))  # a user's own file, as a script may name one
     zoe = png(gradio / "0a1b" / "zoe.png", (70, 60))
-    uploads = uploaded(backstage, zoe, own)
-    crops = [backstage.uploads.get(one.key).faces[0] for one in uploads]
+    uploads = uploaded(controller, zoe, own)
+    crops = [controller.uploads.get(one.key).faces[0] for one in uploads]
     shown = Path(tile(crops[0], meant=True))
     copied = gradio / "2c3d" / shown.name  # as gradio does with what it shows
     copied.parent.mkdir()
     shutil.copy2(shown, copied)
     assert stat.S_IMODE(copied.stat().st_mode) == 0o600
     assert stat.S_IMODE(shown.parent.stat().st_mode) == 0o700
-    list(backstage.enrol("Zoe", uploads[:1]))
-    backstage.delete("Zoe")
+    list(controller.enrol("Zoe", uploads[:1]))
+    controller.delete("Zoe")
     assert [zoe.exists(), shown.exists(), copied.exists(), own.exists()] == [False, False, False, True]
     with pytest.raises(ConfigError, match="no longer kept"):
-        backstage.uploads.get(uploads[0].key)
+        controller.uploads.get(uploads[0].key)
 
 
-def test_a_damaged_person_is_deleted_with_all_uploads(backstage: Backstage, tmp_path: Path):
-    (upload,) = uploaded(backstage, png(tmp_path / "a.png", (64, 64)))
-    path = backstage.library.folder / f"{backstage.library.ids()['Anna']}.safetensors"
+def test_a_damaged_person_is_deleted_with_all_uploads(controller: PanelController, tmp_path: Path):
+    (upload,) = uploaded(controller, png(tmp_path / "a.png", (64, 64)))
+    path = controller.library.folder / f"{controller.library.ids()['Anna']}.safetensors"
     path.write_bytes(path.read_bytes().replace(b'"references":"1"', b'"references":"x"'))
-    backstage.delete("Anna")
-    assert backstage.names() == ["Ben"]
+    controller.delete("Anna")
+    assert controller.names() == ["Ben"]
     with pytest.raises(ConfigError, match="no longer kept"):
-        backstage.uploads.get(upload.key)
+        controller.uploads.get(upload.key)
 
 
 def test_a_picture_is_looked_at_once_however_often_it_is_uploaded_and_enrolled(
-    backstage: Backstage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    controller: PanelController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     looked: list[tuple[int, ...]] = []
     find = FaceFinder.find
@@ -138,54 +140,61 @@ def test_a_picture_is_looked_at_once_however_often_it_is_uploaded_and_enrolled(
 
     monkeypatch.setattr(FaceFinder, "find", counted)
     for name in ("a.png", "again.png"):
-        uploads = uploaded(backstage, png(tmp_path / name, (64, 64)))
-    list(backstage.enrol("Zoe", uploads))
+        uploads = uploaded(controller, png(tmp_path / name, (64, 64)))
+    list(controller.enrol("Zoe", uploads))
     assert len(looked) == 1
-    uploaded(backstage, png(tmp_path / "other.png", (60, 64)))
+    uploaded(controller, png(tmp_path / "other.png", (60, 64)))
     assert len(looked) == 2
 
 
-def test_a_generation_knows_the_faces_that_the_panel_found(
-    backstage: Backstage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_generation_takes_the_faces_that_the_panel_found_and_decodes_nothing(
+    controller: PanelController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from lib_uniid.hosts.webui.generation import Workshop
-
-    uploaded(backstage, png(tmp_path / "a.png", (64, 64)))
+    file = png(tmp_path / "a.png", (64, 64))
+    uploads = text_of(uploaded(controller, file))
+    form = Form(enabled=True, people=(PersonForm(who="Zoe", uploads=uploads), *Form().people[1:]))
+    panel = request_of(form.values(), controller.uploads)
+    assert panel is not None
+    assert panel.people[0].references[0].picture == file.read_bytes()
+    api = parse(to_dict(panel))
+    assert api.people[0].references[0].picture == base64.b64encode(file.read_bytes()).decode()
     monkeypatch.setattr(FaceFinder, "find", lambda *_: pytest.fail("looked at twice"))
-    workshop = Workshop(backstage.place.models_folder(), "cpu", nullcontext, backstage.seen)
-    reference = Reference(picture=load_picture((tmp_path / "a.png").read_bytes(), "a.png"), label="a.png")
-    _, (seen,) = workshop.studio.enrol("Zoe", [reference])
-    assert seen.face.number == 1
+    monkeypatch.setattr("lib_uniid.api.identities.load_picture", lambda *_: pytest.fail("decoded twice"))
+    for request in (panel, api):
+        found = find_identities(request, IdentityPipeline(controller.runtime), controller.library)
+        assert found.people["Zoe"].features.references == 1
 
 
-def test_a_face_belongs_to_a_person_once_the_person_is_in_the_library(backstage: Backstage, tmp_path: Path):
-    one = uploaded(backstage, png(tmp_path / "one.png", (64, 64)))
+def test_a_face_belongs_to_a_person_once_the_person_is_in_the_library(
+    controller: PanelController, tmp_path: Path
+):
+    one = uploaded(controller, png(tmp_path / "one.png", (64, 64)))
     with pytest.raises(ConfigError):
-        list(backstage.enrol("x" * 201, one))
+        list(controller.enrol("x" * 201, one))
     with pytest.raises(ConfigError):
-        list(backstage.enrol("Anna", one))
-    assert backstage.face_of("Anna", "") is None
-    list(backstage.enrol(" Zoe ", one))
-    assert backstage.face_of("Zoe", "") is not None
+        list(controller.enrol("Anna", one))
+    assert controller.face_of("Anna", "") is None
+    list(controller.enrol(" Zoe ", one))
+    assert controller.face_of("Zoe", "") is not None
 
 
 def test_a_face_follows_a_person_who_is_renamed_and_goes_with_one_who_is_deleted(
-    backstage: Backstage, tmp_path: Path
+    controller: PanelController, tmp_path: Path
 ):
-    list(backstage.enrol("Zoe", uploaded(backstage, png(tmp_path / "one.png", (64, 64)))))
-    backstage.library.rename("Zoe", "Zora")
-    assert backstage.face_of("Zora", "") is not None
-    assert backstage.face_of("Zoe", "") is None
-    backstage.library.remove("Zora")  # by another program
-    assert backstage.face_of("Zora", "") is None
-    list(backstage.enrol("Zoe", uploaded(backstage, png(tmp_path / "two.png", (70, 60)))))
-    deleted = backstage.delete("Zoe")
-    backstage.library.restore(deleted.id)
-    assert backstage.face_of("Zoe", "") is None
+    list(controller.enrol("Zoe", uploaded(controller, png(tmp_path / "one.png", (64, 64)))))
+    controller.library.rename("Zoe", "Zora")
+    assert controller.face_of("Zora", "") is not None
+    assert controller.face_of("Zoe", "") is None
+    controller.library.remove("Zora")  # by another program
+    assert controller.face_of("Zora", "") is None
+    list(controller.enrol("Zoe", uploaded(controller, png(tmp_path / "two.png", (70, 60)))))
+    deleted = controller.delete("Zoe")
+    controller.library.restore(deleted.id)
+    assert controller.face_of("Zoe", "") is None
 
 
 def test_pictures_of_two_people_are_joined_only_when_it_is_confirmed(
-    backstage: Backstage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    controller: PanelController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     find = FaceFinder.find
 
@@ -199,19 +208,19 @@ def test_pictures_of_two_people_are_joined_only_when_it_is_confirmed(
     dark = red_face_picture((64, 64))
     dark[dark == 128] = 90
     Image.fromarray(dark).save(tmp_path / "ben.png")
-    pictures = uploaded(backstage, png(tmp_path / "zoe.png", (64, 64)), tmp_path / "ben.png")
+    pictures = uploaded(controller, png(tmp_path / "zoe.png", (64, 64)), tmp_path / "ben.png")
     with pytest.raises(DifferentPeopleError, match=r"ben\.png \(similarity 0\.00\) and zoe\.png"):
-        list(backstage.enrol("Zoe", pictures))
-    assert backstage.names() == ["Anna", "Ben"]
-    list(backstage.enrol("Zoe", pictures, force=True))
-    assert backstage.library.load("Zoe").features.references == 2
-    list(backstage.enrol("Mia", pictures[:1]))
+        list(controller.enrol("Zoe", pictures))
+    assert controller.names() == ["Anna", "Ben"]
+    list(controller.enrol("Zoe", pictures, force=True))
+    assert controller.library.load("Zoe").features.references == 2
+    list(controller.enrol("Mia", pictures[:1]))
     with pytest.raises(DifferentPeopleError, match=r"another person than Mia \(similarity 0\.00"):
-        list(backstage.enrol("Mia", pictures[1:], add=True))
-    assert backstage.library.load("Mia").features.references == 1
+        list(controller.enrol("Mia", pictures[1:], add=True))
+    assert controller.library.load("Mia").features.references == 1
 
 
-def test_a_picture_that_is_given_twice_is_named(backstage: Backstage, tmp_path: Path):
-    pictures = uploaded(backstage, png(tmp_path / "a.png", (64, 64)), png(tmp_path / "b.png", (64, 64)))
-    *_, last = backstage.enrol("Zoe", pictures)
+def test_a_picture_that_is_given_twice_is_named(controller: PanelController, tmp_path: Path):
+    pictures = uploaded(controller, png(tmp_path / "a.png", (64, 64)), png(tmp_path / "b.png", (64, 64)))
+    *_, last = controller.enrol("Zoe", pictures)
     assert "b.png is a duplicate of a.png; use another picture" in last.advice

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lib_uniid.hosts.diffusers.host import DiffusersHost
+from lib_uniid.runtime import Runtime
 from lib_uniid.ui.form import LOOKING
 from lib_uniid.ui.page_generation import PageGenerator, Shown
 from lib_uniid.ui.runs import Run
@@ -22,7 +23,7 @@ WORDS, ROUGH, GALLERY, CHECKED, EARLIER, GO, CANCEL = range(7)
 
 @pytest.fixture(scope="module")
 def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> PageGenerator:
-    return PageGenerator(webui_models, tmp_path_factory.mktemp("out"), Uploads(), base=None, device="cpu")
+    return PageGenerator(Runtime(webui_models), tmp_path_factory.mktemp("out"), Uploads())
 
 
 @pytest.fixture

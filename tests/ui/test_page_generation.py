@@ -17,6 +17,7 @@ from lib_uniid.evaluation.presence import Appearance, Presence
 from lib_uniid.hosts.diffusers import saving
 from lib_uniid.hosts.diffusers.host import ROUGH, DiffusersHost, rough_colours
 from lib_uniid.pipeline import GeneratedPicture, Studio
+from lib_uniid.runtime import Runtime
 from lib_uniid.ui.finished import Finished
 from lib_uniid.ui.form import Form, PersonForm
 from lib_uniid.ui.likeness import verdicts
@@ -42,7 +43,7 @@ OFF = Form().values()
 
 @pytest.fixture(scope="module")
 def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> PageGenerator:
-    return PageGenerator(webui_models, tmp_path_factory.mktemp("out"), Uploads(), base=None, device="cpu")
+    return PageGenerator(Runtime(webui_models), tmp_path_factory.mktemp("out"), Uploads())
 
 
 class Listening(Run[Shown]):
@@ -232,7 +233,7 @@ class TestMade:
     def test_a_disk_that_fills_up_meanwhile_loses_no_picture(
         self, webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        maker = PageGenerator(webui_models, tmp_path / "out", Uploads(), base=None, device="cpu")
+        maker = PageGenerator(Runtime(webui_models), tmp_path / "out", Uploads())
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         write = saving.write_png
 
@@ -338,7 +339,7 @@ class TestMade:
         self, webui_models: Path, tmp_path: Path
     ):
         (tmp_path / "out").write_text("a file")
-        maker = PageGenerator(webui_models, tmp_path / "out", Uploads(), base=None, device="cpu")
+        maker = PageGenerator(Runtime(webui_models), tmp_path / "out", Uploads())
         told = shown(maker)
         assert told[-1].wrong
         assert "out" in told[-1].words[0]

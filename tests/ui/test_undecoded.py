@@ -13,24 +13,12 @@ from PIL import Image
 
 from benchmarks.corpus.pictures import EPS, jpeg
 from lib_uniid.errors import PictureError
-from lib_uniid.ui.backstage import Backstage
+from lib_uniid.runtime import Runtime
+from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.form_request import mask_text
 from lib_uniid.ui.panel import build
 from lib_uniid.ui.undecoded import undecoded
 from lib_uniid.ui.versions import GRADIO
-
-
-class Nowhere:
-    """A place for a panel of which nothing is asked."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def models_folder(self) -> Path:
-        return self.folder
-
-    def checkpoint(self) -> None:
-        return None
 
 
 def uploaded(path: Path) -> Any:
@@ -75,7 +63,7 @@ def test_an_image_editor_hands_over_what_is_drawn_as_a_file(eps: Path):
 
 def test_no_picture_component_of_the_panel_decodes(tmp_path: Path):
     with gr.Blocks() as blocks:
-        build(Backstage(Nowhere(tmp_path)), lambda name: name)
+        build(PanelController(Runtime(tmp_path), lambda: None), lambda name: name)
     every: list[Any] = list(blocks.blocks.values())
     kinds = [block for block in every if block.get_block_name() in ("image", "imageeditor")]
     assert len(kinds) > 1

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import torch
 
-from lib_uniid.caches import beside
-from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import ConfigError
-from lib_uniid.faces.seen import SeenFaces
 from lib_uniid.hosts.diffusers.host import DiffusersHost
-from lib_uniid.models import Models
 from lib_uniid.pipeline import Studio
+from lib_uniid.runtime import Runtime
 
 
 def open_studio(
@@ -22,30 +18,28 @@ def open_studio(
     cache: Path | None = None,
     device: str | None = None,
     notify: Callable[[str], None] = lambda _: None,
-    seen: SeenFaces | None = None,
 ) -> Studio:
     """Everything from one models folder, on the best device there is.
 
     ``base`` is the checkpoint to make pictures with, where the folder's first is not meant. ``cache`` keeps
-    encodings, beside the models by default, and ``seen`` the faces of pictures.
+    encodings, beside the models by default.
     """
-    folder, place = ModelFolder(models), _device(device or _best_device())
-    dtype = torch.float32 if place.type == "cpu" else torch.float16
-    return Studio(
-        Models(
-            folder=folder,
-            device=place,
-            cache=EncodingCache(folder=cache or beside(models / "uniid" / "cache")),
-            notify=notify,
-        ),
-        lambda: DiffusersHost.load(base or folder.find("base"), place, dtype),
-        seen,
-    )
+    runtime = Runtime(models, device=lambda: best_device(device), notify=notify, cache=cache)
+    return studio_of(runtime, base)
 
 
-def _device(name: str) -> torch.device:
+def studio_of(runtime: Runtime, base: Path | None = None) -> Studio:
+    """A studio with what a runtime has; ``base`` as for :func:`open_studio`."""
+    index, device = runtime.index, runtime.device
+    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    return Studio(runtime, lambda: DiffusersHost.load(base or index.find("base"), device, dtype))
+
+
+def best_device(name: str | None = None) -> str:
+    """The device of this name, or the best that there is; ``ConfigError`` for one that cannot be used."""
+    name = name or _best_name()
     try:
-        return torch.empty(0, device=name).device
+        return str(torch.empty(0, device=name).device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
@@ -53,7 +47,7 @@ def _device(name: str) -> torch.device:
         ) from error
 
 
-def _best_device() -> str:
+def _best_name() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

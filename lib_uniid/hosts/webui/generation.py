@@ -1,9 +1,6 @@
 """One generation: who is in it, what is injected, and what came of it."""
 
-import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,56 +13,25 @@ from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.bases import titles
-from lib_uniid.caches import beside
-from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
 from lib_uniid.evaluation.overlay import draw_routing, legend
 from lib_uniid.evaluation.presence import Presence
-from lib_uniid.faces.seen import SeenFaces
-from lib_uniid.host import Host
 from lib_uniid.hosts.webui.a1111 import A1111People
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
 from lib_uniid.hosts.webui.forge import ForgePeople
 from lib_uniid.hosts.webui.style_reference import Style, Styled, prepare
-from lib_uniid.library.store import Library
-from lib_uniid.models import Models
-from lib_uniid.pipeline import Studio, routing_maps
+from lib_uniid.identity_pipeline import IdentityPipeline
+from lib_uniid.pipeline import routing_maps
+from lib_uniid.runtime import Runtime
 from lib_uniid.typing import Float
-
-log = logging.getLogger("uniid")
-
-
-class Workshop:
-    """The networks of the host's models folder, and the people enrolled there; kept between generations."""
-
-    def __init__(
-        self,
-        models: Path,
-        device: str,
-        room: Callable[[], AbstractContextManager[None]],
-        seen: SeenFaces | None = None,
-    ) -> None:
-        self.library = Library(folder=models / "uniid" / "library")
-        self.studio = Studio(
-            Models(
-                folder=ModelFolder(models),
-                device=torch.device(device),
-                cache=EncodingCache(folder=beside(models / "uniid" / "cache")),
-                notify=log.info,
-                room=room,
-            ),
-            _no_host,
-            seen,
-        )
 
 
 class Generation:
     """What one processing object was asked for. It never holds that object, whose end is also its own."""
 
-    def __init__(self, request: Request, workshop: Workshop) -> None:
-        self.request, self.workshop = request, workshop
-        self.identities: FoundIdentities = find_identities(request, workshop.studio, workshop.library)
+    def __init__(self, request: Request, runtime: Runtime) -> None:
+        self.request, self.pipeline = request, IdentityPipeline(runtime)
+        self.identities: FoundIdentities = find_identities(request, self.pipeline, runtime.library)
         self.overlays: list[Image.Image] = []
         self._record: RoutingRecord | None = None
         self._latent_size = (1, 1)
@@ -89,7 +55,7 @@ class Generation:
         sites = _sites(p)
         plan = self._plan(sites, latent_size)
         assert plan is not None, "a request has at least one person"
-        self.workshop.studio.announce("generation_started", plan)
+        self.pipeline.announce("generation_started", plan)
         self._plan_in_use = plan
         wanted = self.request.show_routing and len(self.identities.settings) > 1
         self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
@@ -102,7 +68,7 @@ class Generation:
 
     def sampled(self, attached: Attachment, pictures: int) -> None:
         """A batch is sampled: keep who was given which place in each of its pictures."""
-        self.workshop.studio.announce("generation_finished", self._plan_in_use)
+        self.pipeline.announce("generation_finished", self._plan_in_use)
         maps = None if self._record is None else routing_maps(self._record, *self._latent_size)
         self._record, self._maps = None, []
         if maps is not None:
@@ -120,7 +86,7 @@ class Generation:
     def look(self, picture: Image.Image) -> Presence:
         """Find all people in a finished picture."""
         people = [self.identities.people[one.name] for one in self.identities.settings]
-        return self.workshop.studio.check(np.asarray(picture.convert("RGB")), people)
+        return self.pipeline.check(np.asarray(picture.convert("RGB")), people)
 
     def _plan(self, sites: tuple[Site, ...], latent_size: tuple[int, int]) -> Plan | None:
         """Built once for each UNet layout, and for each size where masks are drawn."""
@@ -135,7 +101,7 @@ class Generation:
             )
             # The host may be in inference mode, whose tensors are good for nothing outside it.
             with torch.inference_mode(mode=False):
-                self._plans[key] = self.workshop.studio.plan_for(
+                self._plans[key] = self.pipeline.plan_for(
                     sites, self.identities.settings, self.identities.people, options, self.request.method
                 )
         return self._plans[key]
@@ -155,7 +121,3 @@ def _sites(p: Any) -> tuple[Site, ...]:
             f"UniID needs a {titles()} checkpoint, and another kind is loaded; "
             "choose such a checkpoint, or switch UniID off"
         ) from error
-
-
-def _no_host() -> Host:
-    raise AssertionError("in a WebUI the host makes the pictures itself")

@@ -6,8 +6,7 @@ sampling that follows is made to raise it: no user gets a picture without the pe
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lib_uniid.api.request import Request, from_arguments
@@ -24,13 +23,13 @@ from lib_uniid.hosts.webui import axes, infotext
 from lib_uniid.hosts.webui.api_request import nothing_asked
 from lib_uniid.hosts.webui.jobs import CellNumber, Growing, Jobs, selected
 from lib_uniid.hosts.webui.states import GenerationState, GenerationStates
+from lib_uniid.runtime import Runtime
 
 if TYPE_CHECKING:
-    from lib_uniid.faces.seen import SeenFaces
     from lib_uniid.hosts.webui.attachment import Attachment
-    from lib_uniid.hosts.webui.generation import Generation, Workshop
+    from lib_uniid.hosts.webui.generation import Generation
 else:  # imported when they are needed, and not to say what they are
-    Attachment = Generation = SeenFaces = Workshop = Any
+    Attachment = Generation = Any
 
 
 log = logging.getLogger("uniid")
@@ -45,18 +44,6 @@ NO_MAPS = "routing maps are not shown with the script that is selected below the
 @runtime_checkable
 class HostServices(Protocol):
     """What is needed of a host beside what its hooks hand over."""
-
-    def models_folder(self) -> Path:
-        """Where the user's models are."""
-        ...
-
-    def device(self) -> str:
-        """Where the face encoders work, as torch writes it."""
-        ...
-
-    def room(self) -> AbstractContextManager[None]:
-        """Within it the host has made room there for the face encoders."""
-        ...
 
     def load(self, patcher: Any) -> None:
         """Have a host with patchers load one in the middle of sampling."""
@@ -74,10 +61,6 @@ class HostServices(Protocol):
         """Name and version of a host that never calls ``process_before_every_sampling``; None for others."""
         ...
 
-    def free(self) -> None:
-        """Have the host give back memory that nothing uses."""
-        ...
-
     def listen(self, **callbacks: Callable[..., None]) -> None:
         """Have the host call these functions, each under the name that it has for the event."""
         ...
@@ -92,19 +75,18 @@ class Extension:
 
     ``_attached`` is what is on a UNet now, and for whom. It is on only while sampling: put on before every
     pass and taken off after it, so a generation that another script runs in between finds the plain model.
-    ``seen`` gives the faces that the panel has found in pictures, once they are needed.
+    ``runtime`` has the networks and the people, which the panel shares.
     """
 
     def __init__(
         self,
         services: HostServices,
+        runtime: Runtime,
         read: Read = lambda values, api: from_arguments(*values, api=api),
         title: str = "UniID",
-        seen: Callable[[], SeenFaces | None] = lambda: None,
     ) -> None:
-        self.services, self._read, self._title, self._seen = services, read, title, seen
+        self.services, self.runtime, self._read, self._title = services, runtime, read, title
         self.states, self.jobs = GenerationStates(self._ended), Jobs()
-        self._workshop: Workshop | None = None
         self._attached: tuple[GenerationState, Attachment] | None = None
         self._listening = False
 
@@ -240,7 +222,7 @@ class Extension:
     def unload(self) -> None:
         """The script is being unloaded, and the model stays."""
         self._detach()
-        self._workshop = None
+        self.runtime.forget()
 
     # --- inside ---
 
@@ -288,13 +270,9 @@ class Extension:
         p.init = init
 
     def _generation(self, request: Request) -> Generation:
-        from lib_uniid.hosts.webui.generation import Generation, Workshop
+        from lib_uniid.hosts.webui.generation import Generation
 
-        if self._workshop is None:
-            self._workshop = Workshop(
-                self.services.models_folder(), self.services.device(), self.services.room, self._seen()
-            )
-        return Generation(request, self._workshop)
+        return Generation(request, self.runtime)
 
     def _fits(self, p: Any, state: GenerationState | None) -> bool:
         """Whether what is on a UNet is for ``state``, and still on the UNet that ``p`` samples from."""
@@ -378,9 +356,7 @@ class Extension:
             self._fail(state, _explained(error))
         except Exception as error:
             self._fail(state, _explained(error))
-            self._workshop = None  # files may be added or mended before the next try, and memory freed
-            if not isinstance(error, UniIDError):
-                self.services.free()
+            self.runtime.forget()  # files may be added or mended before the next try, and memory freed
 
     def _fail(self, state: GenerationState, failure: str) -> None:
         state.failure = failure

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from lib_uniid.hosts.webui.services import WebUI as Services
 from lib_uniid.logs import log_file
 from lib_uniid.methods.uniportrait.loading import load_weights
 from tests.hosts.webui.asking import BLACK, FACE, NO_FACE, TWO_FACES, ask, person
@@ -101,19 +100,20 @@ FORESEEN: dict[str, tuple[BaseException, str]] = {
 def test_what_can_be_foreseen_is_one_sentence_and_nothing_stays(
     webui: WebUI, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
-    plain = Traceless(webui)
+    plain, runtime = Traceless(webui), webui.namespace["runtime"]
+    models = runtime.models
     error, said = FORESEEN[kind]
 
     def broken(*_: Any, **__: Any) -> None:
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr("lib_uniid.pipeline.Studio.plan_for", broken)
+        patched.setattr("lib_uniid.identity_pipeline.IdentityPipeline.plan_for", broken)
         failed = webui.txt2img(alwayson_scripts=ask(person()))
     assert failed.status == 500
     assert said in failed.error
     assert not log_file().exists()
-    assert webui.namespace["extension"]._workshop is None
+    assert runtime.models is not models  # files may have come
     plain.check()
     assert webui.txt2img(alwayson_scripts=ask(person())).status == 200
 
@@ -139,7 +139,7 @@ def test_a_missing_model_file_is_named_and_found_once_it_is_there(
 ):
     (tmp_path / "uniid").mkdir()
     (tmp_path / "uniid" / "library").symlink_to(webui_models / "uniid" / "library")
-    monkeypatch.setattr(Services, "models_folder", lambda _: tmp_path)
+    monkeypatch.setattr(webui.namespace["runtime"], "models_folder", tmp_path)
     failed = webui.txt2img(alwayson_scripts=ask(person()))
     assert failed.status == 500
     assert "no faceid model under" in failed.error

@@ -136,7 +136,7 @@ def test_a_check_that_fails_does_not_take_the_picture_away(webui: WebUI, monkeyp
     def broken(*_: Any, **__: Any) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr("lib_uniid.pipeline.check", broken)
+    monkeypatch.setattr("lib_uniid.evaluation.presence.check", broken)
     answer = webui.txt2img(steps=1, alwayson_scripts=ask(person("Anna"), check=True))
     assert (answer.status, len(answer.images)) == (200, 1)
     (comment,) = answer.comments

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib_uniid.hosts.webui.services import WebUI as Services
 from lib_uniid.library.store import Library
-from lib_uniid.pipeline import Reference
+from lib_uniid.pipeline import IdentityPipeline, Reference
 from tests.hosts.webui.asking import FACE, LEFT, ask, base64_of, person
 from tests.hosts.webui.standin.processing import parse_infotext
 from tests.hosts.webui.standin.webui import WebUI
@@ -75,11 +74,11 @@ def test_somebody_who_was_only_shown_is_asked_for_again(webui: WebUI):
 
 
 @pytest.fixture
-def own_library(webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+def own_library(webui: WebUI, webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     """The library of a models folder of this test's own."""
     root = tmp_path / "models"
     shutil.copytree(webui_models, root)
-    monkeypatch.setattr(Services, "models_folder", lambda _: root)
+    monkeypatch.setattr(webui.namespace["runtime"], "models_folder", root)
     return Library(folder=root / "uniid" / "library")
 
 
@@ -94,10 +93,11 @@ def test_somebody_who_is_gone_is_named_by_the_id(webui: WebUI, own_library: Libr
 
 def test_somebody_who_was_enrolled_anew_is_told(webui: WebUI, own_library: Library):
     answer = webui.txt2img(alwayson_scripts=ask(person("Anna")))
-    studio = webui.namespace["extension"]._workshop.studio
     other = red_face_picture((64, 64))
     other[40:60, 40:60] = (255, 60, 60)
-    enrolled, _ = studio.enrol("Anna", [Reference(picture=other, label="other", largest=True)])
+    enrolled, _ = IdentityPipeline(webui.namespace["runtime"]).enrol(
+        "Anna", [Reference(picture=other, label="other", largest=True)]
+    )
     own_library.save(enrolled, replace=True)
     again = webui.txt2img(infotext=answer.infotexts[0])
     assert again.comments == [

@@ -31,7 +31,7 @@ def test_the_panel_and_the_api_make_the_same_picture_and_say_the_same_in_it(webu
 
 
 def test_somebody_from_uploaded_pictures_is_put_in(webui: WebUI, tmp_path: Path):
-    uploads, notes = webui.namespace["backstage"].see([png(tmp_path / "face.png", (64, 64))])
+    uploads, notes = webui.namespace["controller"].see([png(tmp_path / "face.png", (64, 64))])
     assert notes == []
     form = Form(enabled=True, check=False, people=(PersonForm(uploads=text_of(uploads)), *Form().people[1:]))
     shown = webui.txt2img(alwayson_scripts=with_panel(form))
