@@ -66,7 +66,7 @@ class Runtime:
         self.models_folder, self.notify = models_folder, notify
         self._device, self._room, self._free = device, room, free
         self._library, self._cache = library, cache
-        self._lock, self._loading = threading.Lock(), threading.Lock()
+        self._lock = threading.RLock()
         self._index: ModelFolder | None = None
         self._models: Models | None = None
         self._finder: FaceFinder | None = None
@@ -106,7 +106,7 @@ class Runtime:
 
     @property
     def index(self) -> ModelFolder:
-        """The model files that there are, as of the first use or the last :meth:`refresh`.
+        """The model files that there are, as of the last look at the disk.
 
         Raises ``MissingModelError`` where there is no models folder.
         """
@@ -122,11 +122,14 @@ class Runtime:
         """The networks of a generation, on the device."""
         from lib_uniid.models import Models
 
-        index, device = self.index, self.device
         with self._lock:
             if self._models is None:
                 self._models = Models(
-                    folder=index, device=device, cache=self.cache, notify=self.notify, room=self._room
+                    folder=self._look_again(),
+                    device=self.device,
+                    cache=self.cache,
+                    notify=self.notify,
+                    room=self._room,
                 )
             return self._models
 
@@ -136,7 +139,8 @@ class Runtime:
 
         from lib_uniid.models import Models
 
-        return Models(folder=self.index, device=torch.device("cpu"), cache=self.cache, notify=self.notify)
+        index = self._look_again()
+        return Models(folder=index, device=torch.device("cpu"), cache=self.cache, notify=self.notify)
 
     @property
     def finder(self) -> FaceFinder:
@@ -144,10 +148,10 @@ class Runtime:
         from lib_uniid.declarations import face_detectors
         from lib_uniid.plugins import plugins
 
-        with self._loading:
+        with self._lock:
             if self._finder is None:
                 self.notify("loading the face finder")
-                declared, index = next(iter(face_detectors().values())), self.index
+                declared, index = next(iter(face_detectors().values())), self._look_again()
                 with plugins().guarding(declared.plugin, f"opening the face detector {declared.value.name}"):
                     self._finder = declared.value.open(index)
             return self._finder
@@ -157,22 +161,21 @@ class Runtime:
 
         Raises ``MissingModelError`` where there is no models folder.
         """
-        from lib_uniid.checkpoints.folder import ModelFolder
-
-        index = ModelFolder(self.models_folder)
-        with self._lock:
-            changed = self._index is not None and self._index.files != index.files
-            self._index = index
-        if changed:
-            self._drop()
+        self._look_again()
 
     def forget(self) -> None:
         """Drop the index and all networks, and free their memory: the next use opens everything anew."""
         with self._lock:
-            self._index = None
-        self._drop()
-
-    def _drop(self) -> None:
-        with self._lock:
-            self._models = self._finder = None
+            self._index = self._models = self._finder = None
         self._free()
+
+    def _look_again(self) -> ModelFolder:
+        """The index as of now. Networks are opened after another look: files may have come since the last."""
+        from lib_uniid.checkpoints.folder import ModelFolder
+
+        with self._lock:
+            before, self._index = self._index, ModelFolder(self.models_folder)
+            if before is not None and before.files != self._index.files:
+                self._models = self._finder = None
+                self._free()
+            return self._index

@@ -42,14 +42,13 @@ def test_a_refresh_keeps_networks_whose_files_are_the_same_and_drops_others(own_
     assert freed == ["freed"]
 
 
-def test_a_file_that_comes_is_found_after_a_refresh(own_models: Path):
+def test_a_file_that_comes_is_found_when_it_is_needed(own_models: Path):
     pack = own_models / "insightface"
     pack.rename(own_models.parent / "elsewhere")
     runtime = Runtime(own_models)
     with pytest.raises(MissingModelError, match="no insightface model"):
         _ = runtime.finder
     (own_models.parent / "elsewhere").rename(pack)
-    runtime.refresh()
     assert runtime.finder.find(red_face_picture((64, 64)))
 
 

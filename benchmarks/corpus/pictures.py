@@ -55,6 +55,7 @@ def _ask(path: Path) -> None:
     check_pictures(request)
     for person in request.people:
         for reference in person.references:
+            assert isinstance(reference.picture, str), "JSON has no bytes"
             load_picture(from_base64(reference.picture, "the reference"))
 
 

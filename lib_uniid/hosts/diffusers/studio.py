@@ -30,9 +30,9 @@ def open_studio(
 
 def studio_of(runtime: Runtime, base: Path | None = None) -> Studio:
     """A studio with what a runtime has; ``base`` as for :func:`open_studio`."""
-    index, device = runtime.index, runtime.device
+    device = runtime.models.device  # looks at the disk, and loads nothing yet
     dtype = torch.float32 if device.type == "cpu" else torch.float16
-    return Studio(runtime, lambda: DiffusersHost.load(base or index.find("base"), device, dtype))
+    return Studio(runtime, lambda: DiffusersHost.load(base or runtime.index.find("base"), device, dtype))
 
 
 def best_device(name: str | None = None) -> str:
