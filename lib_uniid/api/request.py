@@ -8,9 +8,9 @@ used here, because this is imported when the WebUI starts.
 import base64
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from lib_uniid import json_text
 from lib_uniid.api.regions import REGIONS
@@ -240,6 +240,14 @@ def _version(path: str, value: object) -> int:
 # --- readers of what holds values ---
 
 
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, (list, tuple))
+
+
+def _is_object(value: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(value, Mapping)
+
+
 def _optional(read: Reader) -> Reader:
     return lambda path, value: None if value is None else read(path, value)
 
@@ -248,7 +256,7 @@ def _several(read: Reader, row: Row) -> Reader:
     most = round(row.high)
 
     def read_all(path: str, value: object) -> tuple[Any, ...]:
-        if not isinstance(value, (list, tuple)) or len(value) > most:
+        if not _is_list(value) or len(value) > most:
             raise _refused(path, f"a list of at most {most}", value)
         return tuple(read(f"{path}[{number}]", one) for number, one in enumerate(value))
 
@@ -275,7 +283,7 @@ def _record(kind: type, **held: Reader) -> Reader:
     required = [name for name, row in table.items() if row.default is REQUIRED]
 
     def read(path: str, value: object) -> Any:
-        if not isinstance(value, Mapping):
+        if not _is_object(value):
             raise _refused(path, "an object", value)
         prefix = f"{path}." if path else ""
         unknown = sorted(str(name) for name in value if name not in readers)
