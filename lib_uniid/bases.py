@@ -19,6 +19,7 @@ class Base:
         pixels: per latent, on each side.
         latent_scale: what the VAE's latents are multiplied by.
         latent_side: of the pictures that it was trained on.
+        latent_colours: red, green and blue of each latent channel, in [-1, 1], for rough pictures.
     """
 
     title: str
@@ -32,6 +33,7 @@ class Base:
     pixels: int
     latent_scale: float
     latent_side: int
+    latent_colours: tuple[tuple[float, float, float], ...]
 
     @property
     def remedy(self) -> str:
@@ -51,6 +53,14 @@ SD15 = Base(
     pixels=8,
     latent_scale=0.18215,
     latent_side=64,
+    # AUTOMATIC1111's ``cheap_approximation``, after
+    # https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204/2
+    latent_colours=(
+        (0.298, 0.207, 0.208),
+        (0.187, 0.286, 0.173),
+        (-0.158, 0.189, 0.264),
+        (-0.184, -0.271, -0.473),
+    ),
 )
 
 BASES = (SD15,)
@@ -60,6 +70,11 @@ BASES = (SD15,)
 def of_checkpoint(kind: str | None) -> Base | None:
     """The family that a checkpoint is of by what it is called; None for all others."""
     return next((base for base in BASES if base.checkpoint == kind), None)
+
+
+def of_unet(sites: int) -> Base | None:
+    """The family whose UNet has so many attention layers; a method looks at their widths by itself."""
+    return next((base for base in BASES if base.sites == sites), None)
 
 
 def of_pipeline(name: object) -> Base | None:

@@ -18,7 +18,6 @@ from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Rows
 from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import Site, find_sites
-from lib_uniid.bases import SD15
 from lib_uniid.config import GenerationSettings
 from lib_uniid.evaluation.presence import Presence, check
 from lib_uniid.failures import explain
@@ -31,7 +30,6 @@ from lib_uniid.typing import Float, UInt8
 
 __all__ = [
     "AT_ONCE",
-    "PIXELS",
     "GeneratedPicture",
     "IdentityPipeline",
     "OnPicture",
@@ -41,7 +39,6 @@ __all__ = [
     "routing_maps",
 ]
 
-PIXELS = SD15.pixels
 AT_ONCE = 4
 """Pictures of a series that a graphics card samples together. A processor gains nothing by it."""
 
@@ -101,7 +98,7 @@ class Studio(IdentityPipeline):
             settings=settings,
             plan=self.plan(settings, people),
             people=[people[person.name] for person in settings.people],
-            start=None if start is None else fitted(start, _latent_size(settings)),
+            start=None if start is None else self._fitted(start, settings),
             style=self._style(settings, progress),
             progress=progress,
             preview=preview,
@@ -121,7 +118,7 @@ class Studio(IdentityPipeline):
         options = PlanOptions(
             identity_scale=settings.identity_scale,
             routing=settings.routing,
-            latent_size=_latent_size(settings),
+            latent_size=_latent_size(settings, self.host.base.pixels),
         )
         registry.require_base(registry.require(settings.method).value, self.host.base)
         return self.plan_for(self._sites, settings.people, people, options, settings.method)
@@ -145,10 +142,16 @@ class Studio(IdentityPipeline):
     def _sites(self) -> tuple[Site, ...]:
         return find_sites(self.host.unet)
 
+    def _fitted(
+        self, picture: Picture, settings: GenerationSettings
+    ) -> UInt8[np.ndarray, "fitted_height fitted_width 3"]:
+        pixels = self.host.base.pixels
+        return fitted(picture, _latent_size(settings, pixels), pixels)
+
     def _style(self, settings: GenerationSettings, progress: Progress) -> "_Style | None":
         if settings.style is None:
             return None
-        picture = fitted(settings.style.picture, _latent_size(settings))
+        picture = self._fitted(settings.style.picture, settings)
         return _Style(
             latents=self.host.invert(picture, settings.steps, progress=progress),
             sharing=Sharing(score_shift=math.log(settings.style.strength)),
@@ -189,7 +192,9 @@ class Studio(IdentityPipeline):
         self.announce("generation_finished", order.plan)
         if calls.compiled:
             self.runtime.notify("the UNet is compiled: this picture was computed without torch.compile")
-        maps = None if record is None else routing_maps(record, *_latent_size(order.settings))
+        maps = None
+        if record is not None:
+            maps = routing_maps(record, *_latent_size(order.settings, self.host.base.pixels))
         return [
             GeneratedPicture(
                 picture=picture,
@@ -222,20 +227,20 @@ class _Order:
     preview: Preview
 
 
-def _latent_size(settings: GenerationSettings) -> tuple[int, int]:
-    """Rows and columns."""
+def _latent_size(settings: GenerationSettings, pixels: int) -> tuple[int, int]:
+    """Rows and columns of latents that are so many pixels wide."""
     height, width = settings.height, settings.width
     assert height is not None, "the size is set before anything is planned"
     assert width is not None, "the size is set before anything is planned"
-    return height // PIXELS, width // PIXELS
+    return height // pixels, width // pixels
 
 
 def fitted(
-    picture: Picture, latent_size: tuple[int, int]
+    picture: Picture, latent_size: tuple[int, int], pixels: int
 ) -> UInt8[np.ndarray, "fitted_height fitted_width 3"]:
-    """Scaled until it covers the size of latents in (rows, columns); the middle is kept."""
+    """Scaled until it covers latents of (rows, columns), each so many pixels wide; the middle is kept."""
     rows, columns = latent_size
-    size = (columns * PIXELS, rows * PIXELS)
+    size = (columns * pixels, rows * pixels)
     return np.array(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
 
 

@@ -13,10 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from lib_uniid.bases import SD15
+from lib_uniid.bases import Base
 from lib_uniid.typing import Float
-
-TRAINED_STEPS, BETAS, OFFSET = SD15.trained_steps, SD15.betas, SD15.steps_offset
 
 Latents = Float[Tensor, "1 4 rows columns"]
 Predict = Callable[[Latents, Float[Tensor, " 1"]], Latents]
@@ -24,10 +22,10 @@ Predict = Callable[[Latents, Float[Tensor, " 1"]], Latents]
 
 
 @cache
-def sigmas() -> Float[Tensor, " steps"]:
+def sigmas(base: Base) -> Float[Tensor, " steps"]:
     """The deviation of the noise beside a picture of scale 1, at each timestep of the training."""
-    first, last = BETAS
-    betas = torch.linspace(first**0.5, last**0.5, TRAINED_STEPS) ** 2
+    first, last = base.betas
+    betas = torch.linspace(first**0.5, last**0.5, base.trained_steps) ** 2
     alphas = torch.cumprod(1.0 - betas, dim=0)
     return ((1.0 - alphas) / alphas).sqrt()
 
@@ -59,13 +57,13 @@ class Trajectory:
         return _as_given(point, sigma)
 
 
-def invert(predict: Predict, clean: Latents, steps: int, *, velocity: bool = False) -> Trajectory:
+def invert(predict: Predict, clean: Latents, steps: int, base: Base, *, velocity: bool = False) -> Trajectory:
     """Follow a picture's latents to noise in so many calls of ``predict``, on the timesteps of DDIM.
 
     ``velocity`` says that the UNet predicts v in the place of the noise.
     """
-    table = sigmas().to(clean.device)
-    timesteps = [OFFSET + number * (TRAINED_STEPS // steps) for number in range(steps)]
+    table = sigmas(base).to(clean.device)
+    timesteps = [base.steps_offset + number * (base.trained_steps // steps) for number in range(steps)]
     sigma = table[:1]
     point = clean.float() * (1.0 + sigma**2).sqrt()
     passed = [(sigma, point)]

@@ -5,17 +5,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lib_uniid.bases import SD15
 from lib_uniid.typing import Float, Int
 
 
 def _kept() -> Tensor:
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    first, last = SD15.betas
+    betas = torch.linspace(first**0.5, last**0.5, SD15.trained_steps) ** 2
     return torch.cumprod(1 - betas, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseSchedule:
-    """Stable Diffusion's forward process (scaled linear, 0.00085 to 0.012, 1000 steps).
+    """Stable Diffusion's forward process, whose betas are scaled linearly.
 
     ``kept`` is the share of the signal's variance that is left at each time.
     """

@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from lib_uniid.bases import SD15
 from lib_uniid.hosts.diffusers.schedulers import inverse_scheduler
-from lib_uniid.hosts.inversion import OFFSET, TRAINED_STEPS, Trajectory, invert, sigmas
+from lib_uniid.hosts.inversion import Trajectory, invert, sigmas
 from tests.near import assert_near
 
+OFFSET, TRAINED_STEPS = SD15.steps_offset, SD15.trained_steps
 STEPS = 25
 CLEAN = torch.randn(1, 4, 6, 5, generator=torch.Generator().manual_seed(0))
 
@@ -19,15 +21,15 @@ def predict(latents: Tensor, timestep: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def trajectory() -> Trajectory:
-    return invert(predict, CLEAN, STEPS)
+    return invert(predict, CLEAN, STEPS, SD15)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("steps", [4, 25])
 def test_at_ddims_timesteps_it_is_where_diffusers_has_it(prediction: str, steps: int):
-    schedule, latents = inverse_scheduler(prediction), CLEAN
+    schedule, latents = inverse_scheduler(SD15, prediction), CLEAN
     schedule.set_timesteps(steps)
-    trajectory = invert(predict, CLEAN, steps, velocity=prediction == "v_prediction")
+    trajectory = invert(predict, CLEAN, steps, SD15, velocity=prediction == "v_prediction")
     for timestep in schedule.timesteps:
         latents = schedule.step(predict(latents, timestep), timestep, latents).prev_sample
         assert_near(trajectory.at(timestep.view(1)), latents)
@@ -39,7 +41,7 @@ def test_it_begins_at_the_picture(trajectory: Trajectory):
 
 def test_between_two_timesteps_it_is_on_the_line_over_sigma(trajectory: Trajectory):
     first, second = OFFSET + 40, OFFSET + 80
-    sigma = sigmas()
+    sigma = sigmas(SD15)
     share = (sigma[60] - sigma[first]) / (sigma[second] - sigma[first])
 
     def scaled(timestep: int) -> Tensor:
@@ -49,7 +51,7 @@ def test_between_two_timesteps_it_is_on_the_line_over_sigma(trajectory: Trajecto
 
 
 def test_past_the_last_point_the_last_line_goes_on(trajectory: Trajectory):
-    sigma, scale = sigmas(), (1 + sigmas() ** 2).sqrt()
+    sigma, scale = sigmas(SD15), (1 + sigmas(SD15) ** 2).sqrt()
     last = OFFSET + 960
     ends = [trajectory.at(torch.tensor([t])) * scale[t] for t in (last - 40, last, TRAINED_STEPS - 1)]
     share = (sigma[-1] - sigma[last - 40]) / (sigma[last] - sigma[last - 40])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.bases import SD15
 from lib_uniid.config import GenerationSettings, StyleSettings
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.diffusers.host import DiffusersHost
@@ -72,7 +73,7 @@ def off_by(one: Tensor, other: Tensor) -> float:
 @torch.no_grad()
 def test_sampling_from_the_inversion_comes_back_to_the_picture_the_same_way(trained: DiffusersHost):
     kept = trained._encode(PAINTING)  # pyright: ignore[reportPrivateUsage]
-    inverted, ddim = trained.invert(PAINTING, STEPS), scheduler("ddim")
+    inverted, ddim = trained.invert(PAINTING, STEPS), scheduler("ddim", SD15)
     ddim.set_timesteps(STEPS)
     ids = trained.tokenizer([""], padding="max_length", return_tensors="pt")["input_ids"]
     text, latents = trained.text_model(ids)[0], inverted[:1]
@@ -83,7 +84,7 @@ def test_sampling_from_the_inversion_comes_back_to_the_picture_the_same_way(trai
 
 
 def test_a_step_back_undoes_a_step_of_ddim():
-    back, forth = inverse_scheduler(), scheduler("ddim")
+    back, forth = inverse_scheduler(SD15), scheduler("ddim", SD15)
     back.set_timesteps(25)
     forth.set_timesteps(25)
     assert torch.equal(back.timesteps, forth.timesteps.flip(0))
@@ -94,7 +95,7 @@ def test_a_step_back_undoes_a_step_of_ddim():
 
 
 def test_the_way_back_reads_the_same_kind_of_prediction():
-    assert inverse_scheduler("v_prediction").config.prediction_type == "v_prediction"
+    assert inverse_scheduler(SD15, "v_prediction").config.prediction_type == "v_prediction"
 
 
 def test_inverting_says_how_far_it_is_and_reads_no_words(host: DiffusersHost):

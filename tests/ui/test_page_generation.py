@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from lib_uniid.bases import SD15
 from lib_uniid.config import GenerationSettings
 from lib_uniid.errors import CheckpointMismatchError, EncoderMismatchError
 from lib_uniid.evaluation.presence import Appearance, Presence
 from lib_uniid.hosts.diffusers import saving
-from lib_uniid.hosts.diffusers.host import ROUGH, DiffusersHost, rough_colours
+from lib_uniid.hosts.diffusers.host import DiffusersHost, rough_colours
 from lib_uniid.pipeline import GeneratedPicture, Studio
 from lib_uniid.runtime import Runtime
 from lib_uniid.ui.finished import Finished
@@ -385,8 +386,8 @@ def test_a_person_who_was_not_found_comes_with_what_to_try_next():
 def test_rough_colours_are_a_linear_map_of_each_latent():
     latents = torch.zeros(1, 4, 2, 3)
     latents[0, 0, 1, 2] = 1.0
-    picture = rough_colours(latents)
+    picture = rough_colours(latents, SD15)
     assert picture.shape == (1, 2, 3, 3)
     assert picture[0, 0, 0].tolist() == [128, 128, 128]
-    expected = np.round((np.array(ROUGH[0]) / 2 + 0.5) * 255)
+    expected = np.round((np.array(SD15.latent_colours[0]) / 2 + 0.5) * 255)
     assert np.abs(picture[0, 1, 2].numpy() - expected).max() <= 1

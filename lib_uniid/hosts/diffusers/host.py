@@ -1,4 +1,4 @@
-"""The stand-alone host: Stable Diffusion 1.5 on diffusers' networks and schedulers, with a loop of its own.
+"""The stand-alone host: Stable Diffusion on diffusers' networks and schedulers, with a loop of its own.
 
 The loop is ours because a pipeline hides which row of the batch is which, decodes on its own and draws its
 noise on the device. Ours draws every picture's noise on the CPU from its own seed, so that a seed gives the
@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lib_uniid.attention.rows import Role, Rows
-from lib_uniid.bases import SD15, Base
+from lib_uniid.bases import Base
 from lib_uniid.config import GenerationSettings
 from lib_uniid.errors import ConfigError
 from lib_uniid.host import Picture, Preview, Progress, no_preview, no_progress
@@ -31,34 +31,29 @@ from lib_uniid.typing import Float, UInt8
 
 Network = TypeVar("Network", bound=nn.Module)
 
-PIXELS = SD15.pixels
-
 STANDARD_WIDTH = 128
 """Channels of the first block of Stable Diffusion's VAE."""
 
-ROUGH = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473))
-"""Red, green and blue of each latent channel, in [-1, 1]; AUTOMATIC1111's ``cheap_approximation``, after
-https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204/2"""
-
 
 def rough_colours(
-    latents: Float[Tensor, "pictures 4 rows columns"],
+    latents: Float[Tensor, "pictures 4 rows columns"], base: Base
 ) -> UInt8[Tensor, "pictures rows columns 3"]:
-    """What Stable Diffusion 1.5's latents look like, nearly: a linear map to RGB, one pixel per latent."""
-    factors = torch.tensor(ROUGH, dtype=latents.dtype, device=latents.device)
+    """What the family's latents look like, nearly: a linear map to RGB, one pixel per latent."""
+    factors = torch.tensor(base.latent_colours, dtype=latents.dtype, device=latents.device)
     colours = rearrange(latents, "n c h w -> n h w c") @ factors
     return ((colours / 2 + 0.5).clamp(0, 1) * 255).round().byte()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffusersHost:
-    """A Stable Diffusion 1.5 model ready to sample; see :class:`lib_uniid.host.Host`."""
+    """A Stable Diffusion model ready to sample; see :class:`lib_uniid.host.Host`."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     text_model: CLIPTextModel
     tokenizer: CLIPTokenizer
     prediction: str
+    base: Base
 
     @classmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> "DiffusersHost":
@@ -73,11 +68,8 @@ class DiffusersHost:
             text_model=_put(parts.text_model, device, torch.float32),
             tokenizer=clip_tokenizer(),
             prediction=parts.prediction,
+            base=parts.base,
         )
-
-    @property
-    def base(self) -> Base:
-        return SD15
 
     @property
     def device(self) -> torch.device:
@@ -89,7 +81,7 @@ class DiffusersHost:
 
     @property
     def side(self) -> int:
-        return self.unet.config["sample_size"] * PIXELS
+        return self.unet.config["sample_size"] * self.base.pixels
 
     def overlong(self, prompt: str) -> str:
         last = self.tokenizer.model_max_length - 1  # the place of the end mark
@@ -101,7 +93,7 @@ class DiffusersHost:
         self, picture: Picture, steps: int, *, progress: Progress = no_progress
     ) -> Float[Tensor, "steps 4 rows columns"]:
         # The published demo guides by 2 here, but between "" and "", so one row says the same.
-        schedule = inverse_scheduler(self.prediction)
+        schedule = inverse_scheduler(self.base, self.prediction)
         schedule.set_timesteps(steps)
         text, latents = self._text([""]), self._encode(picture)
         passed: list[Tensor] = []
@@ -128,7 +120,7 @@ class DiffusersHost:
         lead = 0 if style is None else 1
         rows.roles = _roles(settings, len(seeds), lead)
         generators = [Generator("cpu").manual_seed(seed) for seed in seeds]
-        schedule = scheduler(settings.sampler, self.prediction)
+        schedule = scheduler(settings.sampler, self.base, self.prediction)
         schedule.set_timesteps(settings.steps)
         timesteps, latents = self._begin(schedule, settings, generators, start)
         along = None if style is None else _along(style, settings, latents)[-len(timesteps) :]
@@ -160,7 +152,7 @@ class DiffusersHost:
         """Small pictures: a pixel per latent, or decoded where the VAE is so narrow that it takes no time."""
         if self.vae.config["block_out_channels"][0] < STANDARD_WIDTH:
             return self.decode(latents)
-        return list(rough_colours(latents.float()).cpu().numpy())
+        return list(rough_colours(latents.float(), self.base).cpu().numpy())
 
     def _decode_one(self, latents: Float[Tensor, "1 4 rows columns"]) -> Picture:
         pixels = self.vae.decode(latents.float() / self.vae.config["scaling_factor"], return_dict=False)[0]
@@ -179,7 +171,8 @@ class DiffusersHost:
     ) -> tuple[Tensor, Float[Tensor, "pictures 4 rows columns"]]:
         """Timesteps to run and the latents to run them on."""
         height, width = settings.height or self.side, settings.width or self.side
-        shape = (self.unet.config["in_channels"], height // PIXELS, width // PIXELS)
+        pixels = self.base.pixels
+        shape = (self.unet.config["in_channels"], height // pixels, width // pixels)
         noise = torch.stack([torch.randn(shape, generator=one) for one in generators]).to(self.device)
         if start is None:
             return schedule.timesteps, noise * schedule.init_noise_sigma

@@ -1,15 +1,15 @@
-"""Single-file checkpoints of Stable Diffusion 1.5 in their original (ldm) layout, of any width.
+"""Single-file checkpoints of Stable Diffusion in their original (ldm) layout, of any width.
 
 Sizes are read off the tensors. What tensors cannot show (numbers of heads, the latent scale, what the UNet
-predicts) comes from a ``.yaml`` of the same name, the same file that AUTOMATIC1111 reads, or else is Stable
-Diffusion 1.5's.
+predicts) comes from a ``.yaml`` of the same name, the same file that AUTOMATIC1111 reads, or else is the
+family's own.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from accelerate import init_empty_weights
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_uniid import json_text
-from lib_uniid.bases import SD15, of_checkpoint
+from lib_uniid.bases import Base, of_checkpoint, titles
 from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.header import Header
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
@@ -28,17 +28,18 @@ from lib_uniid.weights import load_exactly
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 
 State = Mapping[str, Tensor]
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
-    """What a checkpoint's tensors do not show."""
+    """What a checkpoint's tensors do not show; None takes the value of its family."""
 
     unet_heads: int = 8
     text_heads: int = 12
     text_activation: str = "quick_gelu"
-    latent_scale: float = SD15.latent_scale
-    latent_side: int = SD15.latent_side
+    latent_scale: float | None = None
+    latent_side: int | None = None
     prediction: str = "epsilon"
 
 
@@ -50,6 +51,7 @@ class Networks:
     vae: AutoencoderKL
     text_model: CLIPTextModel
     prediction: str
+    base: Base
 
 
 def networks(state: State, hints: Hints, name: str) -> Networks:
@@ -59,13 +61,19 @@ def networks(state: State, hints: Hints, name: str) -> Networks:
     has the wrong shape.
     """
     state = {key.removeprefix("state_dict."): tensor for key, tensor in state.items()}  # .ckpt files nest it
-    _check_family(state, name)
+    base = _family(state, name)
+    hints = replace(
+        hints,
+        latent_scale=hints.latent_scale or base.latent_scale,
+        latent_side=hints.latent_side or base.latent_side,
+    )
     try:
         return Networks(
             unet=_unet(state, hints, name),
             vae=_vae(state, hints, name),
             text_model=_text_model(state, hints, name),
             prediction=hints.prediction,
+            base=base,
         )
     except KeyError as missing:
         key = str(missing.args[0])
@@ -74,7 +82,7 @@ def networks(state: State, hints: Hints, name: str) -> Networks:
 
 
 def hints_beside(checkpoint: Path) -> Hints:
-    """Read the ``.yaml`` of the same name; Stable Diffusion 1.5's own values where there is none."""
+    """Read the ``.yaml`` of the same name; the family's own values where there is none."""
     path = checkpoint.with_suffix(".yaml")
     if not path.is_file():
         return Hints()
@@ -86,14 +94,14 @@ def hints_beside(checkpoint: Path) -> Hints:
             unet_heads=int(unet.get("num_heads", 8)),
             text_heads=int(text.get("num_attention_heads", 12)),
             text_activation=str(text.get("hidden_act", "quick_gelu")),
-            latent_scale=float(params.get("scale_factor", SD15.latent_scale)),
-            latent_side=int(params.get("image_size", SD15.latent_side)),
+            latent_scale=_given(float, params.get("scale_factor")),
+            latent_side=_given(int, params.get("image_size")),
             prediction={"v": "v_prediction"}.get(params.get("parameterization", "eps"), "epsilon"),
         )
     except (yaml.YAMLError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise UnknownCheckpointError(
             f"{path.name} is not an ldm configuration ({type(error).__name__}: {error}); "
-            f"repair it, or remove it if the checkpoint is an ordinary {SD15.title} model"
+            f"repair it, or remove it if the checkpoint is an ordinary {titles()} model"
         ) from error
 
 
@@ -111,11 +119,17 @@ def _text_config(version: object, folder: Path) -> dict[str, Any]:
     return config.get("text_config", config)
 
 
-def _check_family(state: State, name: str) -> None:
+def _family(state: State, name: str) -> Base:
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
     family = identify(Header(path=Path(name), container="safetensors", shapes=shapes))
-    if of_checkpoint(family) is None:
-        raise UnknownCheckpointError(f"{name} is {family}; give a {SD15.title} checkpoint")
+    base = of_checkpoint(family)
+    if base is None:
+        raise UnknownCheckpointError(f"{name} is {family}; give a {titles()} checkpoint")
+    return base
+
+
+def _given(kind: type[Number], value: Any) -> Number | None:
+    return None if value is None else kind(value)
 
 
 def _unet(state: State, hints: Hints, name: str) -> UNet2DConditionModel:

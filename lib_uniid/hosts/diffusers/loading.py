@@ -7,7 +7,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from lib_uniid import json_text
-from lib_uniid.bases import SD15
+from lib_uniid.attention.sites import find_sites
+from lib_uniid.bases import of_unet, titles
 from lib_uniid.checkpoints.reading import read, require_finite_tensors
 from lib_uniid.errors import UnknownCheckpointError
 from lib_uniid.failures import reading
@@ -33,11 +34,12 @@ def from_folder(folder: Path) -> Networks:
         raise UnknownCheckpointError(f"{folder.name} cannot be read: {error}") from error
     for part, module in (("unet", unet), ("vae", vae), ("text_encoder", text_model)):
         require_finite_tensors(module.state_dict(), f"{folder.name}/{part}")
+    base = of_unet(len(find_sites(unet)))
     reads, writes = unet.config["cross_attention_dim"], text_model.config.hidden_size
-    if reads != writes:
+    if base is None or reads != writes:
         raise UnknownCheckpointError(
-            f"{folder.name} is of another family than {SD15.title}: its UNet reads text of width "
-            f"{reads}, its text model writes {writes}"
+            f"{folder.name} is of another family than {titles()}: its UNet has {len(find_sites(unet))} "
+            f"attention layers and reads text of width {reads}, its text model writes {writes}"
         )
     config = folder / "scheduler" / "scheduler_config.json"
     with reading(config):
@@ -48,5 +50,6 @@ def from_folder(folder: Path) -> Networks:
         unet=unet.requires_grad_(False).eval(),
         vae=vae.requires_grad_(False).eval(),
         text_model=text_model.requires_grad_(False).eval(),
+        base=base,
         prediction=saved.get("prediction_type", "epsilon"),
     )

@@ -1,4 +1,4 @@
-"""diffusers' schedulers by name, set up for Stable Diffusion 1.5."""
+"""diffusers' schedulers by name, set up for a family of base models."""
 
 import inspect
 from typing import Any
@@ -6,20 +6,9 @@ from typing import Any
 import diffusers
 from diffusers.schedulers import KarrasDiffusionSchedulers
 
+from lib_uniid.bases import Base
 from lib_uniid.errors import ConfigError
 from lib_uniid.fields import SAMPLERS
-from lib_uniid.hosts.inversion import BETAS, OFFSET, TRAINED_STEPS
-
-COMMON = {
-    "num_train_timesteps": TRAINED_STEPS,
-    "beta_start": BETAS[0],
-    "beta_end": BETAS[1],
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": OFFSET,
-}
-"""Stable Diffusion's own values."""
 
 NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {"timestep_spacing": "leading"}),
@@ -35,7 +24,7 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def scheduler(name: str, prediction: str = "epsilon") -> Any:
+def scheduler(name: str, base: Base, prediction: str = "epsilon") -> Any:
     """A fresh scheduler for a short name or the class name of one that suits Stable Diffusion.
 
     ``ConfigError`` for a name that diffusers does not have, or has for another kind of model.
@@ -45,13 +34,13 @@ def scheduler(name: str, prediction: str = "epsilon") -> Any:
         raise ConfigError(
             f"diffusers has no scheduler {name!r} for Stable Diffusion; take one of {', '.join(SAMPLERS)}"
         )
-    return _set_up(kind, special, prediction)
+    return _set_up(kind, special, base, prediction)
 
 
-def inverse_scheduler(prediction: str = "epsilon") -> Any:
+def inverse_scheduler(base: Base, prediction: str = "epsilon") -> Any:
     """DDIM the other way, from a picture to the noise it comes from, on the timesteps of ``ddim``."""
     _, special = NAMED["ddim"]
-    return _set_up("DDIMInverseScheduler", special, prediction)
+    return _set_up("DDIMInverseScheduler", special, base, prediction)
 
 
 def takes_generator(chosen: Any) -> bool:
@@ -59,8 +48,21 @@ def takes_generator(chosen: Any) -> bool:
     return "generator" in inspect.signature(chosen.step).parameters
 
 
-def _set_up(kind: str, special: dict[str, Any], prediction: str) -> Any:
+def _set_up(kind: str, special: dict[str, Any], base: Base, prediction: str) -> Any:
     factory = getattr(diffusers, kind)
     known = inspect.signature(factory.__init__).parameters
-    options = COMMON | {"prediction_type": prediction} | special
+    options = _common(base) | {"prediction_type": prediction} | special
     return factory(**{key: value for key, value in options.items() if key in known})
+
+
+def _common(base: Base) -> dict[str, Any]:
+    first, last = base.betas
+    return {
+        "num_train_timesteps": base.trained_steps,
+        "beta_start": first,
+        "beta_end": last,
+        "beta_schedule": "scaled_linear",
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+        "steps_offset": base.steps_offset,
+    }

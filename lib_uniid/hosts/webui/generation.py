@@ -12,7 +12,7 @@ from lib_uniid.api.request import Request
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.sites import Site, find_sites
-from lib_uniid.bases import titles
+from lib_uniid.bases import Base, of_unet, titles
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
 from lib_uniid.evaluation.overlay import draw_routing, legend
 from lib_uniid.evaluation.presence import Presence
@@ -21,6 +21,7 @@ from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
 from lib_uniid.hosts.webui.forge import ForgePeople
 from lib_uniid.hosts.webui.style_reference import Style, Styled, prepare
 from lib_uniid.identity_pipeline import IdentityPipeline
+from lib_uniid.methods import registry
 from lib_uniid.pipeline import routing_maps
 from lib_uniid.runtime import Runtime
 from lib_uniid.typing import Float
@@ -52,14 +53,15 @@ class Generation:
         ``encode`` and ``load`` are the host's; see :class:`lib_uniid.hosts.webui.script.HostServices`.
         Raises ``CheckpointMismatchError`` for a checkpoint of another family than the weights' own.
         """
-        sites = _sites(p)
+        sites, base = _unet(p)
+        registry.require_base(registry.require(self.request.method).value, base)
         plan = self._plan(sites, latent_size)
         assert plan is not None, "a request has at least one person"
         self.pipeline.announce("generation_started", plan)
         self._plan_in_use = plan
         wanted = self.request.show_routing and len(self.identities.settings) > 1
         self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
-        style = self._style(p, latent_size, encode)
+        style = self._style(p, latent_size, base, encode)
         if is_forge(p):
             people = ForgePeople(p, sites, plan, load, record=self._record)
         else:
@@ -106,18 +108,29 @@ class Generation:
                 )
         return self._plans[key]
 
-    def _style(self, p: Any, latent_size: tuple[int, int], encode: Callable[[Any, Any], Any]) -> Style | None:
+    def _style(
+        self, p: Any, latent_size: tuple[int, int], base: Base, encode: Callable[[Any, Any], Any]
+    ) -> Style | None:
         """Encoded once for each size, and inverted once for each size and UNet."""
         if self.identities.style is not None and latent_size not in self._styles:
-            self._styles[latent_size] = prepare(p, self.identities.style, latent_size, encode)
+            self._styles[latent_size] = prepare(p, self.identities.style, latent_size, base, encode)
         return self._styles.get(latent_size)
 
 
-def _sites(p: Any) -> tuple[Site, ...]:
+def _unet(p: Any) -> tuple[tuple[Site, ...], Base]:
+    """The attention layers of the UNet, and the family that it is of."""
     try:
-        return find_sites(unet_of(p))
+        sites = find_sites(unet_of(p))
     except (AttributeError, HostTooOldError) as error:
-        raise CheckpointMismatchError(
-            f"UniID needs a {titles()} checkpoint, and another kind is loaded; "
-            "choose such a checkpoint, or switch UniID off"
-        ) from error
+        raise _another_kind() from error
+    base = of_unet(len(sites))
+    if base is None:
+        raise _another_kind()
+    return sites, base
+
+
+def _another_kind() -> CheckpointMismatchError:
+    return CheckpointMismatchError(
+        f"UniID needs a {titles()} checkpoint, and another kind is loaded; "
+        "choose such a checkpoint, or switch UniID off"
+    )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lib_uniid.attention.rows import Role
 from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import Site
+from lib_uniid.bases import Base
 from lib_uniid.config import StyleSettings
 from lib_uniid.hosts.inversion import Trajectory, invert
 from lib_uniid.hosts.webui.a1111 import A1111People
@@ -40,15 +41,20 @@ class Style:
     latents: Float[Tensor, "1 4 rows columns"]
     text: Float[Tensor, "1 t d"]
     strength: float
+    base: Base
     trajectory: Trajectory | None = None
     inverted_by: nn.Module | None = None
 
 
 def prepare(
-    p: Any, asked: StyleSettings, latent_size: tuple[int, int], encode: Callable[[Any, Tensor], Tensor]
+    p: Any,
+    asked: StyleSettings,
+    latent_size: tuple[int, int],
+    base: Base,
+    encode: Callable[[Any, Tensor], Tensor],
 ) -> Style:
     """Have the host encode the picture at the size of latents in (rows, columns), before it samples."""
-    pixels = torch.from_numpy(fitted(asked.picture, latent_size)).float() / 255.0
+    pixels = torch.from_numpy(fitted(asked.picture, latent_size, base.pixels)).float() / 255.0
     # The hosts draw the latents by torch's own random state; it is left as it was.
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
@@ -58,6 +64,7 @@ def prepare(
         latents=latents.detach(),
         text=p.sd_model.get_learned_conditioning([""]).detach(),
         strength=asked.strength,
+        base=base,
     )
 
 
@@ -119,6 +126,7 @@ class Styled:
                     lambda latents, timestep: self._call(latents, timestep, x),
                     style.latents.to(x.device),
                     STEPS,
+                    style.base,
                     velocity=self._velocity,
                 )
                 style.inverted_by = self.unet

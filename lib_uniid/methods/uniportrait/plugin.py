@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lib_uniid.bases import SD15
 from lib_uniid.checkpoints.sources import Source
 from lib_uniid.declarations import IDEncoderDeclaration
 from lib_uniid.methods.registry import MethodDeclaration
+from lib_uniid.methods.uniportrait import BASE
 from lib_uniid.methods.uniportrait.files import FILES
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ ENCODER = "CurricularFace"
 
 
 def register_methods(register: Callable[[MethodDeclaration], None]) -> None:
-    register(MethodDeclaration(name="UniPortrait", bases=(SD15,), encoder=ENCODER, open=_method))
+    register(MethodDeclaration(name="UniPortrait", bases=(BASE,), encoder=ENCODER, open=_method))
 
 
 def register_id_encoders(register: Callable[[IDEncoderDeclaration], None]) -> None:

@@ -1,8 +1,8 @@
 """What both files share: parts at every attention layer; even layers are self, odd ones cross."""
 
-from lib_uniid.bases import SD15
+from lib_uniid.methods.uniportrait import BASE
 
-SITES = SD15.sites
+SITES = BASE.sites
 
 
 def lora(prefix: str) -> dict[str, str]:
