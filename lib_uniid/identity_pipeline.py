@@ -70,8 +70,8 @@ class IdentityPipeline:
         return self.runtime.finder
 
     @property
-    def knows(self) -> str | None:
-        """A sentence on what the face models know, where it is less than photographs."""
+    def domain_note(self) -> str | None:
+        """A sentence on the pictures that the face models are trained for; None for photographs."""
         domain = self.finder.domain
         return None if domain is None else domain.note
 
@@ -181,8 +181,8 @@ class IdentityPipeline:
                 largest=reference.largest,
             )
         except (NoFaceError, SeveralFacesError) as error:
-            known = "" if seen or self.knows is None else f"; {self.knows}"
-            error.args = (f"{error}{known}",)
+            note = "" if seen or self.domain_note is None else f"; {self.domain_note}"
+            error.args = (f"{error}{note}",)
             error.within(reference.label)
             raise
         return seen[face.number - 1]

@@ -60,8 +60,8 @@ OnPicture = Callable[[int, GeneratedPicture, bool], None]
 """Called with a picture's number in its series, the picture, and whether no more seeds are tried for it."""
 
 
-def _untold(number: int, made: GeneratedPicture, final: bool) -> None:
-    """Pictures that nobody waits for."""
+def _no_callback(number: int, made: GeneratedPicture, final: bool) -> None:
+    """The default: pictures are only returned."""
 
 
 class Studio(IdentityPipeline):
@@ -81,14 +81,14 @@ class Studio(IdentityPipeline):
         *,
         start: Picture | None = None,
         progress: Progress = no_progress,
-        tell: OnPicture = _untold,
+        on_picture: OnPicture = _no_callback,
         preview: Preview = no_preview,
     ) -> list[GeneratedPicture]:
         """Pictures of the people whom the settings name, checked; with retries, the best of all tries.
 
         The tries of picture n have the seeds ``seed + n + try * pictures``. Every try runs from start to
         end of ``progress``; before the first one a style picture is inverted, which runs through it, too.
-        ``tell`` is given each picture as soon as it is there, so that it is not lost when a later one fails.
+        ``on_picture`` is called with each finished picture, so a later failure does not lose it.
         """
         if settings.people:
             _ = self.finder  # what is missing for the check is said before the sampling, not after
@@ -108,7 +108,7 @@ class Studio(IdentityPipeline):
             poor = [n for n in range(settings.pictures) if n not in made or made[n].presence.improvable]
             for n, again in self._tries(order, poor, number):
                 made[n] = max(made.get(n, again), again, key=lambda one: one.presence.rank)
-                tell(n, made[n], number == settings.retries or not made[n].presence.improvable)
+                on_picture(n, made[n], number == settings.retries or not made[n].presence.improvable)
         return [made[n] for n in range(settings.pictures)]
 
     def plan(self, settings: GenerationSettings, people: Mapping[str, Identity]) -> Plan | None:

@@ -24,8 +24,8 @@ def run(options: Namespace) -> Outcome:
             found.append({"picture": str(path), "faces": [face_result(one) for one in seen]})
             progress(len(found), len(pictures))
     words = [line for listed in found for line in _in_words(listed["picture"], listed["faces"])]
-    words += [] if finder.knows is None else [finder.knows]
-    return Outcome(result={"pictures": found, "note": finder.knows}, words=words)
+    words += [] if finder.domain_note is None else [finder.domain_note]
+    return Outcome(result={"pictures": found, "note": finder.domain_note}, words=words)
 
 
 def _in_words(picture: str, faces: Sequence[dict[str, Any]]) -> list[str]:

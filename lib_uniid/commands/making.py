@@ -29,7 +29,7 @@ def make(asked: GenerateArguments, options: Namespace, begun: float) -> Outcome:
     interrupted = False
     try:
         with bar("making pictures") as progress:
-            work.generate(settings, people, start=asked.start, progress=progress, tell=writer.take)
+            work.generate(settings, people, start=asked.start, progress=progress, on_picture=writer.take)
     except BaseException as error:
         writer.write_rest()
         if not writer.written or not isinstance(error, KeyboardInterrupt):

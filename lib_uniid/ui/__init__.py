@@ -1,1 +1,1 @@
-"""What people see: the panel, the same in a WebUI and on the stand-alone page."""
+"""The user interface: the panel, which a WebUI and the stand-alone page share, and the page."""

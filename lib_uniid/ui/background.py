@@ -1,4 +1,4 @@
-"""Work in a thread of its own, and what it tells meanwhile."""
+"""Run work in a thread and yield its progress reports."""
 
 import threading
 from collections import deque
@@ -6,37 +6,37 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 SECONDS = 0.1
-"""Between two things that are told; of those in between only the latest counts."""
-PATIENCE = 60.0
-"""Seconds to wait for work to stop after its listener has gone."""
+"""Least time between two yielded reports; of the reports in between only the latest is kept."""
+STOP_SECONDS = 60.0
+"""How long to wait for the work to stop after the iterator is closed."""
 
-Tell = Callable[..., None]
+Report = Callable[..., None]
 
 
 class Stopped(Exception):  # noqa: N818, nothing went wrong
-    """Raised by telling after the listener has gone."""
+    """Raised by a report after the iterator is closed."""
 
 
-def told(work: Callable[[Tell], object]) -> Generator[tuple[Any, ...]]:
-    """Run ``work`` with a function to tell something by, and yield that; the last is never lost.
+def reports(work: Callable[[Report], object]) -> Generator[tuple[Any, ...]]:
+    """Run ``work`` with a report function and yield its reports; the last one is always yielded.
 
-    An error of the work is raised here. When the iterator is closed, the next telling stops the work.
+    An error of the work is raised here. After the iterator is closed, the next report stops the work.
     """
     latest: deque[tuple[Any, ...]] = deque(maxlen=1)
     failed: list[BaseException] = []
-    done, left = threading.Event(), threading.Event()
+    done, closed = threading.Event(), threading.Event()
 
-    def tell(*something: Any) -> None:
-        if left.is_set():
+    def report(*values: Any) -> None:
+        if closed.is_set():
             raise Stopped
-        latest.append(something)
+        latest.append(values)
 
     def run() -> None:
         try:
-            work(tell)
+            work(report)
         except Stopped:
             pass
-        except BaseException as error:  # raised again in the listener's thread
+        except BaseException as error:  # raised again in the caller's thread
             failed.append(error)
         finally:
             done.set()
@@ -49,7 +49,7 @@ def told(work: Callable[[Tell], object]) -> Generator[tuple[Any, ...]]:
                 yield latest.popleft()
         yield from latest
     finally:
-        left.set()
-        thread.join(PATIENCE)
+        closed.set()
+        thread.join(STOP_SECONDS)
     if failed:
         raise failed[0]

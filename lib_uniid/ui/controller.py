@@ -1,6 +1,6 @@
-"""Answers the panel's events from a runtime: who is enrolled, which faces a picture shows, what is missing.
+"""Answers the panel's events from a runtime: enrolled people, faces in uploaded pictures, missing files.
 
-Imported at the WebUI's start; whatever is heavy is imported when it is first asked for.
+Imported when the WebUI starts. Heavy modules are imported on first use.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from lib_uniid.errors import MissingModelError, MissingPackageError, UniIDError
 from lib_uniid.failures import explain
 from lib_uniid.library.names import normal
 from lib_uniid.runtime import Runtime
-from lib_uniid.ui.background import told
+from lib_uniid.ui.background import reports
 from lib_uniid.ui.form import Upload, uploads_of
 from lib_uniid.ui.presets import Presets
 from lib_uniid.ui.status import Status, status_of
@@ -31,39 +31,39 @@ else:
 
 
 class PanelController:
-    """Answers the panel's events; one for both tabs. Networks are the runtime's.
+    """Answers the panel's events; txt2img and img2img share one. The runtime holds the networks.
 
-    ``checkpoint`` says which one pictures are made with; None where none is chosen.
+    ``checkpoint`` returns the selected checkpoint, or None if none is selected.
     """
 
     def __init__(self, runtime: Runtime, checkpoint: Callable[[], Path | None]) -> None:
         self.runtime, self.uploads = runtime, Uploads()
         self._checkpoint = checkpoint
-        self._faces: dict[str, Crop] = {}  # by id, in memory alone
+        self._faces: dict[str, Crop] = {}  # by identity id; kept in memory only
 
     @cached_property
     def presets(self) -> Presets:
-        """What was kept under names."""
+        """The saved presets."""
         return Presets(path=self.runtime.models_folder / "uniid" / "presets.json")
 
     @property
     def library(self) -> Library:
-        """The people."""
+        """The enrolled people."""
         return self.runtime.library
 
     def names(self) -> list[str]:
-        """All enrolled people."""
+        """The names of all enrolled people."""
         return self.library.names()
 
     def name_of(self, wanted: str) -> str | None:
-        """The name that belongs to an id; None when no enrolled person has it."""
+        """The name for an id; None if no enrolled person has this id."""
         return next((name for name, key in self.library.ids().items() if key == wanted), None)
 
     def see(self, files: Iterable[Path]) -> tuple[list[Upload], list[str]]:
-        """Keep pictures and look for faces in them; also what should be said about them.
+        """Store uploaded pictures and detect their faces; returns the uploads and notes for the user.
 
-        A picture with one face needs no choice. Where faces cannot be looked for, the picture is kept and
-        the choice is left to the generation.
+        A picture with one face needs no choice. If faces cannot be detected, the picture is stored without
+        a chosen face, and the generation chooses.
         """
         try:
             installation.require()
@@ -77,54 +77,55 @@ class PanelController:
             try:
                 seen.append(self._see(file))
                 if not seen[-1].faces:
-                    known = self._pipeline().knows
-                    notes.append(f"{file.name} shows no face; {known or 'use another picture'}")
+                    domain_note = self._pipeline().domain_note
+                    notes.append(f"no face found in {file.name}; {domain_note or 'use another picture'}")
             except MissingModelError as error:
                 seen.append(self._keep(read_picture(file), file, ()))
-                notes.append(f"faces cannot be shown yet: {error}")
+                notes.append(f"faces cannot be detected: {error}")
             except Exception as error:
-                notes.append(explain(error, "looking at an uploaded picture"))
+                notes.append(explain(error, "reading an uploaded picture"))
         return seen, list(dict.fromkeys(notes))
 
     def enrol(
         self, name: str, pictures: Sequence[Upload], *, add: bool = False, force: bool = False
     ) -> Iterator[Saving]:
-        """Keep a person in the library; see :meth:`lib_uniid.ui.enrolment.Enrolment.enrol`."""
+        """Enrol a person in the library; see :meth:`lib_uniid.ui.enrolment.Enrolment.enrol`."""
         installation.require()
         from lib_uniid.identity_pipeline import IdentityPipeline
         from lib_uniid.ui.enrolment import Enrolment
 
-        # Encoders for this once: they take gigabytes, and are on the processor, beside a generation.
+        # These encoders run on the CPU, so a generation can run at the same time. They take gigabytes
+        # and are dropped afterwards.
         pipeline = IdentityPipeline(self.runtime, beside=True)
         enrolment = Enrolment(pipeline=pipeline, library=self.library, uploads=self.uploads)
         return self._enrolled(name, pictures, enrolment.enrol(name, pictures, add=add, force=force))
 
     def _enrolled(self, name: str, pictures: Sequence[Upload], saving: Iterator[Saving]) -> Iterator[Saving]:
-        """The same, after which the face that is meant is that person's."""
+        """Yield from ``saving``, then remember the chosen face for the person's tab."""
         yield from saving
         key = self.library.ids().get(normal(name))
-        if key is not None and (face := self._meant(pictures)) is not None:
+        if key is not None and (face := self._chosen_face(pictures)) is not None:
             self._faces[key] = face
 
     def face_of(self, name: str, uploads: str) -> Crop | None:
-        """The face to know a person by: out of the uploads, or of those that were enrolled here; or None."""
+        """The face to show on a person's tab: from the uploads, or from an enrolment in this process."""
         with suppress(UniIDError):
             if uploads:
-                return self._meant(uploads_of(uploads))
-        known = self.library.ids() if self._faces else {}
-        self._faces = {key: face for key, face in self._faces.items() if key in known.values()}
-        return self._faces.get(known.get(normal(name), ""))
+                return self._chosen_face(uploads_of(uploads))
+        ids = self.library.ids() if self._faces else {}
+        self._faces = {key: face for key, face in self._faces.items() if key in ids.values()}
+        return self._faces.get(ids.get(normal(name), ""))
 
-    def _meant(self, uploads: Sequence[Upload]) -> Crop | None:
-        """The first face that is meant in these pictures."""
+    def _chosen_face(self, uploads: Sequence[Upload]) -> Crop | None:
+        """The first chosen face in these pictures."""
         chosen = [one for one in uploads if one.face is not None]
         return self.uploads.get(chosen[0].key).faces[(chosen[0].face or 1) - 1] if chosen else None
 
     def delete(self, name: str) -> Deleted:
-        """Delete a person: the features go into the bin; encodings, uploads and crops are gone for good.
+        """Delete a person: the features move to the bin; encodings, uploads and crops are erased.
 
-        See :func:`lib_uniid.library.forgetting.delete`. A damaged file does not say which uploads show the
-        person, and all of them go.
+        See :func:`lib_uniid.library.forgetting.delete`. If the person's file is damaged, it has no ID
+        embedding to compare uploads with, and all uploads are erased.
         """
         from lib_uniid.library.forgetting import delete
 
@@ -137,17 +138,17 @@ class PanelController:
         return deleted
 
     def refresh(self) -> None:
-        """Look at the disk again: model files may have come, or others taken their places."""
+        """Read the models folder again."""
         self.runtime.refresh()
 
     def status(self) -> Status:
-        """What there is, as of the last refresh."""
+        """The status as of the last refresh."""
         return status_of(self.runtime, self._checkpoint(), tuple(self.presets.names()))
 
     def download(self) -> Iterator[tuple[str, int, int | None]]:
-        """Get everything that is missing: a file's name, its bytes so far and in all, again and again.
+        """Download all missing files; yields a file's name, its bytes so far and its size in bytes.
 
-        ``DownloadError`` says what went wrong; a second try goes on from there.
+        Raises ``DownloadError``. A second call resumes the download.
         """
         from lib_uniid.checkpoints.download import fetch
         from lib_uniid.checkpoints.sources import source
@@ -157,10 +158,10 @@ class PanelController:
         for one in self.status().missing:
             if one.problem is None and (one.needed or one.limits):
                 yield one.file, 0, None
-                yield from told(lambda tell, name=one.name: fetch(source(name), root, progress=tell))
+                yield from reports(lambda report, name=one.name: fetch(source(name), root, progress=report))
 
     def _forget_uploads(self, embedding: Any) -> None:
-        """Of pictures with a face of this ID embedding; of all where it is None."""
+        """Erase uploads with a face of this ID embedding, or all uploads if it is None."""
         from lib_uniid.config import SAME_PERSON
         from lib_uniid.ui import tiles
 
@@ -168,7 +169,7 @@ class PanelController:
             for crop in kept.faces:
                 tiles.remove(crop)
             for file in kept.files:
-                with suppress(OSError):  # gone with gradio's own clearing up
+                with suppress(OSError):  # gradio may have deleted it
                     file.unlink()
         self.runtime.seen.forget(embedding, SAME_PERSON)
 
@@ -194,7 +195,7 @@ class PanelController:
         return Upload(key=key, name=name, faces=len(faces), face=1 if len(faces) == 1 else None)
 
     def _pipeline(self) -> IdentityPipeline:
-        """Of which only the face finder is used: it works on the processor, beside a generation."""
+        """Only its face detector is used, which runs on the CPU beside a generation."""
         from lib_uniid.identity_pipeline import IdentityPipeline
 
         return IdentityPipeline(self.runtime)

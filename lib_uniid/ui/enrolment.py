@@ -1,4 +1,4 @@
-"""From uploaded pictures to a person in the library; imported when a person is to be kept."""
+"""Enrols a person from uploaded pictures; imported on the first enrolment."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from lib_uniid.identity_pipeline import IdentityPipeline, Reference
 from lib_uniid.library.names import checked
 from lib_uniid.library.store import Library, also_enrolled
 from lib_uniid.ui import html
-from lib_uniid.ui.background import Tell, told
+from lib_uniid.ui.background import Report, reports
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saving:
-    """Steps done and in all; with the last comes what can be said against the pictures."""
+    """Steps done and total steps; the last one has advice on the pictures."""
 
     step: int
     steps: int
@@ -27,7 +27,7 @@ class Saving:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
-    """Keeps people in ``library``, with the encoders of ``pipeline``."""
+    """Enrols people in ``library`` with the encoders of ``pipeline``."""
 
     pipeline: IdentityPipeline
     library: Library
@@ -36,9 +36,9 @@ class Enrolment:
     def enrol(
         self, name: str, pictures: Sequence[Upload], *, add: bool, force: bool = False
     ) -> Iterator[Saving]:
-        """Enrol a person under a name, or add the pictures to the person who has it already.
+        """Enrol a person under a name, or with ``add`` add the pictures to the person of that name.
 
-        Raises the error of :mod:`lib_uniid.errors` that fits; nothing is written then. ``force`` joins
+        Raises a :class:`lib_uniid.errors.UniIDError`, and writes nothing in that case. ``force`` accepts
         pictures that seem to show different people.
         """
         references = self._references(pictures)
@@ -47,14 +47,14 @@ class Enrolment:
             raise ConfigError(
                 f"no person named {name!r} is in the library; save the person first"
                 if add
-                else f"{name!r} is in the library already; type another name"
+                else f"the library already has a person named {name!r}; type another name"
             )
 
-        def work(tell: Tell) -> None:
+        def work(report: Report) -> None:
             person, seen = self.pipeline.enrol(
                 name,
                 references,
-                progress=lambda step, steps: tell(Saving(step=step, steps=steps)),
+                progress=lambda step, steps: report(Saving(step=step, steps=steps)),
                 force=force,
             )
             if add:
@@ -68,15 +68,15 @@ class Enrolment:
                 for sentence in one.quality.advice
             ]
             advice += [*duplicates(labels, seen), *also_enrolled(self.library, person)]
-            tell(Saving(step=len(seen), steps=len(seen), advice=tuple(advice)))
+            report(Saving(step=len(seen), steps=len(seen), advice=tuple(advice)))
 
         yield Saving(step=0, steps=len(references))
-        for (saving,) in told(work):
+        for (saving,) in reports(work):
             yield saving
 
     def _references(self, pictures: Sequence[Upload]) -> list[Reference]:
         if not pictures:
-            raise ConfigError("there are no pictures of this person yet; upload one first")
+            raise ConfigError("no pictures of this person are uploaded; upload at least one")
         if choices := html.open_choices(pictures):
             raise ConfigError("; ".join(choices))
         return [

@@ -1,4 +1,4 @@
-"""The finished pictures of one generation of the page: written, checked and shown as they come."""
+"""The finished pictures of one generation of the page: saved, checked and shown one by one."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,10 @@ from lib_uniid.ui.runs import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the page shows at a moment: words, steps done and in all, and pictures with their captions.
+    """The state that the page shows: words, steps done, total steps, and pictures with captions.
 
-    ``rough`` are previews. ``checked`` holds a verdict per person and picture, ``seed`` that of the first.
-    Where something went ``wrong`` the first of the words says what.
+    ``rough`` are previews. ``checked`` has a verdict per person and picture. ``seed`` is the seed of the
+    first picture. If ``wrong``, the first of the words is the error.
     """
 
     words: tuple[str, ...] = ()
@@ -35,13 +35,13 @@ class Shown:
 
 
 class Finished:
-    """Keeps the pictures of ``run`` in the folder ``out``. ``notes`` is what should be said in the end."""
+    """Saves the pictures of ``run`` in the folder ``out``. ``notes`` are shown when the run ends."""
 
     def __init__(self, run: Run[Shown], out: Path) -> None:
         self.run, self.notes = run, list[str]()
         self._saver = Saver(out)
         self._pictures: list[Path] = []
-        self._shown: list[tuple[Path, str]] = []  # a picture keeps its place while more come
+        self._shown: list[tuple[Path, str]] = []  # a picture keeps its place as others are added
         self._checked: list[Verdict] = []
         self._legend: list[str] = []
         self._seed: int | None = None
@@ -50,10 +50,10 @@ class Finished:
     def __len__(self) -> int:
         return len(self._pictures)
 
-    def taker(
+    def on_picture(
         self, settings: GenerationSettings, request: Request | None, identities: FoundIdentities | None
     ) -> OnPicture:
-        """What is told of each picture of these settings; the page asks for no retries, so each is final."""
+        """The callback for each picture of these settings; the page has no retries, so each is final."""
         self._wanted = len(self) + settings.pictures
         more = (
             {}
@@ -70,17 +70,17 @@ class Finished:
                 self._check(made)
             if request is not None and request.show_routing:
                 self._draw(path, made, [one.name for one in settings.people])
-            # Not told, as a cancel would lose what is finished beside this one.
+            # Not reported: the report of a cancelled run raises, and the rest of the batch would be lost.
             self.run.latest = replace(self._with_pictures(self.run.latest), rough=())
 
         return take
 
-    def tell(self, shown: Shown) -> None:
-        """Show how far the run is, with what is finished; raises ``Cancelled`` when it was."""
-        self.run.tell(self._with_pictures(shown))
+    def report(self, shown: Shown) -> None:
+        """Show the progress and the finished pictures; raises ``Cancelled`` if the run is cancelled."""
+        self.run.report(self._with_pictures(shown))
 
     def end(self, *words: str, wrong: bool = False) -> Shown:
-        """What is shown in the end, beside words on how it ended."""
+        """The final state; ``words`` say how the run ended."""
         return Shown(
             words=(*words, *self.notes, *self._saver.notes, *self._legend),
             wrong=wrong,
@@ -92,7 +92,7 @@ class Finished:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """A sentence on what is there of a series that ended early; none where there is nothing."""
+        """A sentence on the finished pictures of a series that ended early; empty without any."""
         names = ", ".join(path.name for path in self._pictures)
         return (f"{len(self)} of {self._wanted} pictures are finished and kept: {names}",) if names else ()
 

@@ -1,7 +1,7 @@
-"""The panel's values as one form: into a request, and out of a pasted one.
+"""The panel's values as one form.
 
-There is one way in. The form becomes the same versioned dict that the API takes, and what is wrong with it
-is said by :mod:`lib_uniid.api.request`. Imported at the WebUI's start: nothing heavy is used here.
+The form becomes the same versioned dict that the API takes, and :mod:`lib_uniid.api.request` checks it.
+Imported when the WebUI starts, so it imports nothing heavy.
 """
 
 import json
@@ -15,24 +15,24 @@ from lib_uniid.errors import ConfigError
 from lib_uniid.fields import PERSON, REQUEST, STYLE, numbers
 
 TABS = 4
-"""People in the panel; a request may hold more, as text."""
+"""People in the panel; a request in JSON may have more."""
 
 AUTOMATIC = 0.3
-"""Where the slider of the structure scale stands while the method's own default counts."""
+"""The value of the structure scale's slider while the method's default is used."""
 
-LENT = round(STYLE["strength"].default, 2)
-"""Where the slider of the style's strength stands at rest."""
+STYLE_STRENGTH = round(STYLE["strength"].default, 2)
+"""The default of the style strength's slider."""
 
 DRAWN = "as drawn or uploaded"
-"""Where a person may be, beside anywhere and the regions that have a name."""
+"""The region for a mask, beside anywhere and the named regions."""
 
-LOOKING = "looking"
-"""Stands in the place of a list of uploads for as long as faces are looked for in the pictures."""
+DETECTING = "looking"
+"""The value in place of a list of uploads while faces are detected in the pictures."""
 
 
 if TYPE_CHECKING:
     from lib_uniid.fields import PersonNumbers as _PersonNumbers
-else:  # a control may hold anything: hosts hand over whatever an API was sent
+else:  # a control may hold anything: hosts pass on any value that an API client sent
     _PersonNumbers = make_dataclass(
         "_PersonNumbers",
         [(row.name, Any, row.default) for row in numbers(PERSON)],
@@ -44,12 +44,12 @@ else:  # a control may hold anything: hosts hand over whatever an API was sent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonForm(_PersonNumbers):
-    """One tab: the numbers of a person, and what is written here.
+    """One tab: the numbers of a person, and the fields below.
 
-    ``who`` is a name, or an id where a pasted one is of no enrolled person. ``uploads`` is a list of
-    :class:`Upload` as JSON. ``pasted`` keeps what an infotext says of ``who`` and has no control of its own.
-    ``where`` is ANYWHERE, a region or DRAWN, which alone makes ``mask`` count, a picture or None. Nothing
-    here is known to be of its kind before the request is read.
+    ``who`` is a name, or a pasted id that no enrolled person has. ``uploads`` is a list of :class:`Upload` as
+    JSON. ``pasted`` keeps an infotext's data on ``who`` and has no visible control. ``where`` is ANYWHERE, a
+    region or DRAWN; ``mask`` is a picture or None, and is used with DRAWN only. Types are checked when the
+    request is read.
     """
 
     enabled: Any = PERSON["enabled"].default
@@ -66,10 +66,10 @@ class PersonForm(_PersonNumbers):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """The panel. ``request`` is JSON that counts instead of the controls, or through the API a dict.
+    """The panel. ``request`` is JSON that overrides the controls, or a dict through the API.
 
-    ``style`` is a picture or None, and counts while ``style_enabled``; ``style_pasted`` is what an infotext
-    has in its place.
+    ``style`` is a picture or None, and is used if ``style_enabled``; ``style_pasted`` is the digest of an
+    infotext in its place.
     """
 
     request: Any = ""
@@ -81,13 +81,13 @@ class Form:
     plain: Any = False
     style_enabled: Any = False
     style: Any = None
-    style_strength: Any = LENT
+    style_strength: Any = STYLE_STRENGTH
     style_pasted: Any = ""
     people: tuple[PersonForm, ...] = field(default=(PersonForm(),) * TABS)
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> "Form":
-        """From a script's arguments, in the order of :meth:`values`; those that are missing are at rest."""
+        """From a script's arguments in the order of :meth:`values`; missing ones have their defaults."""
         given = [*values, *cls().values()[len(values) :]]
         own, width = len(names_of(cls)), len(names_of(PersonForm))
         rest = given[own:]
@@ -118,7 +118,7 @@ _FIRST = (
     "end",
     "pasted",
 )
-"""The arguments of a tab in the order in which clients of the hosts' APIs send them; others follow."""
+"""The first arguments of a tab, in the order that clients of the hosts' APIs use; others follow."""
 
 
 def names_of(kind: type) -> list[str]:
@@ -131,7 +131,7 @@ def names_of(kind: type) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A reference that was uploaded: ``key`` finds the picture, ``face`` is the one that is meant, from 1."""
+    """An uploaded reference: ``key`` identifies the picture, ``face`` is the chosen face, from 1."""
 
     key: str
     name: str
@@ -140,9 +140,9 @@ class Upload:
 
 
 def uploads_of(text: str) -> list[Upload]:
-    """Uploads from the text that the panel keeps of them; ``ConfigError`` for any other text."""
-    if text == LOOKING:
-        raise ConfigError("faces are still being looked for in the uploaded pictures; try again in a moment")
+    """The uploads in the panel's text; ``ConfigError`` for any other text."""
+    if text == DETECTING:
+        raise ConfigError("face detection in the uploaded pictures is not finished; try again in a moment")
     try:
         return [Upload(**one) for one in json_text.parsed(text)] if text else []
     except (TypeError, ValueError) as error:
@@ -160,8 +160,8 @@ def text_of(uploads: Sequence[Upload]) -> str:
 
 @runtime_checkable
 class Pictures(Protocol):
-    """Where uploaded pictures are kept."""
+    """The store of uploaded pictures."""
 
     def picture(self, key: str) -> bytes:
-        """The file's bytes; ``ConfigError`` when it is no longer there."""
+        """The file's bytes; ``ConfigError`` if it is no longer kept."""
         ...

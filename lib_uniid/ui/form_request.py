@@ -1,7 +1,7 @@
-"""The panel's form into a request.
+"""Makes a request of the panel's form.
 
-There is one way in. The form becomes the same versioned dict that the API takes, and what is wrong with it
-is said by :mod:`lib_uniid.api.request`. Imported at the WebUI's start: nothing heavy is used here.
+The form becomes the same versioned dict that the API takes, and :mod:`lib_uniid.api.request` checks it.
+Imported when the WebUI starts, so it imports nothing heavy.
 """
 
 import base64
@@ -21,10 +21,10 @@ from lib_uniid.ui.form import DRAWN, Form, PersonForm, Pictures, Upload, uploads
 
 
 def request_of(values: Sequence[Any], pictures: Pictures, *, api: bool = False) -> Request | None:
-    """What a script's arguments ask for; None when it is switched off.
+    """The request in a script's arguments; None if UniID is off.
 
-    A dict, or text where it is filled in, is the request itself; through the ``api`` it needs no switch.
-    Otherwise the controls are.
+    If the first argument is a dict or a text that is not empty, it is the request. Through the ``api`` it
+    needs no switch. Otherwise the controls make the request.
     """
     form = Form.of(values)
     if form.enabled is True and isinstance(form.request, str) and not form.request.strip():
@@ -40,8 +40,7 @@ def _raw(form: Form, pictures: Pictures) -> dict[str, Any]:
     ]
     if not people:
         raise ConfigError(
-            "no person is chosen: choose one in the tab of a person or upload pictures there, "
-            "or switch UniID off"
+            "no person is selected; select a person or upload pictures in a tab, or turn UniID off"
         )
     return {
         "version": VERSION,
@@ -60,7 +59,7 @@ def _raw_style(form: Form) -> dict[str, Any] | None:
         return None
     picture = _encoded(form.style) or form.style_pasted
     if not picture:
-        raise ConfigError("no style picture is given: upload one, or switch off that its style is taken")
+        raise ConfigError("the style reference has no picture; upload a picture, or turn Style reference off")
     return {"picture": picture, "strength": form.style_strength}
 
 
@@ -85,7 +84,7 @@ def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, A
 
 
 def _text(tab: int, person: PersonForm, name: str) -> str:
-    """A text of a tab without blanks around it; components that were never touched may have None."""
+    """A text of a tab without surrounding blanks; components without input may have None."""
     value = getattr(person, name)
     if not isinstance(value, (str, NoneType)):
         raise ConfigError(f"person {tab}: {name} must be text, got {value!r}")
@@ -99,16 +98,16 @@ def _named(who: str) -> dict[str, Any]:
 def _reference(tab: int, upload: Upload, pictures: Pictures) -> dict[str, Any]:
     if upload.faces > 1 and upload.face is None:
         raise ConfigError(
-            f"person {tab}: {upload.name} shows {upload.faces} faces; click the one that is meant"
+            f"person {tab}: {upload.name} shows {upload.faces} faces; click the face of this person"
         )
     return {"picture": pictures.picture(upload.key), "face": upload.face}
 
 
 def _pasted_of(person: PersonForm) -> dict[str, Any]:
-    """What an infotext said of a person counts for as long as the same person is chosen."""
+    """An infotext's data on a person; used as long as the same person is selected."""
     try:
         kept = json_text.parsed(person.pasted) if person.pasted and not person.uploads else {}
-    except (TypeError, ValueError):  # never written by a paste
+    except (TypeError, ValueError):  # text that no paste has written
         kept = {}
     return kept if isinstance(kept, dict) and kept.get("who") == person.who else {}
 
@@ -122,16 +121,16 @@ def _place(tab: int, person: PersonForm) -> dict[str, Any]:
     mask = mask_text(person.mask) or _pasted_of(person).get("mask")
     if mask is None:
         raise ConfigError(
-            f"person {tab}: nothing is drawn; draw where this person may be, upload a mask, "
-            f"or choose {ANYWHERE} or a region"
+            f"person {tab}: the mask is empty; paint where this person may appear, upload a mask, "
+            f"or select {ANYWHERE} or a region"
         )
     return {"mask": mask}
 
 
 def mask_text(value: Any) -> str | None:
-    """A picture component's value as base64, None where nothing is painted; text is taken for that already.
+    """A picture component's value as base64; None for an empty mask. Text must be base64 already.
 
-    Raises ``PictureError`` for a file that is no picture.
+    Raises ``PictureError`` for a file that is not a picture.
     """
     if value is None or isinstance(value, str):
         return value or None
@@ -142,7 +141,7 @@ def mask_text(value: Any) -> str | None:
 
 
 def grey(mask: Any) -> Any:
-    """A mask as a picture of PIL's."""
+    """A mask as a PIL picture."""
     import numpy as np
     from PIL import Image
 
@@ -150,7 +149,7 @@ def grey(mask: Any) -> Any:
 
 
 def _encoded(picture: Any) -> Any:
-    """A file or a picture of PIL's as base64; anything else is left for the request to look at."""
+    """A file or a PIL picture as base64; any other value is returned, and the request checks it."""
     if isinstance(picture, Path):
         from lib_uniid.faces.picture import read_picture
 
@@ -165,9 +164,9 @@ def _png(picture: Any) -> bytes:
 
 
 def _drawn(value: Any) -> list[Any]:
-    """The parts of what gradio's components for drawing hold, of which the lighter counts at each place.
+    """The parts of the value of gradio's drawing components; the lightest value counts at each pixel.
 
-    Those of gradio 3 have ``image`` and ``mask``, later ones a ``composite`` that is clear where nothing is.
+    gradio 3 gives ``image`` and ``mask``; later versions a ``composite``, transparent where it is empty.
     """
     if not isinstance(value, Mapping):
         return [value]
@@ -175,7 +174,7 @@ def _drawn(value: Any) -> list[Any]:
 
 
 def mask_picture(part: Any) -> Any:
-    """A mask of values in [0, 1]: out of a file, its bytes, base64, or what is decoded already."""
+    """A mask with values in [0, 1], from a file, its bytes, base64, or decoded pixels."""
     from PIL import Image
 
     from lib_uniid.faces.picture import from_base64, load_mask

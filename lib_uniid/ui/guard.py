@@ -1,7 +1,7 @@
-"""What the page's server answers to: this machine, pages of its own, and requests of sensible size.
+"""Limits the requests that the page's server answers: by host, by origin and by size. Plain ASGI.
 
-Any site that is open in a browser can send requests to this machine, also under a host name of its own that
-it points here (DNS rebinding). Such requests name another host or another origin. Plain ASGI.
+Any site that is open in a browser can send requests to this machine, also under a host name that resolves to
+it (DNS rebinding). Such requests name another host or another origin.
 """
 
 import os
@@ -18,12 +18,12 @@ from lib_uniid.errors import ConfigError
 from lib_uniid.faces.picture import MAX_BYTES
 
 HOSTS = ("127.0.0.1", "localhost")
-"""Names of this machine; a tunnel that forwards a port keeps them."""
+"""Names of this machine; they stay the same through a tunnel that forwards a port."""
 
 MAX_UPLOAD = 16 * MAX_BYTES
-"""Bytes of one upload of several files; each is limited to ``MAX_BYTES`` by gradio while it arrives."""
+"""Limit of one upload of several files, in bytes; gradio limits each file to ``MAX_BYTES``."""
 MAX_BODY = 16 * 2**20
-"""Bytes of any other request, which is held in memory."""
+"""Limit of any other request, in bytes; such requests are held in memory."""
 
 _ANYWHERE = frozenset({"GET", "HEAD"})
 _HEADERS = (
@@ -42,11 +42,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class TooLarge(Exception):  # noqa: N818, answered and not reported
-    """A body that goes on beyond its limit."""
+    """A body is larger than its limit."""
 
 
 class Guard:
-    """Refuses other origins and too large bodies, and forbids other pages to show this one in a frame."""
+    """Refuses other origins and too large bodies, and forbids framing by other pages."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -56,7 +56,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         if not _is_own(scope):
-            await _refuse(scope, send, 403, "this page takes changes from itself alone")
+            await _refuse(scope, send, 403, "this page accepts changes only from its own origin")
             return
         limit, begun = _limit(scope["path"]), False
 
@@ -71,7 +71,7 @@ class Guard:
             await self.app(scope, _counted(receive, limit), answer)
         except TooLarge:
             if not begun:
-                await _refuse(scope, send, 413, f"a request may have {limit // 2**20} MB at most")
+                await _refuse(scope, send, 413, f"the request is larger than {limit // 2**20} MB")
 
 
 def _limit(path: str) -> int:
@@ -79,7 +79,7 @@ def _limit(path: str) -> int:
 
 
 def _is_own(scope: Scope) -> bool:
-    """Whether a request that may change something comes from a page of this server, or from no page."""
+    """Whether a request is read-only, comes from a page of this server, or has no origin."""
     headers = {name.lower(): value.decode("latin-1").lower() for name, value in scope.get("headers", ())}
     if scope.get("method", "") in _ANYWHERE:
         return True
@@ -110,38 +110,38 @@ async def _refuse(scope: Scope, send: Send, status: int, sentence: str) -> None:
     await send({"type": "http.response.body", "body": sentence.encode()})
 
 
-# --- who may use it ---
+# --- access ---
 
 
 def login(text: str | None) -> tuple[str, str] | None:
-    """Name and password from ``NAME:PASSWORD``; None without any text."""
+    """Name and password from ``NAME:PASSWORD``; None without text."""
     if not text:
         return None
     name, colon, password = text.partition(":")
     if not (name and colon and password):
-        raise ConfigError("--auth takes NAME:PASSWORD, both not empty; a colon must stand between them")
+        raise ConfigError("--auth must be NAME:PASSWORD with a name and a password; separate them by a colon")
     return name, password
 
 
 def require_apart(out: Path, models: Path) -> None:
-    """Refuse an output folder that holds the models or the library: all that is in it may be shown."""
-    kept = [models, *(models / "uniid" / part for part in ("library", "cache"))]
-    if any(one.resolve().is_relative_to(out.resolve()) for one in kept):
+    """Refuse an output folder that contains the models or the library: the page may show all its files."""
+    private = [models, *(models / "uniid" / part for part in ("library", "cache"))]
+    if any(one.resolve().is_relative_to(out.resolve()) for one in private):
         raise ConfigError(
-            f"--out {out} holds the models folder or the library {models / 'uniid'}; choose another folder"
+            f"--out {out} contains the models folder or the library {models / 'uniid'}; choose another folder"
         )
 
 
-# --- files that last as long as the page ---
+# --- temporary files ---
 
 PREFIX = "uniid-page-"
 
 
 @contextmanager
 def private_temporary_folder() -> Generator[Path]:
-    """A folder for uploads and what is shown, which only this user may read; removed at the end.
+    """A folder for uploads and shown files, removed at the end. Only the current user may read it.
 
-    Files that are made meanwhile can be read by this user alone. What a killed page left is removed first.
+    Until then the process creates all files with that permission. Folders of killed pages are removed first.
     """
     from filelock import FileLock
 
@@ -161,7 +161,7 @@ def private_temporary_folder() -> Generator[Path]:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove another page's folder unless that page is still there."""
+    """Remove the folder of another page that no longer runs."""
     from filelock import FileLock
 
     with suppress(OSError):

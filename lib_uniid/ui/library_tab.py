@@ -1,4 +1,4 @@
-"""The page's library: enrol people from pictures, rename them, delete them, and restore them from the bin."""
+"""The page's People tab: enrol, rename and delete people, and restore them from the bin."""
 
 import time
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from lib_uniid.ui.reference_pictures import ReferencePictures
 from lib_uniid.ui.versions import SCRIPT
 
 ASK = "(id) => uniid.confirmed(id, 'Erase this person for good? This cannot be undone.')"
-"""Run by the browser before a person is erased."""
+"""The browser runs this before a person is erased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class People:
-    """What was built: the events after which other people are enrolled, and what must know of others'.
+    """The built tab: events after which the library has changed, and the refresh after changes elsewhere.
 
-    ``refresh`` lists who is in the library and in the bin now; it belongs on the page's load as well, because
-    the lists of a page are made when the program starts.
+    ``refresh`` lists the people in the library and in the bin. Run it on page load as well: gradio builds
+    the lists of a page when the program starts.
     """
 
     changed: list[Any]
@@ -69,9 +69,9 @@ class _Library:
             restore.click(self._restore, inputs=[bin_], outputs=shown).then,
         ]
         erase.click(self._erase, inputs=[bin_], outputs=shown, **{SCRIPT: ASK})
-        for cause in (who, new):  # a message goes away with its cause
+        for cause in (who, new):  # a new input removes the message about the last one
             cause.input(lambda: "", outputs=[words], show_progress="hidden")
-        who.change(_can_be_pressed, inputs=[who], outputs=[rename, delete], show_progress="hidden")
+        who.change(_enabled, inputs=[who], outputs=[rename, delete], show_progress="hidden")
         return People(changed=changed, refresh=self._now, refreshed=shown[1:])
 
     def _bin(self) -> tuple[Any, Any, Any]:
@@ -80,7 +80,7 @@ class _Library:
                 choices=self._deleted(),
                 value=None,
                 label="Deleted people",
-                info=f"Erased for good after {BIN_DAYS} days. Only face features are kept until then.",
+                info=f"Erased for good after {BIN_DAYS} days. Until then the face features are kept.",
                 elem_id="uniid_bin",
             )
             with gr.Row():
@@ -91,37 +91,37 @@ class _Library:
     # --- events ---
 
     def _now(self) -> list[Any]:
-        """Who is there and who is in the bin, whatever other pages and programs did."""
+        """The people in the library and in the bin, after changes by other pages and programs too."""
         return self._lists(gr.update(choices=self.library.names()))
 
     def _rename(self, who: str | None, new: str) -> list[Any]:
         try:
             self.library.rename(_chosen(who), new)
-        except Exception as error:  # whatever it is, the page says it
+        except Exception as error:  # the page shows every error
             return self._refused(error)
         name = checked(new)
-        return self._done(f"{who} is called {name} now", name)
+        return self._done(f"{who} is renamed to {name}", name)
 
     def _delete(self, who: str | None) -> list[Any]:
         try:
             deleted = self.controller.delete(_chosen(who))
-        except Exception as error:  # whatever it is, the page says it
+        except Exception as error:  # the page shows every error
             return self._refused(error)
         return self._done(f"{deleted.name} is deleted and can be restored from the bin", None, deleted)
 
     def _restore(self, wanted: str | None) -> list[Any]:
         try:
             restored = self.library.restore(_in_bin(wanted))
-        except Exception as error:  # whatever it is, the page says it
+        except Exception as error:  # the page shows every error
             return self._refused(error)
         return self._done(f"{restored.name} is restored", restored.name)
 
     def _erase(self, wanted: str | None) -> list[Any]:
-        if wanted is None:  # the browser asked, and the answer was no
+        if wanted is None:  # the user did not confirm in the browser
             return self._lists(gr.update(), gr.update())
         try:
             (erased,) = self.library.erase(wanted)
-        except Exception as error:  # whatever it is, the page says it
+        except Exception as error:  # the page shows every error
             return self._refused(error)
         return [html.result([f"{erased.name} is erased"]), *self._now()]
 
@@ -133,31 +133,31 @@ class _Library:
         return [html.problem(explain(error, "changing the library")), *self._now()]
 
     def _lists(self, *shown: Any, chosen: str | None = None) -> list[Any]:
-        """These, and the bin with its buttons."""
+        """The updates ``shown``, then those of the bin and its buttons."""
         deleted = self._deleted()
         able = gr.update(interactive=bool(deleted))
         return [*shown, gr.update(choices=deleted, value=chosen), able, able]
 
     def _deleted(self) -> list[tuple[str, str]]:
-        """What is shown, and the id."""
-        return [(_in_words(one), one.id) for one in self.library.deleted()]
+        """The bin's choices: label and id."""
+        return [(_label(one), one.id) for one in self.library.deleted()]
 
 
-def _can_be_pressed(who: str | None) -> list[Any]:
+def _enabled(who: str | None) -> list[Any]:
     return [gr.update(interactive=bool(who))] * 2
 
 
-def _in_words(deleted: Deleted) -> str:
+def _label(deleted: Deleted) -> str:
     return f"{deleted.name} (deleted {time.strftime('%Y-%m-%d %H:%M', time.localtime(deleted.when))})"
 
 
 def _chosen(who: str | None) -> str:
     if not who:
-        raise ConfigError("no person is chosen; choose a person in the list first")
+        raise ConfigError("no person is selected; select a person in the list")
     return who
 
 
 def _in_bin(wanted: str | None) -> str:
     if not wanted:
-        raise ConfigError("no deleted person is chosen; choose a person in the bin first")
+        raise ConfigError("no deleted person is selected; select a person in the bin")
     return wanted

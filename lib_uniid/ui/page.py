@@ -1,6 +1,6 @@
-"""The stand-alone page: pictures and people, for one person in front of this machine.
+"""The stand-alone page: pictures and people, for one user on this machine.
 
-Needs the stand-alone environment's gradio, unlike the panel in it.
+It needs the stand-alone environment's gradio. The panel in it runs under older versions as well.
 """
 
 import sys
@@ -19,25 +19,27 @@ from lib_uniid.ui.page_events import PageEvents, Screen
 from lib_uniid.ui.page_generation import PageGenerator
 from lib_uniid.ui.panel import Builder
 
-PLACES = (Path(__file__).parents[2], Path(sys.prefix) / "share" / "uniid")
-"""Where the script and the style that WebUIs read are: at the top of a checkout, or where pip puts them."""
+SHARED_FOLDERS = (Path(__file__).parents[2], Path(sys.prefix) / "share" / "uniid")
+"""Folders of the script and the style that WebUIs load too: in a checkout, and in an installation by pip."""
 SCRIPT, STYLE = Path("javascript", "uniid.js"), Path("style.css")
 OWN_STYLE = Path(__file__).with_name("page.css")
-KEPT = (600, 24 * 3600)
-"""How often temporary files are looked at, and after how long one is removed, in seconds."""
+DELETE_CACHE = (600, 24 * 3600)
+"""Interval of the clean-up of temporary files, and the age at which one is removed, in seconds."""
 
 
 def make_page(runtime: Runtime, out: Path, *, base: Path | None = None) -> gr.Blocks:
-    """The page, ready to be launched; pictures are written into ``out``."""
+    """Build the page; pictures are written into ``out``."""
     controller = PanelController(runtime, lambda: base or runtime.index.look_up("base"))
-    desk = PageEvents(PageGenerator(runtime, out, controller.uploads, base=base))
-    with gr.Blocks(title="UniID", analytics_enabled=False, fill_width=True, delete_cache=KEPT) as page:
+    events = PageEvents(PageGenerator(runtime, out, controller.uploads, base=base))
+    with gr.Blocks(
+        title="UniID", analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE
+    ) as page:
         with gr.Tab("Pictures", elem_id="uniid_pictures"):
             screen = _pictures(controller)
         with gr.Tab("People", elem_id="uniid_people_tab"):
             people = add_people(controller)
-        desk.connect(page, screen)
-        # Who is enrolled has changed on one tab, so the lists of the other have.
+        events.connect(page, screen)
+        # A change of the library on one tab refreshes the lists of the other.
         for event in (page.load, *people.changed):
             event(screen.panel.refresh, outputs=screen.panel.refreshed, show_progress="hidden")
         for event in (page.load, *screen.panel.saved):
@@ -46,7 +48,7 @@ def make_page(runtime: Runtime, out: Path, *, base: Path | None = None) -> gr.Bl
 
 
 def _pictures(controller: PanelController) -> Screen:
-    """Two columns, or one below the other on a phone: what is asked, what came of it, and the settings."""
+    """Two columns, or one column on a phone: prompt and people, the result, and the settings."""
     builder = Builder(controller, lambda name: f"uniid_{name}", page=True)
     with gr.Row(elem_id="uniid_desk"):
         with gr.Column(elem_id="uniid_ask"):
@@ -106,7 +108,7 @@ def _gallery(label: str, elem_id: str, height: Any, **more: Any) -> Any:
 def _page_settings() -> dict[str, Any]:
     """The controls of :class:`lib_uniid.ui.page_generation.PageSettings` by name, and the seed's button.
 
-    Numbers have no limits here: gradio would refuse one without saying which.
+    Numbers have no limits here: gradio's own error does not name the field.
     """
     negative = gr.Textbox(label="Negative prompt", lines=1, elem_id="uniid_negative_prompt")
     with gr.Row():
@@ -180,12 +182,14 @@ def launch(page: gr.Blocks, *, port: int | None, auth: tuple[str, str] | None = 
 
 
 def _shared(file: Path) -> str:
-    """The text of a file that WebUIs read too."""
-    return next(place / file for place in PLACES if (place / file).is_file()).read_text(encoding="utf-8")
+    """The text of a file that WebUIs load too."""
+    return next(place / file for place in SHARED_FOLDERS if (place / file).is_file()).read_text(
+        encoding="utf-8"
+    )
 
 
 def _theme() -> Any:
-    """Nothing is fetched, and hints can be read: gradio's own have a contrast of 2.6:1."""
+    """Without downloaded fonts, and with legible hints: gradio's default hints have a contrast of 2.6:1."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     light, dark = "*neutral_600", "*neutral_300"
     return theme.set(

@@ -1,6 +1,6 @@
-"""The page's events: a generation from the button to the pictures, and what a reload brings back.
+"""The page's events: generations, and the restored state after a reload.
 
-Browser tabs share one process. What belongs to one is kept under the tab's secret (``javascript/uniid.js``).
+Browser tabs share one process. Each tab's state is kept under its secret (``javascript/uniid.js``).
 """
 
 import shutil
@@ -17,7 +17,7 @@ from gradio.utils import get_upload_folder
 
 from lib_uniid.failures import explain
 from lib_uniid.ui import html
-from lib_uniid.ui.form import LOOKING
+from lib_uniid.ui.form import DETECTING
 from lib_uniid.ui.page_generation import CANCELLED, WAITING, PageGenerator, PageSettings, Shown
 from lib_uniid.ui.panel import Panel
 from lib_uniid.ui.runs import MOST, Run, Runs
@@ -25,15 +25,15 @@ from lib_uniid.ui.runs import MOST, Run, Runs
 EARLIER = 12
 """Pictures in a tab's history."""
 
-_AS_IT_IS: Mapping[str, Any] = {}
-"""In the place of a picture of which nothing is known."""
+_UNCHANGED: Mapping[str, Any] = {}
+"""The value of a picture component before it is known; restoring leaves the component unchanged."""
 
 BEGUN = Shown(words=("beginning",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """The components. ``page_settings`` has the controls of :class:`PageSettings` by name."""
+    """The page's components. ``page_settings`` has the controls of :class:`PageSettings` by name."""
 
     page_settings: dict[str, Any]
     panel: Panel
@@ -48,7 +48,7 @@ class Screen:
 
     @property
     def shown(self) -> list[Any]:
-        """What a generation changes, in the order of :func:`_outputs`."""
+        """The components that a generation changes, in the order of :meth:`PageEvents._outputs`."""
         return [
             self.words,
             self.rough,
@@ -62,9 +62,9 @@ class Screen:
 
 @dataclass(slots=True)
 class _Tab:
-    """What stands in a tab's controls, and what was made for it, newest first.
+    """The values of a tab's controls and its pictures, newest first.
 
-    ``made`` has a copy and a caption for each picture of ``run``, the latest that has any, by the picture.
+    ``made`` maps each picture of ``run`` to a copy and a caption; ``run`` is the latest run with pictures.
     """
 
     values: list[Any] = field(default_factory=list)
@@ -74,7 +74,7 @@ class _Tab:
     run: Run[Shown] | None = None
 
     def take(self, run: Run[Shown], shown: Shown) -> None:
-        """Pictures that are finished; those of a run before become earlier ones."""
+        """Add finished pictures; those of the previous run become earlier pictures."""
         if not shown.pictures:
             return
         self.seed = shown.seed
@@ -87,45 +87,48 @@ class _Tab:
 
 
 class PageEvents:
-    """Holds what the events of all tabs reach."""
+    """The handlers of the events of all tabs, and their state."""
 
     def __init__(self, maker: PageGenerator) -> None:
         self.maker, self.runs = maker, Runs[Shown]()
         self._tabs: OrderedDict[str, _Tab] = OrderedDict()
 
     def connect(self, page: gr.Blocks, screen: Screen) -> None:
-        """Called once all components are there, inside of the page."""
+        """Connect the events. Call it in the page's context, after all components are built."""
         self.screen = screen
         tab = gr.Textbox(visible=False, elem_id="uniid_tab")
-        asked = [*(screen.page_settings[one.name] for one in fields(PageSettings)), *screen.panel.arguments]
+        inputs = [*(screen.page_settings[one.name] for one in fields(PageSettings)), *screen.panel.arguments]
         pictures = [part for one in screen.panel.reference_pictures for part in one.references.shown[1:]]
         options: dict[str, Any] = {"show_progress": "hidden"}
         going: dict[str, Any] = {**options, "concurrency_limit": None}  # runs take turns by themselves
-        known = page.load(None, outputs=[tab], js="() => uniid.tab()", **options)
-        restored = known.then(self._restore, inputs=[tab], outputs=[*asked, *pictures], **options)
-        screen.panel.show_looks(restored.then)
+        loaded = page.load(None, outputs=[tab], js="() => uniid.tab()", **options)
+        restored = loaded.then(self._restore, inputs=[tab], outputs=[*inputs, *pictures], **options)
+        screen.panel.update_tab_buttons(restored.then)
         restored.then(self._watch, inputs=[tab], outputs=screen.shown, **going)
-        screen.go.click(self._make, inputs=[tab, *asked], outputs=screen.shown, **going)
+        screen.go.click(self._make, inputs=[tab, *inputs], outputs=screen.shown, **going)
         screen.cancel.click(self.runs.cancel, inputs=[tab], queue=False)
-        self._keep_what_is_typed(tab, asked)
+        self._keep_what_is_typed(tab, inputs)
         screen.reuse.click(self._seed, inputs=[tab], outputs=[screen.page_settings["seed"]], queue=False)
 
-    def _keep_what_is_typed(self, tab: Any, asked: list[Any]) -> None:
-        """For a reload; the page's script presses the button. Pictures do not travel at every key."""
-        places = [place for place, one in enumerate(asked) if not isinstance(one, gr.Image | gr.ImageEditor)]
-        typed = [asked[place] for place in places]
+    def _keep_what_is_typed(self, tab: Any, inputs: list[Any]) -> None:
+        """Keep the controls' values for a reload; the page's script presses the button.
+
+        Pictures are left out: they would be sent at every keystroke.
+        """
+        places = [place for place, one in enumerate(inputs) if not isinstance(one, gr.Image | gr.ImageEditor)]
+        typed = [inputs[place] for place in places]
         options: dict[str, Any] = {"inputs": [tab, *typed], "queue": False, "show_progress": "hidden"}
         button = gr.Button("Keep what is typed", elem_id="uniid_keep")
         uploads = [one.references.uploads for one in self.screen.panel.reference_pictures]
         for event in (button.click, *(one.change for one in uploads)):
-            event(partial(self._keep, places, len(asked)), outputs=[], **options)
+            event(partial(self._keep, places, len(inputs)), outputs=[], **options)
 
     def _keep(self, places: list[int], count: int, tab: str, *typed: Any) -> None:
         if not tab:
             return
-        values = self._of(tab).values or [_AS_IT_IS] * count
+        values = self._of(tab).values or [_UNCHANGED] * count
         for place, value in zip(places, typed, strict=True):
-            if value != LOOKING:  # the pictures that were there are still kept
+            if value != DETECTING:  # the previous pictures stay until detection ends
                 values[place] = value
         self._of(tab).values = values
 
@@ -137,9 +140,9 @@ class PageEvents:
         return kept
 
     def _make(self, tab: str, *values: Any) -> Iterator[list[Any]]:
-        if not tab:  # without its secret it would be every such page's run
+        if not tab:  # without a secret the run would belong to every such page
             yield [
-                html.problem("the page is still being loaded; press Generate again"),
+                html.problem("the page is still loading; press Generate again"),
                 *[gr.update()] * 6,
             ]
             return
@@ -153,7 +156,7 @@ class PageEvents:
         yield from self._watch(tab, BEGUN)
 
     def _watch(self, tab: str, before: Shown | None = None) -> Iterator[list[Any]]:
-        """The tab's run after ``before``: None for a page that was loaded, whose run may have ended."""
+        """Show the tab's run after the state ``before``; None after a page load: the run may have ended."""
         run = self.runs.of(tab)
         if run is None:
             yield [gr.update() for _ in self.screen.shown]
@@ -163,10 +166,10 @@ class PageEvents:
             before = shown
 
     def _outputs(self, tab: str, run: Run[Shown], shown: Shown, before: Shown | None) -> list[Any]:
-        """What is shown after ``before``; of a run that goes on only what has changed."""
+        """The components' values for ``shown``; during a run only the changed ones."""
         kept = self._of(tab)
-        going, still = not shown.finished, gr.update()
-        words = html.progress(shown.words, shown.step, shown.steps) if going else _said(shown)
+        going, unchanged = not shown.finished, gr.update()
+        words = html.progress(shown.words, shown.step, shown.steps) if going else _final_words(shown)
         try:
             kept.take(run, shown)
         except OSError as error:
@@ -175,15 +178,17 @@ class PageEvents:
         return [
             words,
             html.rough(shown.rough),
-            _gallery(kept, shown, before) if _other(shown, before) else still,
+            _gallery(kept, shown, before) if _pictures_changed(shown, before) else unchanged,
             "" if going else html.checked(shown.checked),
-            gr.update(value=kept.earlier, visible=bool(kept.earlier)) if _other(shown, before) else still,
+            gr.update(value=kept.earlier, visible=bool(kept.earlier))
+            if _pictures_changed(shown, before)
+            else unchanged,
             gr.update(interactive=not going),
             gr.update(interactive=going),
         ]
 
     def _restore(self, tab: str) -> list[Any]:
-        """What the tab had asked for, after a reload."""
+        """The tab's values after a reload."""
         values = self._of(tab).values
         reference_pictures = self.screen.panel.reference_pictures
         arguments = self.screen.panel.arguments
@@ -199,7 +204,7 @@ class PageEvents:
         ]
         for place, shown in zip(places, showing, strict=True):
             values[place] = shown[0]
-        # A html is bytes or a file by now, which its component does not take back.
+        # A picture's value is bytes or a file here; its component does not accept that as a value.
         back = [gr.update() if isinstance(one, Mapping) else gr.update(value=one) for one in values]
         return [*back, *(part for one in showing for part in one[1:])]
 
@@ -208,17 +213,17 @@ class PageEvents:
         return gr.update() if seed is None else seed
 
 
-def _other(shown: Shown, before: Shown | None) -> bool:
-    """Whether other pictures are shown than before, or in another place."""
+def _pictures_changed(shown: Shown, before: Shown | None) -> bool:
+    """Whether the pictures or their place differ from the state before."""
     if before is None or shown.finished:
         return True
     return (shown.pictures, not shown.rough) != (before.pictures, not before.rough)
 
 
 def _gallery(kept: _Tab, shown: Shown, before: Shown | None) -> Any:
-    """The latest pictures; a preview takes their place where none of its own run is finished.
+    """The latest pictures; hidden by a preview while its run has no finished picture.
 
-    The first picture of a run is selected when it comes; then the selection is the user's.
+    The first picture of a run is selected when it is finished. Later the user's selection stays.
     """
     made = [*kept.made.values()]
     first = before is None or (bool(shown.pictures) and not before.pictures)
@@ -226,16 +231,16 @@ def _gallery(kept: _Tab, shown: Shown, before: Shown | None) -> Any:
     return gr.update(value=made or None, visible=bool(shown.pictures) or not shown.rough, **selection)
 
 
-def _said(shown: Shown) -> str:
+def _final_words(shown: Shown) -> str:
     if shown.wrong:
         return html.problem(shown.words[0]) + html.notes(shown.words[1:])
     return html.notes(shown.words) or ("" if shown.checked else html.result(["done"]))
 
 
 def _copied(path: Path) -> str:
-    """A copy that the server may show: of the disk it shows nothing but its temporary folder.
+    """A copy in the server's temporary folder: the server shows no other files.
 
-    In a folder of its own: a number is given again once its picture was taken away.
+    Each copy has its own folder: after a picture is deleted, a later one can have the same name.
     """
     shown = Path(get_upload_folder()) / "shown"
     shown.mkdir(parents=True, exist_ok=True)

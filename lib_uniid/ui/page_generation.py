@@ -1,4 +1,4 @@
-"""Pictures for the page: the panel's values and the page's own, through the same request and studio."""
+"""Generations of the page: the panel's and the page's settings become a request for the studio."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,18 +20,18 @@ from lib_uniid.ui.form import Pictures
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.runs import Cancelled, Run
 
-LOOK_EVERY = 5
-"""Steps between two previews: each waits for the device once."""
+PREVIEW_EVERY = 5
+"""Steps between two previews. Each preview waits for the device once."""
 
-_INPUTS = (ConfigError, PictureError, NoFaceError, SeveralFacesError)
-"""What is wrong with an input says nothing against the networks, which are kept."""
+_INPUT_ERRORS = (ConfigError, PictureError, NoFaceError, SeveralFacesError)
+"""Errors of the input. The networks stay loaded after them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageSettings:
-    """What the page asks for beside people. A size of 0 is the model's own, a seed of -1 a random one.
+    """The page's settings without the panel. A size of 0 is the model's own, a seed of -1 is random.
 
-    Numbers are None where a field was emptied.
+    The number of an empty field is None.
     """
 
     prompt: str
@@ -46,7 +46,7 @@ class PageSettings:
     preview: bool
 
     def settings(self, request: Request | None, identities: FoundIdentities | None) -> GenerationSettings:
-        """Checked; ``ConfigError`` says what is wrong. gradio's numbers may be whole or not."""
+        """The checked settings; raises ``ConfigError``. gradio gives whole numbers as int or float."""
         routing: Any = "auto" if request is None else request.routing
         return GenerationSettings(
             prompt=self.prompt or "",
@@ -68,7 +68,7 @@ class PageSettings:
     def _number(self, name: str, label: str = "") -> float:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{label or name} must be a number, got {value!r}; type one")
+            raise ConfigError(f"{label or name} must be a number, got {value!r}; type a number")
         return float(value)
 
     def _whole(self, name: str) -> int:
@@ -78,14 +78,14 @@ class PageSettings:
         return int(value)
 
 
-WAITING = Shown(words=("another page's picture is being made; this one is next",))
+WAITING = Shown(words=("waiting for the generation of another browser tab",))
 CANCELLED = Shown(words=("cancelled",), finished=True)
 
 
 class PageGenerator:
-    """Makes one generation at a time, as :class:`lib_uniid.ui.runs.Runs` calls it. Keeps the host.
+    """Runs one generation at a time for :class:`lib_uniid.ui.runs.Runs`, and keeps the host.
 
-    ``base`` is the checkpoint to make pictures with, where the first below the models is not meant.
+    ``base`` is the checkpoint; None takes the first one in the models folder.
     """
 
     def __init__(self, runtime: Runtime, out: Path, pictures: Pictures, *, base: Path | None = None) -> None:
@@ -94,15 +94,15 @@ class PageGenerator:
         self._studio: Studio | None = None
 
     def studio(self) -> Studio:
-        """The runtime's networks with the stand-alone host, opened when they are first needed."""
+        """The runtime's networks with the stand-alone host, opened on first use."""
         if self._studio is None:
             self._studio = studio_of(self.runtime, self._base)
         return self._studio
 
     def make(self, run: Run[Shown], page_settings: PageSettings, panel: Sequence[Any]) -> Shown:
-        """What the page shows in the end, with the pictures that are finished.
+        """Run a generation; returns the final state with the finished pictures.
 
-        Raises nothing but ``Cancelled``, where none is finished.
+        Raises only ``Cancelled``, and only without a finished picture.
         """
         finished = Finished(run, self.out)
         try:
@@ -113,38 +113,38 @@ class PageGenerator:
                 raise
             return finished.end("; ".join([*CANCELLED.words, *finished.kept]))
         except Exception as error:
-            words, keep = _explained(error), isinstance(error, _INPUTS)
+            words, keep = _explained(error), isinstance(error, _INPUT_ERRORS)
         if not keep:
             self._forget()
         return finished.end(words, *finished.kept, wrong=True)
 
     def _forget(self) -> None:
-        """Open everything anew next time, and free the memory: files may have come, and memory gone."""
+        """Free the memory and reopen all files next time: files or memory may have caused the failure."""
         self._studio = None
         self.runtime.forget()
 
     def _make(self, finished: Finished, page_settings: PageSettings, panel: Sequence[Any]) -> None:
         request = request_of(panel, self.uploads)
-        plain = request and replace(request, routing="auto")  # as others need people
+        plain = request and replace(request, routing="auto")  # any other routing needs identities
         if request is None or request.style is None:
-            page_settings.settings(plain, None)  # at once, before faces
-        require_writable(self.out)  # before the sampling, not after
+            page_settings.settings(plain, None)  # reports wrong settings before faces are detected
+        require_writable(self.out)  # reports a read-only folder before the sampling
         if request is not None:
-            finished.tell(Shown(words=("reading the faces",)))
-        identities = self._cast(request, finished)
+            finished.report(Shown(words=("reading faces",)))
+        identities = self._find_identities(request, finished)
         settings = page_settings.settings(plain if identities is None else request, identities)
-        finished.tell(Shown(words=("loading the models",)))
+        finished.report(Shown(words=("loading models",)))
         try:
             return self._generate(finished, settings, page_settings, request, identities)
         except Exception as error:
-            plainly = identities is not None and request is not None and request.fallback == "plain"
-            # Where no file can be written, or all pictures are made, others would not help.
-            hopeless = isinstance(error, Cancelled | OSError) or len(finished) >= settings.pictures
-            if hopeless or not plainly:
+            fallback = identities is not None and request is not None and request.fallback == "plain"
+            # A second try helps neither if no file can be written, nor if all pictures are made.
+            final = isinstance(error, Cancelled | OSError) or len(finished) >= settings.pictures
+            if final or not fallback:
                 raise
             place = f" from picture {len(finished) + 1} on" if len(finished) else ""
             finished.notes.append(f"Identities not applied{place}: {_explained(error)}")
-            keep = isinstance(error, _INPUTS)
+            keep = isinstance(error, _INPUT_ERRORS)
         if not keep:
             self._forget()
         self._generate(finished, _rest(settings, len(finished)), page_settings, None, None)
@@ -157,16 +157,16 @@ class PageGenerator:
         request: Request | None,
         identities: FoundIdentities | None,
     ) -> None:
-        watched = _Watched(finished, look=page_settings.preview)
+        reporter = _ProgressReporter(finished, previews=page_settings.preview)
         self.studio().generate(
             settings,
             {} if identities is None else identities.people,
-            progress=watched.progress,
-            tell=watched.until(finished.taker(settings, request, identities)),
-            preview=watched.preview,
+            progress=reporter.progress,
+            on_picture=reporter.without_preview(finished.on_picture(settings, request, identities)),
+            preview=reporter.preview,
         )
 
-    def _cast(self, request: Request | None, finished: Finished) -> FoundIdentities | None:
+    def _find_identities(self, request: Request | None, finished: Finished) -> FoundIdentities | None:
         if request is None:
             return None
         try:
@@ -181,7 +181,7 @@ class PageGenerator:
 
 
 def _rest(settings: GenerationSettings, done: int) -> GenerationSettings:
-    """The pictures that are left of a series, without people and style."""
+    """The settings for the rest of a series, without identities and style."""
     return replace(
         settings,
         seed=settings.seed + done,
@@ -193,23 +193,23 @@ def _rest(settings: GenerationSettings, done: int) -> GenerationSettings:
 
 
 def _explained(error: Exception) -> str:
-    return explain(error, "making a picture on the page")
+    return explain(error, "generating a picture on the page")
 
 
-class _Watched:
-    """Tells how far the sampling is."""
+class _ProgressReporter:
+    """Reports the steps and the previews of the sampling to the page."""
 
-    def __init__(self, finished: Finished, *, look: bool) -> None:
-        self._finished, self._look = finished, look
+    def __init__(self, finished: Finished, *, previews: bool) -> None:
+        self._finished, self._previews = finished, previews
         self._calls, self._rough = 0, tuple[Picture, ...]()
         self.preview: Callable[[Look], None] = self._preview
 
     def progress(self, step: int, steps: int) -> None:
-        words = ("making the picture",)
-        self._finished.tell(Shown(words=words, step=step, steps=steps, rough=self._rough))
+        words = ("generating",)
+        self._finished.report(Shown(words=words, step=step, steps=steps, rough=self._rough))
 
-    def until(self, take: OnPicture) -> OnPicture:
-        """``take``, with which a picture's previews end."""
+    def without_preview(self, take: OnPicture) -> OnPicture:
+        """``take``, after the previews are removed: the finished picture replaces them."""
 
         def end(number: int, made: GeneratedPicture, final: bool) -> None:
             self._rough = ()
@@ -219,5 +219,5 @@ class _Watched:
 
     def _preview(self, look: Look) -> None:
         self._calls += 1
-        if self._look and self._calls % LOOK_EVERY == 0:
+        if self._previews and self._calls % PREVIEW_EVERY == 0:
             self._rough = tuple(look())

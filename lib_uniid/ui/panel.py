@@ -1,7 +1,7 @@
 """The panel: the same components under gradio 3.41, 4.40 and 6, in a WebUI's tab and on the page.
 
-Building it has no effects: a WebUI does so three times per tab. All that the events do is asked of the
-:class:`PanelController`, whose answers are drawn by :mod:`lib_uniid.ui.html`.
+Building it has no side effects: a WebUI builds it three times per tab. Events call the
+:class:`PanelController`, and :mod:`lib_uniid.ui.html` renders its answers.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,28 +27,28 @@ ElemId = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """What was built. ``arguments`` are in the order of :meth:`Form.values`."""
+    """The built panel. ``arguments`` are in the order of :meth:`Form.values`."""
 
     arguments: list[Any]
     enabled: Any
     refresh: Callable[[], list[Any]]
     refreshed: list[Any]
     saved: list[Any]
-    """Events after which there may be other people in the library than before."""
+    """Events after which the library may have changed."""
     reference_pictures: list[ReferencePictures]
-    """One per tab: the pictures in it."""
-    show_looks: Callable[[Any], object]
-    """Has all tabs show who is in them after an event."""
+    """The pictures of each tab."""
+    update_tab_buttons: Callable[[Any], object]
+    """Makes an event update the name and face on all tabs' buttons."""
 
     def infotext_fields(
         self, key: str, name_of: Callable[[str], str | None]
     ) -> list[tuple[Any, Callable[[Mapping[str, Any]], Any]]]:
-        """Pairs of a component and what an infotext makes of it."""
+        """Pairs of a component and the function that reads its value from an infotext."""
         return list(zip(self.arguments, readers(key, name_of), strict=True))
 
 
 def build(controller: PanelController, elem_id: ElemId) -> Panel:
-    """Make the panel inside whatever gradio context is open, folded."""
+    """Build the panel in the open gradio context, collapsed."""
     builder = Builder(controller, elem_id)
     with gr.Accordion("UniID: people in the picture", open=False, elem_id=elem_id("panel")):
         builder.people()
@@ -57,21 +57,21 @@ def build(controller: PanelController, elem_id: ElemId) -> Panel:
 
 
 class Builder:
-    """Holds what the events of one panel reach. On the ``page`` it is on, and its parts stand apart."""
+    """Builds one panel and handles its events. On the ``page`` UniID is on, and the parts are separate."""
 
     def __init__(self, controller: PanelController, elem_id: ElemId, *, page: bool = False) -> None:
         self.controller, self.elem_id, self.page = controller, elem_id, page
         self.choices: list[Any] = []
         self.tabs: list[dict[str, Any]] = []
         self.reference_pictures: list[ReferencePictures] = []
-        self._looks: list[Any] = []
-        self._own: dict[str, Any] = {}
+        self._button_styles: list[Any] = []
+        self._shared: dict[str, Any] = {}
 
     def people(self) -> None:
-        """The switch, what is there, and a tab for each person."""
+        """The switch, the status, and a tab for each person."""
         with gr.Row(elem_classes=["uniid-head"]):
             label = REQUEST["enabled"].label
-            self._own["enabled"] = self._keep(gr.Checkbox, "enabled", value=self.page, label=label)
+            self._shared["enabled"] = self._keep(gr.Checkbox, "enabled", value=self.page, label=label)
             self.refresh = self._button("Refresh", "refresh")
         self.status = gr.HTML("", elem_id=self.elem_id("status"))
         self.show_files = self._button("Show missing files", "show_files", visible=False)
@@ -83,18 +83,18 @@ class Builder:
                     self.tabs.append(self._person(number))
 
     def settings(self) -> None:
-        """What counts for all of them."""
+        """The settings for all people."""
         rest = Form()
-        self._own |= self._shared(rest) | build_style(self._keep, rest)
+        self._shared |= self._shared_controls(rest) | build_style(self._keep, rest)
         self.presets = PresetControls(self.controller, self._keep, self._button, self.elem_id)
-        self._own["request"] = self._request()
+        self._shared["request"] = self._request()
 
     def connect(self) -> Panel:
-        """Called once all is there."""
-        shared = [self._own[name] for name in names_of(Form)]
+        """Connect the events after all components are built."""
+        shared = [self._shared[name] for name in names_of(Form)]
         panel = Panel(
             arguments=[*shared, *(part for tab in self.tabs for part in tab.values())],
-            enabled=self._own["enabled"],
+            enabled=self._shared["enabled"],
             refresh=self._refresh,
             saved=[
                 event
@@ -110,7 +110,9 @@ class Builder:
                 *self.choices,
             ],
             reference_pictures=self.reference_pictures,
-            show_looks=lambda event: [self._show_look(event, number) for number in range(1, TABS + 1)],
+            update_tab_buttons=lambda event: [
+                self._update_tab_button(event, number) for number in range(1, TABS + 1)
+            ],
         )
         for event in (panel.enabled.change, self.refresh.click, *panel.saved):
             event(self._refresh, inputs=[], outputs=panel.refreshed, show_progress="hidden")
@@ -119,34 +121,34 @@ class Builder:
             self._show_files, inputs=[], outputs=[self.files, self.fetch], show_progress="hidden"
         )
         self.fetch.click(self._fetch, inputs=[], outputs=[self.status], show_progress="hidden")
-        self._connect_looks()
+        self._connect_tab_buttons()
         return panel
 
-    def _connect_looks(self) -> None:
-        """Each tab's button shows who is in it."""
+    def _connect_tab_buttons(self) -> None:
+        """Each tab's button shows the name and face of its person."""
         for number, (tab, reference_pictures) in enumerate(
             zip(self.tabs, self.reference_pictures, strict=True), 1
         ):
             for event in (tab["who"].change, tab["enabled"].change, *reference_pictures.references.picked):
-                self._show_look(event, number)
+                self._update_tab_button(event, number)
 
-    def _show_look(self, event: Any, number: int) -> None:
+    def _update_tab_button(self, event: Any, number: int) -> None:
         tab = self.tabs[number - 1]
         event(
-            partial(self._look, number),
+            partial(self._button_style, number),
             inputs=[tab["enabled"], tab["who"], tab["uploads"]],
-            outputs=[self._looks[number - 1]],
+            outputs=[self._button_styles[number - 1]],
             show_progress="hidden",
         )
 
-    def _look(self, number: int, enabled: bool, who: str | None, uploads: str | None) -> str:
+    def _button_style(self, number: int, enabled: bool, who: str | None, uploads: str | None) -> str:
         face = self.controller.face_of(who or "", uploads or "")
         buttons = f"#{self.elem_id('people')} > .tab-nav > button"  # those of gradio 3 have no ids
         button = f":is(#{self.elem_id(f'tab_{number}')}-button, {buttons}:nth-child({number}))"
         return html.tab_look(button, who or "", face, on=enabled)
 
     def _keep(self, kind: Callable[..., Any], name: str, **options: Any) -> Any:
-        """A component with a value. Labels repeat from tab to tab: a WebUI must not keep values by them."""
+        """A component with a value. Tabs have the same labels, so a WebUI must not save values by label."""
         component = kind(elem_id=self.elem_id(name), **options)
         component.do_not_save_to_config = True
         return component
@@ -154,8 +156,8 @@ class Builder:
     def _button(self, text: str, name: str, **options: Any) -> Any:
         return gr.Button(text, size="sm", scale=0, min_width=200, elem_id=self.elem_id(name), **options)
 
-    def _shared(self, rest: Form) -> dict[str, Any]:
-        """The controls that count for all people."""
+    def _shared_controls(self, rest: Form) -> dict[str, Any]:
+        """The controls for all people."""
         with gr.Row():
             scales = {
                 row.name: slider(self._keep, row.name, row, getattr(rest, row.name))
@@ -173,13 +175,13 @@ class Builder:
         return {**scales, "routing": routing, **switches}
 
     def _person(self, number: int) -> dict[str, Any]:
-        """One tab; its arguments by name, in the order of the form."""
+        """Build one tab; its arguments by name, in the order of the form."""
         rest = PersonForm()
         keep = partial(self._numbered, number)
         names = self.controller.names() if self.page else []
         parts: dict[str, Any] = {}
-        look = gr.HTML("", elem_id=self.elem_id(f"person_{number}_look"), elem_classes=["uniid-look"])
-        self._looks.append(look)
+        style = gr.HTML("", elem_id=self.elem_id(f"person_{number}_look"), elem_classes=["uniid-look"])
+        self._button_styles.append(style)
         with gr.Row():
             with gr.Column():
                 label = PERSON["enabled"].label
@@ -203,7 +205,7 @@ class Builder:
                 row = PERSON["structure_scale"]
                 scale = slider(keep, row.name, row, AUTOMATIC, visible=not rest.structure_automatic)
                 parts["structure_scale"] = scale
-                automatic.change(_unless, inputs=[automatic], outputs=[scale], show_progress="hidden")
+                automatic.change(_shown_unless, inputs=[automatic], outputs=[scale], show_progress="hidden")
             with gr.Column():
                 self.reference_pictures.append(
                     ReferencePictures(self.controller, self.elem_id(f"person_{number}"))
@@ -231,7 +233,7 @@ class Builder:
         return {name: parts[name] for name in names_of(PersonForm)}
 
     def _numbers(self, keep: Callable[..., Any], *, folded: bool) -> dict[str, Any]:
-        """A slider for each number of a person but those with a switch beside them, which may be None."""
+        """A slider for each number of a person. Numbers that may be None have their own control."""
         rows = [row for row in numbers(PERSON, "panel") if row.folded == folded and row.default is not None]
         return {row.name: slider(keep, row.name, row, row.default) for row in rows}
 
@@ -252,7 +254,7 @@ class Builder:
     # --- events ---
 
     def _refresh(self) -> list[Any]:
-        """Look at the disk: what is there, and who."""
+        """Read the models folder and the library again."""
         try:
             self.controller.refresh()
             status = self.controller.status()
@@ -279,7 +281,7 @@ class Builder:
         return [gr.update(value=html.files(status), visible=True), gr.update(visible=wanted)]
 
     def _fetch(self) -> Iterator[str]:
-        """Only ever on the button: get what is missing, and then refresh."""
+        """Download missing files, then refresh. Only the button starts it."""
         try:
             for name, done, size in self.controller.download():
                 yield html.download(name, done, size)
@@ -289,6 +291,6 @@ class Builder:
             yield html.failure(error)
 
 
-def _unless(automatic: bool) -> Any:
-    """Shown only where it counts."""
+def _shown_unless(automatic: bool) -> Any:
+    """Hide the slider while its value is not used."""
     return gr.update(visible=not automatic)

@@ -1,4 +1,4 @@
-"""A pasted request into the panel's form; imported at the WebUI's start."""
+"""Makes the panel's form of a pasted request; imported when the WebUI starts."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,9 +15,9 @@ from lib_uniid.ui.form_request import grey, mask_picture
 
 
 def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
-    """The form that asks for the same; as text where the controls cannot say it.
+    """The form for a request; the request is kept as JSON if the controls cannot express it.
 
-    ``name_of`` knows the names of those who are enrolled by their ids.
+    ``name_of`` returns the name of an enrolled person by id.
     """
     form = Form(
         enabled=request.enabled,
@@ -36,7 +36,7 @@ def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
 
 
 def _styled(form: Form, style: StyleRequest) -> Form:
-    """With a style's controls; one that an infotext names has no picture to show."""
+    """The form with a style. An infotext has only the digest of a style picture."""
     named = style.picture.startswith(DIGEST)
     return replace(
         form,
@@ -74,7 +74,7 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
 
 
 def _picture(text: str) -> Any:
-    """A picture in base64 as the component shows it; None where it is none."""
+    """A picture in base64 for the component; None if it is not a picture."""
     from PIL import Image
 
     from lib_uniid.faces.picture import from_base64, load_picture
@@ -86,7 +86,7 @@ def _picture(text: str) -> Any:
 
 
 def _shown_mask(text: str) -> Any:
-    """The same of a mask."""
+    """A mask in base64 for the component; None if it is not a picture."""
     try:
         return grey(mask_picture(text))
     except PictureError:
@@ -94,15 +94,15 @@ def _shown_mask(text: str) -> Any:
 
 
 def _shown(named: Any, name_of: Callable[[str], str | None]) -> str:
-    """The name of a person in a request, or their id where no enrolled person has it."""
+    """The name of a person in a request, or the id if no enrolled person has it."""
     return named.name if named.id is None else name_of(named.id) or named.id
 
 
 def readers(key: str, name_of: Callable[[str], str | None]) -> list[PasteField]:
-    """One reader per argument that says what an infotext's parameters make of it; None leaves it alone.
+    """One function per argument that reads its value from an infotext; None leaves the control unchanged.
 
-    A picture without people switches the panel off and leaves who is chosen in it. The text is read once
-    for all: anew by the first function, which the host calls first, so that people enrolled since are known.
+    An infotext without a request turns UniID off and keeps the selected people. The host calls the first
+    function first, and this one parses the text for all, so that newly enrolled people are found.
     """
     last: list[Any] = [None, []]
 
@@ -125,7 +125,7 @@ def _pasted(text: Any, name_of: Callable[[str], str | None]) -> list[Any]:
         return values
     try:
         return form_of(parse_json(str(text)), name_of).values()
-    except ConfigError:  # what is wrong with it is said when a picture is asked for
+    except ConfigError:  # the next generation reports the error
         values[REQUEST], values[ENABLED] = str(text), True
         return values
 

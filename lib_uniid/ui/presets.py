@@ -1,6 +1,7 @@
-"""Requests under a name: people and settings to come back to.
+"""Presets: requests that are saved under a name.
 
-One JSON file below the models folder. People in it are those of the library; pictures are not kept.
+They are in one JSON file below the models folder. They name people of the library; pictures of people are not
+saved.
 """
 
 import json
@@ -20,38 +21,39 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presets:
-    """The presets in a file; it need not be there."""
+    """The presets in a file, which may be missing."""
 
     path: Path
 
     def names(self) -> list[str]:
-        """Of all presets, in alphabetical order."""
+        """The names of all presets in alphabetical order."""
         return sorted(self._read(), key=str.casefold)
 
     def get(self, name: str) -> Request:
-        """The request of this name; ``ConfigError`` where there is none."""
+        """The request of this name; ``ConfigError`` if there is no such preset."""
         presets = self._read()
         if name not in presets:
-            known = shortened(", ".join(sorted(presets)), 200) or "there are none yet"
-            raise ConfigError(f"there is no preset {shortened(name, 100)!r} ({known})")
+            saved = shortened(", ".join(sorted(presets)), 200) or "none"
+            raise ConfigError(f"there is no preset {shortened(name, 100)!r}; saved presets: {saved}")
         return parse(presets[name])
 
     def save(self, name: str, request: Request) -> None:
-        """Keep a request under a name, in the place of an earlier one."""
+        """Save a request under a name and replace a preset of this name."""
         name = checked(name, "a preset's name")
-        shown = [one.name or "people without a name" for one in request.people if one.references]
-        if shown:
+        uploaded = [one.name or "a person without a name" for one in request.people if one.references]
+        if uploaded:
             raise ConfigError(
-                f"{', '.join(shown)} are only shown in pictures, which a preset does not keep; "
-                "enrol them in the library first"
+                f"a preset does not save uploaded pictures, and these people have no others: "
+                f"{', '.join(uploaded)}; save them to the library first"
             )
-        people = tuple(replace(one, fingerprint=None) for one in request.people)  # whoever they are by then
+        # A re-enrolled person is used without a note.
+        people = tuple(replace(one, fingerprint=None) for one in request.people)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(self._lock):
             self._write(self._read() | {name: to_dict(replace(request, people=people))})
 
     def delete(self, name: str) -> None:
-        """Forget one; ``ConfigError`` where there is none."""
+        """Delete a preset; ``ConfigError`` if there is no such preset."""
         self.get(name)
         with exclusive(self._lock):
             self._write({key: value for key, value in self._read().items() if key != name})
@@ -68,12 +70,12 @@ class Presets:
             kept = json_text.read(self.path)
             if kept["version"] != FORMAT:
                 raise ConfigError(
-                    f"{self.path.name} is of version {kept['version']}; get a newer UniID for it"
+                    f"{self.path.name} has version {kept['version']}, expected {FORMAT}; update UniID"
                 )
             return dict(kept["presets"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
-                f"{self.path} cannot be read ({error}); mend it, or move it away to begin anew"
+                f"{self.path} cannot be read ({error}); repair the file, or move it to another folder"
             ) from error
 
     def _write(self, presets: dict[str, Any]) -> None:

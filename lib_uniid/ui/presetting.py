@@ -1,4 +1,4 @@
-"""The presets' controls, which are no arguments, and what they do with those that are."""
+"""The presets' controls: they save and set the panel's arguments, and are no arguments themselves."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from lib_uniid.ui.pasting import form_of
 
 
 class PresetControls:
-    """Built where they stand; connected once all arguments are there."""
+    """Builds the controls; connect them after all arguments are built."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class PresetControls:
                 value=None,
                 allow_custom_value=True,
                 label="Preset",
-                info="Choose one, or type a new name to save under",
+                info="Select a preset, or type a new name",
             )
             with gr.Row():
                 self.use, self.save, self.replace, self.delete = (
@@ -46,13 +46,13 @@ class PresetControls:
             self.note = gr.HTML("", elem_id=elem_id("preset_note"))
 
     def connect(self, arguments: list[Any]) -> None:
-        """Called once all arguments are there."""
+        """Connect the events after all arguments are built."""
         self.count = len(arguments)
-        said, hidden = [self.note, self.chosen, self.replace], {"show_progress": "hidden"}
+        outputs, hidden = [self.note, self.chosen, self.replace], {"show_progress": "hidden"}
         self.use.click(self._use, inputs=[self.chosen], outputs=[self.note, *arguments], **hidden)
         for button, action in ((self.save, self._save), (self.replace, self._replace)):
-            button.click(action, inputs=[self.chosen, *arguments], outputs=said, **hidden)
-        self.delete.click(self._delete, inputs=[self.chosen], outputs=said, **hidden)
+            button.click(action, inputs=[self.chosen, *arguments], outputs=outputs, **hidden)
+        self.delete.click(self._delete, inputs=[self.chosen], outputs=outputs, **hidden)
 
     def _use(self, name: str | None) -> list[Any]:
         try:
@@ -60,14 +60,14 @@ class PresetControls:
         except Exception as error:
             return [html.failure(error), *(gr.update() for _ in range(self.count))]
         values = [gr.update(value=value) for value in form.values()]
-        return [html.result([f"{name} is set"]), *values]
+        return [html.result([f"preset {name} is set"]), *values]
 
     def _save(self, name: str | None, *values: Any) -> list[Any]:
-        """Asks before an earlier one is replaced."""
+        """Save; an existing preset is replaced only with the Replace button."""
         try:
             if normal(name or "") in self.controller.presets.names():
-                asked = f"there is a preset {name} already: press Replace, or type another name"
-                return [html.notes([asked]), gr.update(), gr.update(visible=True)]
+                note = f"a preset named {name} exists; press Replace, or type another name"
+                return [html.notes([note]), gr.update(), gr.update(visible=True)]
         except Exception as error:
             return _failed(error)
         return self._replace(name, *values)
@@ -75,12 +75,12 @@ class PresetControls:
     def _replace(self, name: str | None, *values: Any) -> list[Any]:
         try:
             request = request_of([values[0], True, *values[2:]], self.controller.uploads)
-            assert request is not None, "it was said to be on"
+            assert request is not None, "the enabled argument above is True"
             self.controller.presets.save(name or "", request)
             names = self.controller.presets.names()
         except Exception as error:
             return _failed(error)
-        return [html.result([f"{name} is saved"]), gr.update(choices=names), gr.update(visible=False)]
+        return [html.result([f"preset {name} is saved"]), gr.update(choices=names), gr.update(visible=False)]
 
     def _delete(self, name: str | None) -> list[Any]:
         try:
@@ -89,7 +89,7 @@ class PresetControls:
         except Exception as error:
             return _failed(error)
         return [
-            html.result([f"{name} is deleted"]),
+            html.result([f"preset {name} is deleted"]),
             gr.update(choices=names, value=None),
             gr.update(visible=False),
         ]

@@ -1,4 +1,4 @@
-"""Pictures of a person, and the button that keeps the person in the library; in the panel and on the page."""
+"""Pictures of a person, and the button that saves the person to the library; for panel and page."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,8 +14,8 @@ from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.form import uploads_of
 from lib_uniid.ui.uploaded_faces import UploadedFaces
 
-SURE = "All of these pictures show one person"
-CACHED = "Features of pictures that are only used once are cached for 30 days."
+SURE = "All pictures show the same person"
+CACHED = "Features of pictures that are not saved are cached for 30 days."
 
 
 class ReferencePictures:
@@ -26,7 +26,10 @@ class ReferencePictures:
         self.references = UploadedFaces(controller, prefix)
 
     def build(self) -> Any:
-        """Make them and return what :meth:`UploadedFaces.build` does. The name is asked for with pictures."""
+        """Build the components; returns the value of :meth:`UploadedFaces.build`.
+
+        The field for the name is shown once there are pictures.
+        """
         uploads = self.references.build()
         with gr.Column(visible=False) as part:
             self.name: Any = gr.Textbox(
@@ -34,7 +37,7 @@ class ReferencePictures:
                 info=f"Stores face features locally; pictures are not kept. {CACHED}",
                 elem_id=f"{self.prefix}_name",
             )
-            self.name.do_not_save_to_config = True  # a WebUI must not keep values by labels that repeat
+            self.name.do_not_save_to_config = True  # tabs have the same labels: see Builder._keep
             with gr.Row():
                 self.save = gr.Button(
                     "Save to library", size="sm", variant="primary", elem_id=f"{self.prefix}_save"
@@ -56,14 +59,14 @@ class ReferencePictures:
         return uploads
 
     def connect(self, who: Any) -> list[Any]:
-        """Called once ``who`` is there, the list in which whoever was saved is chosen.
+        """Connect the events; returns those after which the library may have changed.
 
-        A name that stands in it is taken where none is in the field. Returned are the events after which
-        there may be other people than before.
+        ``who`` is the list of people. A saved person is selected in it, and its value is the name if the
+        field for the name is empty.
         """
         rest = [self.name, who, self.references.files, *self.references.shown]
         shown = [self.said, self.add, self.sure, *rest]
-        self.name.input(  # a message goes away with its cause
+        self.name.input(  # a new name removes the message about the last one
             lambda: ["", gr.update(visible=False), _ask(False)], outputs=shown[:3], show_progress="hidden"
         )
         return [
@@ -89,27 +92,27 @@ class ReferencePictures:
                 yield [html.notes([_taken(name)]), gr.update(visible=True), gr.update(), *rest]
                 return
             for saved in self.controller.enrol(name, uploads_of(uploads), add=add, force=sure):
-                words = html.progress([f"looking at {name}"], saved.step, saved.steps)
+                words = html.progress([f"enrolling {name}"], saved.step, saved.steps)
                 yield [words, gr.update(), gr.update(), *rest]
-        except Exception as error:  # whatever it is, the panel says it
+        except Exception as error:  # the panel shows every error
             ask = isinstance(error, DifferentPeopleError)
             problem = html.problem(explain(error, "enrolling"))
             yield [problem, gr.update(visible=add and ask), _ask(ask), *rest]
             return
-        words = html.result([f"{name} has these pictures too now" if add else f"{name} is in the library"])
+        words = html.result([f"pictures added to {name}" if add else f"{name} is in the library"])
         words += html.notes(() if saved is None else saved.advice)
         chosen = gr.update(choices=self.controller.names(), value=name)
-        gone = [None, *self.references.nothing()]
-        yield [words, gr.update(visible=False), _ask(False), "", chosen, *gone]
+        cleared = [None, *self.references.cleared()]
+        yield [words, gr.update(visible=False), _ask(False), "", chosen, *cleared]
 
 
 def _ask(visible: bool) -> Any:
-    """The box that confirms that all pictures show one person: asked for, or not."""
+    """Show or hide the box that confirms that all pictures show one person, unchecked."""
     return gr.update(visible=visible, value=False)
 
 
 def _taken(name: str) -> str:
     return (
-        f"{name} is in the library already: press Add to that person to join these pictures, "
+        f"the library already has a person named {name}; press Add to that person to add the pictures, "
         "or type another name"
     )

@@ -1,4 +1,4 @@
-"""Where a person may be: a named region, or a mask that is drawn or uploaded in one component."""
+"""The controls for a person's region: a named region, or a mask that is drawn or uploaded."""
 
 import json
 import re
@@ -17,14 +17,14 @@ from lib_uniid.ui.undecoded import undecoded
 from lib_uniid.ui.versions import GRADIO, LOSSLESS, SCRIPT
 
 LONGEST = 320
-"""Of a canvas, in pixels: all versions of gradio show it whole; a mask is resized to the latent anyway."""
+"""Longer side of a canvas in pixels. All gradio versions show it whole; masks are resized to the latent."""
 
 BRUSH = 32
 
 EDITOR = 6
-"""From which version of gradio on the image editor is used."""
+"""The first version of gradio under which the image editor is used."""
 UPLOAD_ONLY = range(4, EDITOR)
-"""Without drawing. Seen with 4.40.0: an event with a hidden image editor among its inputs does not begin."""
+"""Versions without drawing: under 4.40.0 an event with a hidden image editor as an input never starts."""
 
 
 class RegionControls:
@@ -34,7 +34,7 @@ class RegionControls:
         self.keep, self.panel = keep, panel
 
     def build(self) -> dict[str, Any]:
-        """Make them; the two that are arguments. The mask is shown where it counts."""
+        """Build them; returns the two that are arguments. The mask is shown only while it is used."""
         where = self.keep(
             gr.Dropdown,
             "where",
@@ -46,7 +46,7 @@ class RegionControls:
         with gr.Column(visible=False) as column:
             size = self.keep(gr.Textbox, "size", value="", visible=False, label="Size")
             new = gr.Button(
-                "New canvas, as wide and high as the picture", size="sm", visible=GRADIO not in UPLOAD_ONLY
+                "New canvas in the picture's aspect ratio", size="sm", visible=GRADIO not in UPLOAD_ONLY
             )
             mask = self.keep(
                 undecoded(gr.ImageEditor if GRADIO >= EDITOR else gr.Image),
@@ -59,19 +59,19 @@ class RegionControls:
             )
         where.change(_shown, inputs=[where], outputs=[column], show_progress="hidden")
         if GRADIO not in UPLOAD_ONLY:
-            # The picture's size is in fields of the WebUI or the page, which are no arguments of ours.
+            # The picture's size is in fields of the WebUI or the page, which are no arguments of this script.
             script = f"() => uniid.pictureSize({json.dumps(self.panel)})"
-            asked: dict[str, Any] = {SCRIPT: script, "show_progress": "hidden"}
-            new.click(_canvas, inputs=[size], outputs=[mask], **asked)
-            # White strokes would not be seen on an editor that is empty. The script must not touch the mask.
-            where.change(_same, inputs=[size], outputs=[size], **asked).then(
+            options: dict[str, Any] = {SCRIPT: script, "show_progress": "hidden"}
+            new.click(_canvas, inputs=[size], outputs=[mask], **options)
+            # White strokes are invisible on an empty editor. The script must not change the mask.
+            where.change(_same, inputs=[size], outputs=[size], **options).then(
                 _first_canvas, inputs=[where, mask, size], outputs=[mask], show_progress="hidden"
             )
         return {"where": where, "mask": mask}
 
 
 def _options() -> dict[str, Any]:
-    """Something to draw on with white alone, or to upload a mask into."""
+    """The component's options: draw in white, or upload a mask."""
     if GRADIO in UPLOAD_ONLY:
         return {"sources": ["upload", "clipboard"]}
     if GRADIO >= EDITOR:
@@ -90,7 +90,7 @@ def _same(size: str) -> str:
 
 
 def _first_canvas(where: str, mask: Any, size: str) -> Any:
-    with suppress(PictureError):  # of what was uploaded; it is said when a picture is asked for
+    with suppress(PictureError):  # the next generation reports a wrong upload
         return _canvas(size) if where == DRAWN and mask_text(mask) is None else gr.update()
     return gr.update()
 
@@ -102,7 +102,7 @@ def _canvas(size: str) -> Any:
 
 
 def canvas_size(text: str) -> tuple[int, int]:
-    """Width and height of a canvas for a picture of ``WIDTHxHEIGHT`` pixels; square where that is unknown."""
+    """Width and height of a canvas for a picture of ``WIDTHxHEIGHT`` pixels; square if that is unknown."""
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text or "")
     width, height = (int(found[1]), int(found[2])) if found else (0, 0)
     if not width or not height:

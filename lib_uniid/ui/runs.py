@@ -1,6 +1,6 @@
-"""Generations of the page: one at a time, each of one browser tab, which may leave and come back.
+"""Generations of the page: one at a time, each started by one browser tab.
 
-A tab is known by a secret of its own, which it keeps over a reload. No other tab's run can be seen or ended.
+A tab has its own secret, which it keeps over a reload. A tab can neither see nor cancel another tab's run.
 """
 
 import threading
@@ -12,15 +12,15 @@ from typing import Generic, TypeVar
 State = TypeVar("State")
 
 SECONDS = 0.1
-"""Between two looks at a run."""
-LONELY = 60.0
-"""Seconds after which a run without a watching tab ends for one that waits."""
+"""Interval at which a run is polled."""
+UNWATCHED_SECONDS = 60.0
+"""After this time without a watching tab a run is cancelled if another run waits."""
 MOST = 64
-"""Tabs that are remembered; the oldest go first."""
+"""Tabs whose runs are kept; the oldest are dropped first."""
 
 
 class Cancelled(Exception):  # noqa: N818, nothing went wrong
-    """Raised inside the work when its tab cancelled it."""
+    """Raised inside the work after its tab cancelled the run."""
 
 
 class Run(Generic[State]):
@@ -28,10 +28,10 @@ class Run(Generic[State]):
 
     def __init__(self, begun: State) -> None:
         self.latest, self.done = begun, threading.Event()
-        self._cancel, self._left = threading.Event(), time.monotonic()
+        self._cancel, self._watched = threading.Event(), time.monotonic()
 
-    def tell(self, state: State) -> None:
-        """Show something; raises ``Cancelled`` when the run was."""
+    def report(self, state: State) -> None:
+        """Set the state to show; raises ``Cancelled`` if the run is cancelled."""
         self.latest = state
         if self._cancel.is_set():
             raise Cancelled
@@ -40,15 +40,15 @@ class Run(Generic[State]):
         self._cancel.set()
 
     @property
-    def lonely(self) -> bool:
-        """Whether no tab has watched for a while."""
-        return time.monotonic() - self._left > LONELY
+    def unwatched(self) -> bool:
+        """Whether no tab has watched the run for ``UNWATCHED_SECONDS``."""
+        return time.monotonic() - self._watched > UNWATCHED_SECONDS
 
     def watch(self) -> Generator[State]:
-        """What it shows, whenever that changes, until it has ended; the last is never lost."""
+        """Each new state until the run ends; the last state is always yielded."""
         shown: State | None = None
         while not self.done.wait(SECONDS):
-            self._left = time.monotonic()
+            self._watched = time.monotonic()
             if self.latest is not shown:
                 shown = self.latest
                 yield shown
@@ -64,21 +64,21 @@ class Runs(Generic[State]):
         self._working: Run[State] | None = None
 
     def of(self, tab: str) -> Run[State] | None:
-        """The tab's latest run, if it had one."""
+        """The tab's latest run; None without one."""
         return self._of.get(tab)
 
     def cancel(self, tab: str) -> None:
-        """End the tab's own run at its next step."""
+        """Cancel the tab's run at its next step."""
         if run := self.of(tab):
             run.cancel()
 
     def start(
         self, tab: str, begun: State, waiting: State, work: Callable[[Run[State]], State], cancelled: State
     ) -> Run[State]:
-        """Begin, in a thread of its own; the run that the tab has already, where that goes on.
+        """Start ``work`` in a new thread; returns the tab's current run if that has not ended.
 
-        ``work`` returns the last state and raises nothing but ``Cancelled``. While another tab's run goes
-        on ``waiting`` is shown.
+        ``work`` returns the last state and raises only ``Cancelled``. ``waiting`` is shown during another
+        tab's run.
         """
         with self._lock:
             run = self._of.get(tab)
@@ -106,10 +106,10 @@ class Runs(Generic[State]):
         return run
 
     def _wait(self, run: Run[State], waiting: State) -> None:
-        """Until it is this run's turn; raises ``Cancelled``."""
+        """Wait for this run's turn; raises ``Cancelled``."""
         while not self._turn.acquire(timeout=SECONDS):
-            run.tell(waiting)
-            working = self._working  # it may end at any time
-            if working is not None and working.lonely:
+            run.report(waiting)
+            working = self._working  # read once: it may end at any time
+            if working is not None and working.unwatched:
                 working.cancel()
         self._working = run

@@ -1,6 +1,6 @@
-"""What the panel says above its controls: who is enrolled, what the checkpoint is, which files are missing.
+"""The status above the panel's controls: enrolled people, the checkpoint's type, missing files.
 
-Imported at the WebUI's start; whatever is heavy is imported when it is first asked for.
+Imported when the WebUI starts. Heavy modules are imported on first use.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ else:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """A model file that is not there, or cannot be used.
+    """A model file that is missing or cannot be used.
 
-    ``needed`` when nothing works without it, ``limits`` when the panel can do less without it.
+    ``needed``: nothing works without it. ``limits``: some functions do not work without it.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What the panel says above its controls.
+    """The status above the panel's controls.
 
-    ``base`` is the kind of the checkpoint in words, and ``fits`` whether people can be applied with it; both
-    None where no checkpoint could be read.
+    ``base`` is the type of the checkpoint in words, ``fits`` whether identities can be injected into it.
+    Both are None if the type is unknown.
     """
 
     method: str
@@ -49,30 +49,30 @@ class Status:
     base: str | None
     fits: bool | None
     packages: tuple[installation.Problem, ...]
-    """What has to be installed before anything works."""
+    """Problems of packages; nothing works before they are solved."""
     missing: tuple[Missing, ...]
     people: tuple[str, ...]
     presets: tuple[str, ...]
     unused: tuple[tuple[str, str], ...] = ()
-    """Files in our folder that are of no use, with what they seem to be."""
+    """Files in UniID's folder that are not used, with their type."""
     off: tuple[str, ...] = ()
-    """Plugins that are switched off, a sentence each."""
-    knows: str | None = None
-    """What the face models know, where it is less than photographs."""
+    """One sentence for each plugin that is switched off."""
+    domain_note: str | None = None
+    """A sentence on the pictures that the face models are trained for; None for photographs."""
 
     @property
     def lacks(self) -> tuple[Missing, ...]:
-        """What has to be there before people can be applied."""
+        """Missing files without which identities cannot be injected."""
         return tuple(one for one in self.missing if one.needed)
 
     @property
     def limits(self) -> tuple[Missing, ...]:
-        """What the panel can do without, and does less."""
+        """Missing files without which some functions do not work."""
         return tuple(one for one in self.missing if one.limits)
 
 
 def status_of(runtime: Runtime, checkpoint: Path | None, presets: tuple[str, ...]) -> Status:
-    """What there is, as of the runtime's index; people and presets as they are now."""
+    """The status by the runtime's index; people and presets are read now."""
     from lib_uniid.faces.domain import note_of
 
     index = runtime.index
@@ -88,7 +88,7 @@ def status_of(runtime: Runtime, checkpoint: Path | None, presets: tuple[str, ...
         presets=presets,
         unused=tuple((one.path.name, one.kind) for one in index.unused()),
         off=tuple(plugins().off.values()),
-        knows=note_of(index.look_up("insightface")),
+        domain_note=note_of(index.look_up("insightface")),
     )
 
 
@@ -111,7 +111,7 @@ def _missing(index: ModelFolder) -> tuple[Missing, ...]:
 
 
 def _kind(index: ModelFolder, checkpoint: Path) -> tuple[str | None, bool | None]:
-    """What a checkpoint is by its content, and whether people can be applied with it."""
+    """A checkpoint's type by its content, and whether identities can be injected into it."""
     from lib_uniid.bases import of_checkpoint
 
     if checkpoint.is_dir():

@@ -1,4 +1,4 @@
-"""The picture whose style is taken: a switch, and below it what counts while it is on."""
+"""The style reference's controls: a switch, and the picture and strength below it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from lib_uniid.ui.versions import LOSSLESS
 
 
 def build_style(keep: Keep, rest: Form) -> dict[str, Any]:
-    """Make the components; all four are arguments, by their names in the form."""
+    """Build the components; all four are arguments, by their names in the form."""
     enabled = keep(gr.Checkbox, "style_enabled", value=rest.style_enabled, label=REQUEST["style"].label)
     with gr.Column(visible=False) as column, gr.Row():
         drop = {"height": 240, "elem_classes": ["uniid-drop"]}

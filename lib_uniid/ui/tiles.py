@@ -1,7 +1,7 @@
-"""Faces as files that gradio shows, under names by which they can be found and deleted.
+"""Faces as files for gradio, under names by which they can be found and deleted.
 
-Gradio copies what it shows into its temporary folder and keeps it there: a picture handed over as pixels
-gets a name that says nothing, a file keeps its name.
+Gradio copies every picture that it shows into its temporary folder and keeps it. A copy of a file keeps the
+file's name; a copy of an array gets a random name.
 """
 
 import hashlib
@@ -18,19 +18,19 @@ from lib_uniid.ui.uploads import Crop
 
 PREFIX = "uniid-face-"
 HOURS = 24
-"""After which a tile is removed, by the next one that is written."""
+"""Age at which a tile is removed, when the next one is written."""
 
 
-def tile(crop: Crop, *, meant: bool) -> str:
-    """The path of a face drawn as :func:`lib_uniid.ui.html.tile` does; only its owner may read it."""
+def tile(crop: Crop, *, chosen: bool) -> str:
+    """The path of a face drawn by :func:`lib_uniid.ui.html.tile`; only the current user may read it."""
     folder = gradio_folder() / "uniid-faces"
-    path = folder / f"{_stem(crop)}-{int(meant)}.png"
+    path = folder / f"{_stem(crop)}-{int(chosen)}.png"
     if not path.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         private_folder(folder)
         _remove_old()
         buffer = io.BytesIO()
-        html.tile(crop, meant=meant).save(buffer, format="PNG")
+        html.tile(crop, chosen=chosen).save(buffer, format="PNG")
         with replacing(path) as temporary:
             temporary.write_bytes(buffer.getvalue())
     return str(path)
@@ -39,17 +39,17 @@ def tile(crop: Crop, *, meant: bool) -> str:
 def remove(crop: Crop) -> None:
     """Delete a face's tiles, ours and gradio's copies."""
     for path in gradio_folder().glob(f"*/{_stem(crop)}-*"):
-        with suppress(OSError):  # gone, or being shown on Windows: then it is removed as an old one
+        with suppress(OSError):  # deleted already, or in use on Windows: then removed by age later
             path.unlink()
 
 
 def gradio_folder() -> Path:
-    """Where gradio 3 to 6 keep what was uploaded and what they show."""
+    """The folder of uploaded and shown files of gradio 3 to 6."""
     return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
 
 
 def is_upload(path: Path) -> bool:
-    """Whether a file is gradio's copy of an uploaded one, and not a user's own file."""
+    """Whether a file is gradio's copy of an upload, and not the user's own file."""
     return gradio_folder().resolve() in path.resolve().parents
 
 

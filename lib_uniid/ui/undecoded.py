@@ -1,7 +1,7 @@
-"""Components for pictures that hand over what was uploaded, and do not decode it.
+"""Picture components that return the uploaded file and do not decode it.
 
-gradio opens whatever Pillow can open, among it what starts other programs, and knows no limit. What these
-components give is a path, bytes or base64, which :mod:`lib_uniid.faces.picture` opens.
+gradio decodes every format of Pillow, including formats that start other programs, and without a size limit.
+These components return a path, bytes or base64, and :mod:`lib_uniid.faces.picture` decodes it.
 """
 
 from abc import ABCMeta
@@ -14,19 +14,19 @@ from lib_uniid.ui.versions import GRADIO
 
 
 def undecoded(kind: Any) -> Any:
-    """The same kind of component, with the same name for the browser.
+    """A subclass of ``kind`` with the same name for the browser.
 
-    Made without gradio's own metaclass: from version 4 on it writes a file beside the source.
+    It is built without gradio's metaclass, which from version 4 on writes a file beside the source.
     """
     maker = ABCMeta if isinstance(kind, ABCMeta) else type
-    own: dict[str, Any] = {"preprocess": _handed_over, "is_template": True, "__module__": kind.__module__}
+    own: dict[str, Any] = {"preprocess": _uploaded, "is_template": True, "__module__": kind.__module__}
     if GRADIO < 4:
-        own["postprocess"] = _taking_back(kind)
+        own["postprocess"] = _accepting_own_values(kind)
     return maker.__new__(type(kind), kind.__name__, (kind,), own)
 
 
-def _handed_over(component: Any, payload: Any) -> Any:
-    """What was uploaded; of an image editor with everything that is drawn as ``composite``."""
+def _uploaded(component: Any, payload: Any) -> Any:
+    """The upload; of an image editor the drawing with its background, as ``composite``."""
     if not hasattr(payload, "composite"):
         return _source(payload)
     if payload.id is None:
@@ -35,21 +35,21 @@ def _handed_over(component: Any, payload: Any) -> Any:
     return None if kept is None else {"composite": kept.composite}
 
 
-def _taking_back(kind: Any) -> Callable[[Any, Any], Any]:
-    """gradio 3 does not take what it gives; *Send to img2img* hands that to the same component elsewhere."""
+def _accepting_own_values(kind: Any) -> Callable[[Any, Any], Any]:
+    """Make a component accept the values that it returns, as *Send to img2img* needs; gradio 3 does not."""
 
-    def take(component: Any, value: Any) -> Any:
-        if isinstance(value, Mapping):  # a drawing, and what it is drawn on
+    def postprocess(component: Any, value: Any) -> Any:
+        if isinstance(value, Mapping):  # a drawing and its background
             drawn = mask_text(value)
             return None if drawn is None else f"data:image/png;base64,{drawn}"
         given = isinstance(value, str) and value.startswith("data:")
         return value if given else kind.postprocess(component, value)
 
-    return take
+    return postprocess
 
 
 def _source(payload: Any) -> Any:
-    """gradio 3 sends base64, later versions a file, in rare cases with its data in place of a path."""
+    """gradio 3 sends base64; later versions a file, in rare cases with its data instead of a path."""
     if payload is None or isinstance(payload, (str, dict)):
         return payload
     return payload.url if payload.path is None else Path(payload.path)

@@ -1,4 +1,4 @@
-"""Pictures that were uploaded to the panel, with the faces in them, for as long as they are needed."""
+"""Keeps uploaded pictures and their faces in memory."""
 
 import hashlib
 import threading
@@ -13,16 +13,16 @@ from lib_uniid.errors import ConfigError
 from lib_uniid.typing import Float, UInt8
 
 MAX_BYTES = 512 * 2**20
-"""Of all pictures and faces together; the oldest go first."""
+"""Limit of all pictures and faces together, in bytes; the oldest are dropped first."""
 
 Crop = UInt8[np.ndarray, "side side 3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Kept:
-    """A picture that was uploaded, and the faces that were found in it, left to right.
+    """An uploaded picture, and the faces found in it, left to right.
 
-    ``embeddings`` are those of the faces, and ``files`` where gradio keeps the picture.
+    ``embeddings`` are the faces' ID embeddings, ``files`` are gradio's copies of the picture.
     """
 
     data: bytes
@@ -31,25 +31,25 @@ class Kept:
     files: frozenset[Path] = frozenset()
 
     def shows(self, embedding: Float[np.ndarray, " d"], same: float) -> bool:
-        """Whether a face is at least so much like an ID embedding; both have the length 1."""
-        alike = [one for one in self.embeddings if one.shape == embedding.shape]
-        return any(float(one @ embedding) >= same for one in alike)
+        """Whether a face has at least the cosine similarity ``same`` to an ID embedding of length 1."""
+        comparable = [one for one in self.embeddings if one.shape == embedding.shape]
+        return any(float(one @ embedding) >= same for one in comparable)
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return len(self.data) + sum(face.nbytes for face in self.faces)
 
 
 class Uploads:
-    """Pictures by the SHA-256 of their bytes: who does not have a picture cannot name it."""
+    """Pictures by the SHA-256 of their bytes: a key can be computed only from the picture."""
 
     def __init__(self, most: int = MAX_BYTES) -> None:
         self._most, self._lock = most, threading.Lock()
         self._kept: OrderedDict[str, Kept] = OrderedDict()
 
     def put(self, kept: Kept) -> str:
-        """Keep a picture; its key. The latest is always kept, however large."""
+        """Keep a picture; returns its key. The latest picture is kept at any size."""
         key = hashlib.sha256(kept.data).hexdigest()
         with self._lock:
             before = self._kept.get(key)
@@ -60,18 +60,18 @@ class Uploads:
         return key
 
     def get(self, key: str) -> Kept:
-        """What was kept; ``ConfigError`` when it is gone."""
+        """The kept picture; ``ConfigError`` if it is no longer kept."""
         with self._lock:
             if key not in self._kept:
                 raise ConfigError(
-                    "a picture that was uploaded is no longer kept (the program was started anew, or many "
-                    "more were uploaded since); upload it again"
+                    "an uploaded picture is no longer kept (the program was restarted, or too many other "
+                    "pictures were uploaded); upload it again"
                 )
             self._kept.move_to_end(key)
             return self._kept[key]
 
     def forget(self, shows: Callable[[Kept], bool]) -> list[Kept]:
-        """Drop those of which ``shows`` says so; what is dropped."""
+        """Drop the pictures for which ``shows`` is true; returns them."""
         with self._lock:
             gone = {key: kept for key, kept in self._kept.items() if shows(kept)}
             for key in gone:

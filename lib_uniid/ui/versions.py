@@ -1,4 +1,4 @@
-"""Where the versions of gradio differ that a panel may find itself under."""
+"""Differences between the versions of gradio that the panel supports."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ import gradio as gr
 GRADIO = int(gr.__version__.partition(".")[0])
 
 SCRIPT = "_js" if GRADIO < 4 else "js"
-"""The option of an event that names a script for the browser to run."""
+"""The option of an event for a script that the browser runs."""
 
 LOSSLESS: dict[str, str] = {} if GRADIO < 4 else {"format": "png"}
-"""How a picture component shows what it is given, and so gives back; else as WebP from version 4 on."""
+"""The format of a picture component's value; the default from version 4 on is WebP."""
 
 BARE: dict[str, Any] = (
     {"buttons": []} if GRADIO >= 6 else {"show_download_button": False} if GRADIO >= 4 else {}
 )
-"""A gallery whose pictures are only there to be clicked."""
+"""Options of a gallery without buttons, whose pictures are only clicked."""

@@ -1,41 +1,41 @@
-"""Work that tells how far it is."""
+"""Work in a thread and its progress reports."""
 
 import threading
 
 import pytest
 
-from lib_uniid.ui.background import Tell, told
+from lib_uniid.ui.background import Report, reports
 
 
 def test_the_last_thing_told_is_never_lost():
-    def work(tell: Tell) -> None:
+    def work(report: Report) -> None:
         for number in range(1000):
-            tell(number)
+            report(number)
 
-    assert [*told(work)][-1] == (999,)
+    assert [*reports(work)][-1] == (999,)
 
 
 def test_an_error_of_the_work_is_raised_where_it_is_watched():
-    def work(tell: Tell) -> None:
-        tell("begun")
+    def work(report: Report) -> None:
+        report("begun")
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        list(told(work))
+        list(reports(work))
 
 
 def test_work_that_nobody_watches_any_more_stops():
     stopped, go = threading.Event(), threading.Event()
 
-    def work(tell: Tell) -> None:
-        tell("begun")
+    def work(report: Report) -> None:
+        report("begun")
         go.wait(30)
         try:
-            tell("on")
+            report("on")
         finally:
             stopped.set()
 
-    watching = told(work)
+    watching = reports(work)
     assert next(watching) == ("begun",)
     threading.Timer(0.1, go.set).start()
     watching.close()

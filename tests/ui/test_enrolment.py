@@ -40,7 +40,7 @@ def uploaded(controller: PanelController, *files: Path) -> list[Upload]:
 
 def test_somebody_is_kept_with_the_face_that_was_clicked(controller: PanelController, tmp_path: Path):
     both = uploaded(controller, png(tmp_path / "both.png", (64, 64), (190, 60)))
-    with pytest.raises(ConfigError, match=r"both\.png shows 2 faces: click the one that is meant"):
+    with pytest.raises(ConfigError, match=r"both\.png shows 2 faces; click the face of this person"):
         list(controller.enrol("Zoe", both))
     assert controller.names() == ["Anna", "Ben"]
     first, *_, last = controller.enrol("Zoe", picked(both, 0, 2))
@@ -55,7 +55,7 @@ def test_a_name_that_is_taken_changes_nobody_unless_pictures_are_to_be_added(
 ):
     pictures = uploaded(controller, png(tmp_path / "a.png", (64, 64)), png(tmp_path / "b.png", (60, 64)))
     before = controller.library.load("Anna")
-    with pytest.raises(ConfigError, match="'Anna' is in the library already"):
+    with pytest.raises(ConfigError, match="library already has a person named 'Anna'"):
         list(controller.enrol("Anna", pictures))
     assert np.array_equal(controller.library.load("Anna").embedding, before.embedding)
     list(controller.enrol("Anna", pictures, add=True))
@@ -67,7 +67,7 @@ def test_a_name_that_is_taken_changes_nobody_unless_pictures_are_to_be_added(
 def test_pictures_without_a_face_keep_nobody(controller: PanelController, tmp_path: Path):
     with pytest.raises(NoFaceError, match=r"empty\.png: "):
         list(controller.enrol("Zoe", uploaded(controller, png(tmp_path / "empty.png"))))
-    with pytest.raises(ConfigError, match="no pictures of this person yet"):
+    with pytest.raises(ConfigError, match="no pictures of this person are uploaded"):
         list(controller.enrol("Zoe", []))
     assert controller.names() == ["Anna", "Ben"]
 
@@ -105,7 +105,7 @@ def test_whoever_is_deleted_leaves_no_upload_and_no_crop(
     zoe = png(gradio / "0a1b" / "zoe.png", (70, 60))
     uploads = uploaded(controller, zoe, own)
     crops = [controller.uploads.get(one.key).faces[0] for one in uploads]
-    shown = Path(tile(crops[0], meant=True))
+    shown = Path(tile(crops[0], chosen=True))
     copied = gradio / "2c3d" / shown.name  # as gradio does with what it shows
     copied.parent.mkdir()
     shutil.copy2(shown, copied)

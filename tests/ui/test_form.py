@@ -16,7 +16,7 @@ from benchmarks.corpus.pictures import FILES, jpeg
 from lib_uniid.api.regions import REGIONS
 from lib_uniid.api.request import MixRequest, PersonRequest, Request, StyleRequest, parse, to_dict
 from lib_uniid.errors import ConfigError
-from lib_uniid.ui.form import DRAWN, LOOKING, TABS, Form, PersonForm, Upload, text_of
+from lib_uniid.ui.form import DETECTING, DRAWN, TABS, Form, PersonForm, Upload, text_of
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.pasting import form_of, readers
 from lib_uniid.ui.uploads import Kept, Uploads
@@ -36,7 +36,7 @@ def asked(form: Form, uploads: Uploads | None = None) -> dict[str, Any]:
 
 
 def test_nobody_is_left_out_while_faces_are_looked_for():
-    form = filled(PersonForm(who="Anna"), PersonForm(uploads=LOOKING))
+    form = filled(PersonForm(who="Anna"), PersonForm(uploads=DETECTING))
     with pytest.raises(ConfigError, match="try again in a moment"):
         request_of(form.values(), Uploads())
 
@@ -72,7 +72,7 @@ def test_tabs_that_are_empty_or_off_ask_for_nobody():
 
 
 def test_with_nobody_chosen_the_remedy_is_said():
-    with pytest.raises(ConfigError, match="no person is chosen: choose one in the tab"):
+    with pytest.raises(ConfigError, match="no person is selected; select a person"):
         request_of(filled().values(), Uploads())
 
 
@@ -103,7 +103,7 @@ def test_a_mask_counts_only_where_it_is_asked_for():
     assert asked(filled(PersonForm(who="Anna", mask=mask)))["people"] == [{"name": "Anna"}]
     there = filled(PersonForm(who="Anna", where="left half", mask=mask))
     assert asked(there)["people"] == [{"name": "Anna", "region": "left half"}]
-    with pytest.raises(ConfigError, match="person 1: nothing is drawn"):
+    with pytest.raises(ConfigError, match="person 1: the mask is empty"):
         asked(filled(PersonForm(who="Anna", where=DRAWN)))
     with pytest.raises(ConfigError, match=r"people\[0\]\.region must be one of left half"):
         asked(filled(PersonForm(who="Anna", where="the left")))
@@ -131,7 +131,7 @@ def test_what_is_drawn_counts_with_what_was_uploaded(later: bool):
     ],
 )
 def test_an_empty_canvas_is_no_mask(value: dict[str, Any]):
-    with pytest.raises(ConfigError, match="person 1: nothing is drawn"):
+    with pytest.raises(ConfigError, match="person 1: the mask is empty"):
         asked(filled(PersonForm(who="Anna", where=DRAWN, mask=value)))
 
 
@@ -158,7 +158,7 @@ def test_a_style_counts_only_where_it_is_switched_on():
     there = asked(filled(PersonForm(who="Anna"), style=picture, style_enabled=True))["style"]
     with Image.open(io.BytesIO(base64.b64decode(there["picture"]))) as encoded:
         assert (encoded.mode, encoded.size) == ("RGB", (2, 1))
-    with pytest.raises(ConfigError, match="no style picture is given"):
+    with pytest.raises(ConfigError, match="the style reference has no picture"):
         asked(filled(PersonForm(who="Anna"), style_enabled=True))
     with pytest.raises(ConfigError, match=r"style\.picture must be a text of 1 to \d+ characters, got 7"):
         asked(filled(PersonForm(who="Anna"), style_enabled=True, style=7))
@@ -253,7 +253,7 @@ def test_what_was_pasted_counts_only_for_the_person_it_was_said_of():
 
     assert asked(with_ben())["people"] == [{"name": "Ben"}]
     assert asked(with_ben(region="left half"))["people"] == [{"name": "Ben", "region": "left half"}]
-    with pytest.raises(ConfigError, match="nothing is drawn"):
+    with pytest.raises(ConfigError, match="the mask is empty"):
         asked(with_ben(mask="sha256:00"))
 
 

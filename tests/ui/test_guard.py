@@ -104,7 +104,7 @@ def test_with_auth_nothing_is_answered_before_the_password(webui_models: Path, t
 
 @pytest.mark.parametrize("text", ["me", "me:", ":secret", ":"])
 def test_a_login_needs_a_name_and_a_password(text: str):
-    with pytest.raises(ConfigError, match="--auth takes NAME:PASSWORD"):
+    with pytest.raises(ConfigError, match="--auth must be NAME:PASSWORD"):
         login(text)
     assert login("me:a:b") == ("me", "a:b")
     assert login(None) is None

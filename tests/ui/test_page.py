@@ -77,7 +77,7 @@ def visitor(page_of: Served) -> Generator[Visitor]:
 def test_a_picture_of_somebody_from_the_library_and_somebody_new(
     visitor: Visitor, page_of: Served, tmp_path: Path
 ):
-    visitor.words("status", "narrow", "2 in the library")
+    visitor.words("status", "narrow", "2 people in the library")
     visitor.fill("prompt", "two friends at a winter market")
     visitor.number("steps", "2")
     visitor.number("seed", "7")
@@ -122,7 +122,7 @@ def test_a_picture_in_the_style_of_another(visitor: Visitor, page_of: Served, tm
 
 def test_what_is_wrong_stands_where_the_picture_would_be_announced(visitor: Visitor):
     visitor.press("generate")
-    visitor.words("words", "no person is chosen")
+    visitor.words("words", "no person is selected")
     visitor.choose("person_1_who", "Zoe")
     visitor.fill("prompt", "a park")
     visitor.press("generate")
@@ -159,7 +159,7 @@ def test_people_are_enrolled_renamed_deleted_and_taken_back(
     visitor.words("new_said", "Chloe is in the library")
     visitor.fill("rename_to", "Clara")
     visitor.press("rename")
-    visitor.words("library_words", "Chloe is called Clara now")
+    visitor.words("library_words", "Chloe is renamed to Clara")
     visitor.press("delete")
     visitor.words("library_words", "Clara is deleted")
     files = [*(page_of.models / "uniid" / "library").glob("*.safetensors")]
@@ -171,7 +171,7 @@ def test_people_are_enrolled_renamed_deleted_and_taken_back(
     visitor.press("restore")
     visitor.words("library_words", "Clara is restored")
     visitor.go_to("Pictures")
-    visitor.words("status", "3 in the library")
+    visitor.words("status", "3 people in the library")
 
 
 def generate_long(visitor: Visitor) -> None:
@@ -198,7 +198,7 @@ def test_a_second_tab_neither_sees_nor_ends_the_first_ones_run_and_is_freed_with
     other.choose("person_1_who", "Ben")
     other.number("steps", "2")
     other.press("generate")
-    other.words("words", "this one is next")
+    other.words("words", "waiting for the generation")
     visitor.words("words", "step")
     visitor.press("cancel")
     visitor.words("words", "cancelled")
@@ -244,7 +244,7 @@ def test_a_reload_keeps_what_was_typed_since(visitor: Visitor):
 
 def test_control_and_enter_generate_and_a_message_goes_away_with_its_cause(visitor: Visitor):
     visitor.part("prompt").locator("textarea").press("Control+Enter")
-    visitor.words("words", "no person is chosen")
+    visitor.words("words", "no person is selected")
     visitor.choose("person_1_who", "Anna")
     assert not visitor.part("words").locator(".uniid-bad").is_visible()
     visitor.fill("prompt", "a park")

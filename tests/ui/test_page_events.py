@@ -10,7 +10,7 @@ import pytest
 
 from lib_uniid.hosts.diffusers.host import DiffusersHost
 from lib_uniid.runtime import Runtime
-from lib_uniid.ui.form import LOOKING
+from lib_uniid.ui.form import DETECTING
 from lib_uniid.ui.page_generation import PageGenerator, Shown
 from lib_uniid.ui.runs import Run
 from lib_uniid.ui.uploads import Uploads
@@ -145,7 +145,7 @@ def test_a_picture_that_cannot_be_shown_is_named_and_the_next_one_can_be_made(
 
 def test_what_is_kept_for_a_reload_is_no_word_that_faces_are_looked_for(desk: Any):
     desk._keep([0, 1], 2, "a tab", "a park", "uploads")
-    desk._keep([0, 1], 2, "a tab", "a lake", LOOKING)
+    desk._keep([0, 1], 2, "a tab", "a lake", DETECTING)
     assert desk._of("a tab").values == ["a lake", "uploads"]
 
 

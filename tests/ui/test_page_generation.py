@@ -48,13 +48,13 @@ def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> PageG
 
 
 class Listening(Run[Shown]):
-    """A run of which everything that is told is kept."""
+    """A run that keeps all reported states."""
 
-    told: list[Shown]
+    reported: list[Shown]
 
-    def tell(self, state: Shown) -> None:
-        self.told.append(state)
-        super().tell(state)
+    def report(self, state: Shown) -> None:
+        self.reported.append(state)
+        super().report(state)
 
 
 def shown(
@@ -63,14 +63,14 @@ def shown(
     listener: list[Shown] | None = None,
     **page_settings: Any,
 ) -> list[Shown]:
-    """What a run shows, the last of it at the end; everything that it tells goes to the listener."""
+    """What a run shows, the last of it at the end; every reported state goes to the listener."""
     run = Listening(Shown())
-    run.told = [] if listener is None else listener
-    return [run.latest, *run.told, maker.make(run, PageSettings(**{**WISH, **page_settings}), panel)]
+    run.reported = [] if listener is None else listener
+    return [run.latest, *run.reported, maker.make(run, PageSettings(**{**WISH, **page_settings}), panel)]
 
 
 def all_states(maker: PageGenerator, panel: Sequence[Any], **page_settings: Any) -> list[Shown]:
-    """Whatever a run shows, also what it does not tell."""
+    """Every state that a run shows, reported or not."""
     states: list[Shown] = []
 
     class Kept(Run[Shown]):
@@ -115,10 +115,10 @@ def cancelled_at(maker: PageGenerator, step: int, panel: Sequence[Any] = OFF, **
     """What is shown in the end of a run that is cancelled at a step."""
 
     class Impatient(Run[Shown]):
-        def tell(self, state: Shown) -> None:
+        def report(self, state: Shown) -> None:
             if state.step >= step:
                 self.cancel()
-            super().tell(state)
+            super().report(state)
 
     asked: dict[str, Any] = {**WISH, "preview": False, **page_settings}
     return maker.make(Impatient(Shown()), PageSettings(**asked), panel)
@@ -132,15 +132,15 @@ def panel_of(who: str, where: str = "anywhere", **more: Any) -> list[Any]:
 @needs_standalone_host
 class TestMade:
     def test_a_picture_is_made_with_previews_on_the_way(self, maker: PageGenerator):
-        told: list[Shown] = []
-        last = shown(maker, listener=told)[-1]
+        reported: list[Shown] = []
+        last = shown(maker, listener=reported)[-1]
         assert last.finished
         assert last.seed == 3
         assert [caption for _, caption in last.pictures] == ["seed 3"]
-        previews = [one for one in told if one.rough]
+        previews = [one for one in reported if one.rough]
         assert previews
         assert previews[0].step == 5
-        assert not any(one.rough for one in told if one.step < 5)
+        assert not any(one.rough for one in reported if one.step < 5)
 
     def test_a_preview_ends_with_its_picture(self, maker: PageGenerator):
         states = all_states(maker, OFF, steps=6, pictures=2)
@@ -164,9 +164,9 @@ class TestMade:
             assert after.pictures[: len(before.pictures)] == before.pictures
 
     def test_previews_can_be_switched_off(self, maker: PageGenerator):
-        told: list[Shown] = []
-        assert shown(maker, listener=told, preview=False)[-1].pictures
-        assert not any(one.rough for one in told)
+        reported: list[Shown] = []
+        assert shown(maker, listener=reported, preview=False)[-1].pictures
+        assert not any(one.rough for one in reported)
 
     @pytest.mark.parametrize(
         ("error", "sentence"),
@@ -215,9 +215,9 @@ class TestMade:
             cancelled_at(maker, 1, steps=2, pictures=3)
 
     def test_pictures_are_handed_over_as_they_are_finished(self, maker: PageGenerator):
-        told: list[Shown] = []
-        shown(maker, listener=told, steps=2, pictures=3)
-        counts = [len(one.pictures) for one in told]
+        reported: list[Shown] = []
+        shown(maker, listener=reported, steps=2, pictures=3)
+        counts = [len(one.pictures) for one in reported]
         assert {0, 1, 2} <= set(counts)
         assert counts == sorted(counts)
 
@@ -310,10 +310,10 @@ class TestMade:
         studio = maker.studio()
         settings = GenerationSettings(prompt="a park", pictures=2, steps=1)
         made = list[tuple[int, GeneratedPicture]]()
-        studio.generate(settings, {}, tell=lambda number, one, _: made.append((number, one)))
+        studio.generate(settings, {}, on_picture=lambda number, one, _: made.append((number, one)))
         run = Run(Shown())
         finished = Finished(run, tmp_path)
-        take = finished.taker(settings, None, None)
+        take = finished.on_picture(settings, None, None)
         run.cancel()
         for number, one in made:
             take(number, one, True)
@@ -341,10 +341,10 @@ class TestMade:
     ):
         (tmp_path / "out").write_text("a file")
         maker = PageGenerator(Runtime(webui_models), tmp_path / "out", Uploads())
-        told = shown(maker)
-        assert told[-1].wrong
-        assert "out" in told[-1].words[0]
-        assert not any(one.steps for one in told)
+        reported = shown(maker)
+        assert reported[-1].wrong
+        assert "out" in reported[-1].words[0]
+        assert not any(one.steps for one in reported)
 
 
 @pytest.mark.parametrize(

@@ -170,8 +170,8 @@ def png(path: Path, *centres: tuple[int, int]) -> Path:
 def test_somebody_from_the_library_and_somebody_from_pictures(driver: Driver, tmp_path: Path):
     assert driver.ask() == "off"
     driver.switch_on()
-    driver.part("status").get_by_text("2 in the library").wait_for()
-    assert driver.ask().startswith("no person is chosen")
+    driver.part("status").get_by_text("2 people in the library").wait_for()
+    assert driver.ask().startswith("no person is selected")
     driver.choose("person_1_who", "Anna")
     driver.number("person_1_weight", "0.8")
     assert json.loads(driver.ask()) == {
@@ -185,7 +185,7 @@ def test_somebody_from_the_library_and_somebody_from_pictures(driver: Driver, tm
     faces = driver.part("person_2_faces").locator(".thumbnail-item")
     faces.nth(1).wait_for()
     assert faces.count() == 2
-    assert driver.ask() == "person 2: both.png shows 2 faces; click the one that is meant"
+    assert driver.ask() == "person 2: both.png shows 2 faces; click the face of this person"
     faces.nth(1).click()
     driver.part("person_2_faces").get_by_text("\u2713 face 2").wait_for()
     named = driver.part("person_2_faces").get_by_role("button", name="Face 2 of 2 in both.png", exact=True)
@@ -233,7 +233,7 @@ def test_nobody_is_left_out_while_their_pictures_are_looked_at(driver: Driver, t
     driver.tab(2)
     driver.upload(2, png(tmp_path / "slow.png", (64, 64)))
     driver.page.wait_for_timeout(1000)  # for the picture to arrive
-    assert driver.ask().startswith("faces are still being looked for")
+    assert driver.ask().startswith("face detection in the uploaded pictures is not finished")
     driver.part("person_2_faces").locator(".thumbnail-item").first.wait_for()
     assert [one["name"] for one in json.loads(driver.ask())["people"]] == ["Anna", "person 2"]
 
@@ -247,13 +247,13 @@ def test_somebody_in_uploaded_pictures_is_kept_in_the_library_and_can_be_chosen(
     driver.upload(1, png(tmp_path / "zoe.png", (64, 64)))
     driver.part("person_1_name").locator("textarea, input").fill("Anna")
     driver.part("person_1_save").click()
-    driver.part("person_1_said").get_by_text("Anna is in the library already").wait_for()
+    driver.part("person_1_said").get_by_text("the library already has a person named Anna").wait_for()
     assert driver.part("person_1_add").is_visible()
     driver.part("person_1_name").locator("textarea, input").fill("Zoe")
     driver.part("person_1_save").click()
     driver.part("person_1_said").get_by_text("Zoe is in the library").wait_for()
     try:
-        driver.part("status").get_by_text("3 in the library").wait_for()
+        driver.part("status").get_by_text("3 people in the library").wait_for()
         driver.part("person_1_save").wait_for(state="hidden")
         driver.tab(2)
         driver.part("person_2_who").locator("input").first.click()
@@ -290,7 +290,7 @@ def test_a_place_is_a_region_or_drawn(driver: Driver):
     driver.place(1, "left half")
     assert json.loads(driver.ask())["people"] == [{"name": "Anna", "region": "left half"}]
     driver.place(1, "as drawn or uploaded")
-    assert driver.ask().startswith("person 1: nothing is drawn")
+    assert driver.ask().startswith("person 1: the mask is empty")
     if not driver.draw(1):
         return
     mask = drawn(driver.ask())
@@ -342,7 +342,7 @@ def test_the_style_of_a_picture_is_taken_and_comes_back_from_a_preset(driver: Dr
     driver.choose("person_1_who", "Anna")
     assert not driver.part("style").is_visible()
     driver.part("style_enabled").locator("input").check()
-    assert driver.ask().startswith("no style picture is given")
+    assert driver.ask().startswith("the style reference has no picture")
     driver.part("style").locator("input[type=file]").set_input_files(png(tmp_path / "painting.png", (64, 64)))
     driver.part("style").locator("img").first.wait_for()
     driver.number("style_strength", "0.8")
@@ -397,7 +397,7 @@ def test_a_file_that_is_missing_is_named_with_its_place_and_fetched_on_the_butto
         driver.part("show_files").click()
         driver.part("files").get_by_text(str(file.parent)).first.wait_for()
         driver.part("fetch").click()
-        driver.part("status").get_by_text("2 in the library").wait_for()
+        driver.part("status").get_by_text("2 people in the library").wait_for()
         assert file.read_bytes() == data
     finally:
         file.write_bytes(data)

@@ -11,7 +11,7 @@ from lib_uniid.ui.runs import Run, Runs
 
 def until(run: Run[str], go: threading.Event) -> str:
     while not go.wait(0.01):
-        run.tell("at work")
+        run.report("at work")
     return "made"
 
 
@@ -73,7 +73,7 @@ def test_a_tab_that_comes_back_finds_its_run_and_starts_no_second_one(
 def test_a_run_that_nobody_watches_makes_way_for_one_that_waits(
     start: Callable[[str], Run[str]], go: threading.Event, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "LONELY", 0.2)
+    monkeypatch.setattr(module, "UNWATCHED_SECONDS", 0.2)
     first, second = start("a"), start("b")
     seen(second, "at work")
     assert first.latest == "cancelled"

@@ -41,7 +41,7 @@ def test_somebody_from_uploaded_pictures_is_put_in(webui: WebUI, tmp_path: Path)
 def test_a_panel_that_is_on_with_nobody_in_it_makes_no_picture(webui: WebUI):
     failed = webui.txt2img(alwayson_scripts=with_panel(Form(enabled=True)))
     assert failed.status == 500
-    assert "no person is chosen" in failed.error
+    assert "no person is selected" in failed.error
 
 
 def test_sending_a_picture_to_img2img_takes_every_control_along(webui: WebUI):

@@ -73,7 +73,7 @@ class Panel(Driver):
 
 
 def test_a_picture_is_made_with_somebody_who_is_chosen_in_the_panel(panel: Panel):
-    panel.part("status").get_by_text("2 in the library").wait_for()
+    panel.part("status").get_by_text("2 people in the library").wait_for()
     panel.choose("person_1_who", "Anna")
     assert "Anna" in panel.generate()
     assert "UniID: " in panel.infotext
@@ -88,7 +88,7 @@ def test_somebody_in_a_picture_is_kept_and_stands_beside_somebody_of_the_library
     panel.upload(2, SAMPLES / "Chloe-1.png")
     panel.part("person_2_name").locator("textarea, input").fill("Chloe")
     panel.part("person_2_save").click()
-    panel.part("status").get_by_text("3 in the library").wait_for()
+    panel.part("status").get_by_text("3 people in the library").wait_for()
     panel.place(2, "right half")
     said = panel.generate()
     assert "Anna" in said
