@@ -54,7 +54,7 @@ def test_a_number_of_a_person_is_checked_by_its_row_at_every_door(row: Row):
         return PersonSettings(name="Anna", **given)
 
     def axis(value: float) -> Any:
-        changed = axes.laid_over(
+        changed = axes.apply_axes(
             parse({"version": 1, "people": [{"name": "Anna"}]}),
             SimpleNamespace(uniid_axes={axes.Change(row.name, 1): value}),
         )

@@ -1,1 +1,1 @@
-"""The request that every door takes: its fields, its infotext, and the identities that it names."""
+"""The request of API, panel, page and command line: its fields, its infotext, and its identities."""

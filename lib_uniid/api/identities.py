@@ -1,4 +1,4 @@
-"""From a request to people: out of the library, or out of the pictures that came along."""
+"""Finds the identities of a request: in the library, or in the request's reference pictures."""
 
 import hashlib
 from collections.abc import Generator, Iterator, Mapping
@@ -21,23 +21,23 @@ from lib_uniid.identity_pipeline import IdentityPipeline, Reference
 from lib_uniid.library.store import Identity, Library
 from lib_uniid.typing import Float32
 
-SHOWN = "pictures-"
-"""What the id of a person begins with who is in no library; the fingerprint of their features follows."""
+UNENROLLED = "pictures-"
+"""Prefix of the id of a person who is not enrolled; the fingerprint of the features follows."""
 
 MAX_PIXELS = 200_000_000
-"""Of all pictures of a request together: sixteen photographs of twelve megapixels."""
+"""Limit of all pictures of a request together: sixteen photographs of twelve megapixels."""
 
 SIDE = 384
-"""Of a region's mask, in pixels: more than a latent's, and in halves and thirds."""
+"""Width and height of a region's mask in pixels: larger than a latent, and divisible by two and three."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoundIdentities:
-    """All people of one generation.
+    """All identities of one generation.
 
-    ``people`` has them by name, those who are only mixed in too. ``request`` is the one that was asked for
-    with each person's id in it, ``known`` has their fingerprints by id, and ``notes`` what should be said.
-    ``style`` is the picture whose style is taken.
+    ``people`` has them by name, including those that are only mixed in. ``request`` is the original request
+    with each person's id, ``known`` has the fingerprints by id, and ``notes`` are for the user. ``style`` is
+    the style picture.
     """
 
     settings: tuple[PersonSettings, ...]
@@ -49,9 +49,9 @@ class FoundIdentities:
 
 
 def find_identities(request: Request, pipeline: IdentityPipeline, library: Library) -> FoundIdentities:
-    """Find or enrol all people whom the request names.
+    """Find or encode all identities of the request.
 
-    Raises the error of :mod:`lib_uniid.errors` that fits, beginning with the field's path.
+    Raises a :class:`lib_uniid.errors.UniIDError` that begins with the field's path.
     """
     check_pictures(request)
     found = _Found(pipeline, library)
@@ -63,7 +63,7 @@ def find_identities(request: Request, pipeline: IdentityPipeline, library: Libra
         path = f"people[{number}]"
         named = found.person(path, person, number)
         if any(before.id == named.id for before in present):
-            raise ConfigError(f"{path} is in the request already; name each person once", field=path)
+            raise ConfigError(f"{path} is in the request twice; name each person once", field=path)
         settings.append(_settings(path, named, found))
         found.notes += settings[-1].notes
         present.append(named)
@@ -78,7 +78,7 @@ def find_identities(request: Request, pipeline: IdentityPipeline, library: Libra
 
 
 def check_pictures(request: Request) -> None:
-    """Raise ``ConfigError`` where all pictures of a request have more than ``MAX_PIXELS`` together."""
+    """Raise ``ConfigError`` if all pictures of a request have more than ``MAX_PIXELS`` together."""
     total = 0
     for path, text in _pictures(request):
         with _of(path, named=True):
@@ -91,7 +91,7 @@ def check_pictures(request: Request) -> None:
 
 
 def _pictures(request: Request) -> Iterator[tuple[str, str | bytes]]:
-    """The path of each, and its base64 or its file's bytes."""
+    """The field's path of each picture, and its base64 or its file's bytes."""
     for number, person in enumerate(request.people):
         for place, one in enumerate(person.references):
             yield f"people[{number}].references[{place}].picture", one.picture
@@ -102,7 +102,7 @@ def _pictures(request: Request) -> Iterator[tuple[str, str | bytes]]:
 
 
 def fingerprint(person: Identity) -> str:
-    """Twelve hex digits over a person's features: another enrolment of the same person has others."""
+    """Twelve hex digits of a hash of a person's features; a re-enrolment gives another fingerprint."""
     features = person.features
     digest = hashlib.sha256(features.fingerprint.encode())
     for tensor in (features.intrinsic, features.structure):
@@ -112,7 +112,7 @@ def fingerprint(person: Identity) -> str:
 
 
 class _Found:
-    """People by name as they are found, with their ids."""
+    """The identities found so far, by name, and their names by id."""
 
     def __init__(self, pipeline: IdentityPipeline, library: Library) -> None:
         self.pipeline, self.library = pipeline, library
@@ -120,37 +120,36 @@ class _Found:
         self.names: dict[str, str] = {}  # by id
         self.notes: list[str] = []
 
-    def person(self, path: str, asked: PersonRequest, number: int) -> PersonRequest:
-        """The same with id and name, and the ids of those who are mixed in."""
-        if asked.references:
-            key, name = self._enrol(path, asked, number)
+    def person(self, path: str, requested: PersonRequest, number: int) -> PersonRequest:
+        """The person with id and name, and with the ids of the people in the mix."""
+        if requested.references:
+            key, name = self._enrol(path, requested, number)
         else:
-            key, name = self._enrolled(path, asked.id, asked.name)
-        if asked.fingerprint not in (None, fingerprint(self.people[name])):
-            self.notes.append(f"{name} was enrolled anew since the infotext was written; they may look other")
+            key, name = self._enrolled(path, requested.id, requested.name)
+        if requested.fingerprint not in (None, fingerprint(self.people[name])):
+            self.notes.append(f"{name} was re-enrolled since this picture was made; the result may differ")
         mix: list[MixRequest] = []
-        for place, part in enumerate(asked.mix):
+        for place, part in enumerate(requested.mix):
             other, _ = self._enrolled(f"{path}.mix[{place}]", part.id, part.name)
             mix.append(replace(part, id=other))
-        return replace(asked, id=key, name=name, mix=tuple(mix))
+        return replace(requested, id=key, name=name, mix=tuple(mix))
 
-    def _enrol(self, path: str, asked: PersonRequest, number: int) -> tuple[str, str]:
-        name = asked.name or f"person {number + 1}"
+    def _enrol(self, path: str, requested: PersonRequest, number: int) -> tuple[str, str]:
+        name = requested.name or f"person {number + 1}"
         references = [
-            _reference(f"{path}.references[{place}]", one) for place, one in enumerate(asked.references)
+            _reference(f"{path}.references[{place}]", one) for place, one in enumerate(requested.references)
         ]
         with _of(path):
             person, seen = self.pipeline.enrol(name, references, force=True)
         if sentence := different([one.label for one in references], seen):
             self.notes.append(sentence)
-        return self._add(path, SHOWN + fingerprint(person), person)
+        return self._add(path, UNENROLLED + fingerprint(person), person)
 
     def _enrolled(self, path: str, key: str | None, name: str | None) -> tuple[str, str]:
         """By id (``key``), or else by name."""
-        if key is not None and key.startswith(SHOWN):
+        if key is not None and key.startswith(UNENROLLED):
             raise ConfigError(
-                f"{path}.id: {key!r} was made from pictures that came along and were not kept; give them "
-                "again",
+                f"{path}.id: {key!r} is of pictures that were not kept; give them as references again",
                 field=f"{path}.id",
             )
         with _of(f"{path}.name" if key is None else f"{path}.id"):
@@ -161,7 +160,7 @@ class _Found:
         name = person.name
         if name in self.people and self.names.get(key) != name:
             raise ConfigError(
-                f"{path} has the name {name!r}, which another person of the request has; "
+                f"{path} has the name {name!r}, which another person of the request has, too; "
                 "give each person another name",
                 field=path,
             )
@@ -170,7 +169,7 @@ class _Found:
 
 
 def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings:
-    assert person.id is not None, "each person has an id once they are found"
+    assert person.id is not None, "each found person has an id"
     mask = _place(path, person)
     try:
         return PersonSettings(
@@ -184,35 +183,35 @@ def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings
         raise
 
 
-def _style(asked: StyleRequest) -> StyleSettings:
-    if asked.picture.startswith(DIGEST):
+def _style(requested: StyleRequest) -> StyleSettings:
+    if requested.picture.startswith(DIGEST):
         raise ConfigError(
-            "style.picture: an infotext names pictures and does not keep them; give it again",
+            "style.picture: an infotext has only the digest of the picture; give the picture again",
             field="style.picture",
         )
-    return StyleSettings(picture=_picture("style.picture", asked.picture), strength=asked.strength)
+    return StyleSettings(picture=_picture("style.picture", requested.picture), strength=requested.strength)
 
 
-def _reference(path: str, asked: ReferenceRequest) -> Reference:
+def _reference(path: str, requested: ReferenceRequest) -> Reference:
     path_of_picture = f"{path}.picture"
     return Reference(
-        picture=partial(_picture, path_of_picture, asked.picture),  # decoded when its turn comes
+        picture=partial(_picture, path_of_picture, requested.picture),  # decoded one at a time
         label=path,
-        digest=hashlib.sha256(_data(path_of_picture, asked.picture)).hexdigest(),
-        number=asked.face,
-        largest=asked.largest,
+        digest=hashlib.sha256(_data(path_of_picture, requested.picture)).hexdigest(),
+        number=requested.face,
+        largest=requested.largest,
     )
 
 
 def _place(path: str, person: PersonRequest) -> Float32[np.ndarray, "height width"] | None:
-    """Where a person may appear; None leaves it to the router."""
+    """The mask of a person; None if the router decides."""
     if person.region is not None:
-        return _drawn(person.region)
+        return _region(person.region)
     return None if person.mask is None else _mask(f"{path}.mask", person.mask)
 
 
-def _drawn(region: str) -> Float32[np.ndarray, "side side"]:
-    """A named part of the picture as a mask."""
+def _region(region: str) -> Float32[np.ndarray, "side side"]:
+    """The mask of a region."""
     left, top, right, bottom = (round(share * SIDE) for share in REGIONS[region])
     mask = np.zeros((SIDE, SIDE), dtype=np.float32)
     mask[top:bottom, left:right] = 1.0
@@ -222,7 +221,7 @@ def _drawn(region: str) -> Float32[np.ndarray, "side side"]:
 def _mask(path: str, text: str) -> Float32[np.ndarray, "height width"]:
     if text.startswith(DIGEST):
         raise ConfigError(
-            f"{path}: an infotext names masks and does not keep them; draw it again", field=path
+            f"{path}: an infotext has only the digest of the mask; give the mask again", field=path
         )
     with _of(path, named=True):
         return load_mask(from_base64(text, path), path)
@@ -240,7 +239,7 @@ def _data(path: str, picture: str | bytes) -> bytes:
 
 @contextmanager
 def _of(path: str, *, named: bool = False) -> Generator[None]:
-    """Errors that have no field yet get this one; their messages begin with it, or do so already."""
+    """Set the field of errors without one. Their messages get its path, unless they have it (``named``)."""
     try:
         yield
     except UniIDError as error:

@@ -1,4 +1,4 @@
-"""What is written into a picture about the people in it and read back: ids and fingerprints, no pixels."""
+"""The infotext entry on the people in a picture: ids and fingerprints, no pixels."""
 
 import hashlib
 import json
@@ -12,19 +12,19 @@ KEY = "UniID"
 """The infotext's key; its value is a request in JSON, which the host quotes."""
 
 RESULT = "UniID result"
-"""The key in the generation's result under which the check of the pictures stands; never in an infotext."""
+"""The key of the check of the pictures in the generation's result; it is never in an infotext."""
 
 NOTES = "UniID notes"
-"""The same for what is said under the picture beside that: the API leaves the host's comments out."""
+"""The key of the notes in the result: the API's answer does not contain the host's comments."""
 
 DIGEST = "sha256:"
 
 
 class PasteField(str):
-    """The name of an infotext's entry that is also what makes a control's value of an infotext.
+    """The name of an infotext entry that is also a function from an infotext to a control's value.
 
-    Hosts call what can be called where something is pasted. *Send to img2img* carries the controls whose
-    entries have a name among the script's ``paste_field_names``, and knows no functions.
+    When an infotext is pasted, hosts call fields that are callable. *Send to img2img* does not: it copies the
+    controls whose field is a name in the script's ``paste_field_names``.
     """
 
     read: Callable[[Mapping[str, Any]], Any]
@@ -39,7 +39,7 @@ class PasteField(str):
 
 
 def describe(request: Request, known: Mapping[str, str]) -> str:
-    """The entry's value; ``known`` has the fingerprint of each person in ``request`` by their id."""
+    """The entry's value; ``known`` has the fingerprint of each person in ``request``, by id."""
     people, style = tuple(_described(person, known) for person in request.people), request.style
     if style is not None:
         style = replace(style, picture=_digest(style.picture))
@@ -48,7 +48,7 @@ def describe(request: Request, known: Mapping[str, str]) -> str:
 
 
 def _described(person: PersonRequest, known: Mapping[str, str]) -> PersonRequest:
-    assert person.id is not None, "each person has an id once they are found"
+    assert person.id is not None, "each found person has an id"
     return replace(
         person,
         name=None,
@@ -60,7 +60,7 @@ def _described(person: PersonRequest, known: Mapping[str, str]) -> PersonRequest
 
 
 def _digest(picture: str) -> str:
-    """Names a picture in base64 in its place; what is a name already stays."""
+    """The digest of a picture in base64; a digest stays unchanged."""
     return (
         picture if picture.startswith(DIGEST) else DIGEST + hashlib.sha256(picture.encode()).hexdigest()[:12]
     )

@@ -1,7 +1,7 @@
-"""Parts of a picture that have a name, so that no mask has to be drawn and an infotext can say them."""
+"""Named parts of a picture: they replace simple masks, and an infotext can contain them."""
 
 ANYWHERE = "anywhere"
-"""The choice of no region."""
+"""The choice without a region."""
 
 REGIONS: dict[str, tuple[float, float, float, float]] = {
     "left half": (0, 0, 1 / 2, 1),

@@ -1,8 +1,8 @@
-"""The one request behind API, panel and infotext: a versioned dict, checked field by field.
+"""The request of API, panel and infotext: a versioned dict, checked field by field.
 
-The hosts hand over whatever JSON was sent, so nothing is taken on trust. A message names the field by its
-path, says what is allowed and shows what was given. Only the standard library and the settings' limits are
-used here, because this is imported when the WebUI starts.
+The hosts pass on any JSON, so every value is checked. A message has the field's path, the allowed values and
+the given value. This module is imported when the WebUI starts, so it uses only the standard library and the
+table of fields.
 """
 
 import base64
@@ -21,18 +21,18 @@ from lib_uniid.methods.registry import methods, require
 
 VERSION = 1
 MAX_BASE64 = 90 * 2**20
-"""Characters of a picture: a little more than what ``faces.picture.MAX_BYTES`` takes in base64."""
+"""Limit of a picture in characters: a little more than ``faces.picture.MAX_BYTES`` in base64."""
 
 Reader = Callable[[str, object], Any]
-"""Takes a field's path and its raw value; gives the value, or raises ConfigError."""
+"""Takes a field's path and its raw value; returns the value, or raises ConfigError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceRequest:
-    """A picture of a person in base64 (alone or as a data URL), and which of its faces is meant.
+    """A picture of a person in base64 (plain or as a data URL), and the choice of the face in it.
 
-    ``picture`` is the bytes of the file where it was uploaded to the panel. ``face`` counts from 1, left to
-    right. Without it there must be one face, unless ``largest`` is set.
+    ``picture`` is the file's bytes if it was uploaded to the panel. ``face`` counts from 1, left to right.
+    Without it the picture must have exactly one face, unless ``largest`` is set.
     """
 
     picture: str | bytes
@@ -42,7 +42,7 @@ class ReferenceRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixRequest:
-    """Another enrolled person, by ``id`` or ``name``, and their share of the person who is mixed."""
+    """Another enrolled person, by ``id`` or ``name``, and the share of this person in the mix."""
 
     share: float
     id: str | None = None
@@ -51,10 +51,10 @@ class MixRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonRequest(PersonNumbers):
-    """One person: enrolled and named by ``id`` or ``name``, or shown in ``references``.
+    """One person: enrolled, by ``id`` or ``name``, or shown in ``references``.
 
-    ``fingerprint`` is what an infotext says of their features. ``mask`` is a picture in base64, white where
-    the person may appear; ``region`` names a part of the picture in its place. The other fields are those of
+    ``fingerprint`` is the one in an infotext. ``mask`` is a picture in base64, white where the person may
+    appear; ``region`` is a named region in its place. The other fields are those of
     :class:`lib_uniid.config.PersonSettings`.
     """
 
@@ -70,7 +70,7 @@ class PersonRequest(PersonNumbers):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StyleRequest:
-    """A picture in base64 whose style is taken; see :class:`lib_uniid.config.StyleSettings`."""
+    """A style picture in base64; see :class:`lib_uniid.config.StyleSettings`."""
 
     picture: str
     strength: float = STYLE["strength"].default
@@ -78,10 +78,10 @@ class StyleRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One generation. ``check`` looks for the people in the finished pictures.
+    """One generation. ``check`` checks which people are in the finished pictures.
 
-    ``fallback`` says what to do when they cannot be applied: ``fail``, or make the picture without them.
-    ``show_routing`` adds, for each picture of several people, a copy with each person's places tinted.
+    ``fallback`` is the action if identities cannot be applied: ``fail``, or ``plain``: generate without.
+    ``show_routing`` adds, for each picture of several people, a copy in which the routing map is tinted.
     """
 
     version: int
@@ -107,14 +107,14 @@ TABLES: Mapping[type, Table] = {
 
 
 def parse(raw: object) -> Request:
-    """A request from a dict; ``ConfigError`` naming the first field that is wrong."""
+    """A request from a dict; ``ConfigError`` for the first wrong field."""
     request = _request("", raw)
     assert isinstance(request, Request)
     return request
 
 
 def parse_json(text: str) -> Request:
-    """A request from JSON text, as the panel and an infotext hold it."""
+    """A request from JSON text, as in the panel and in an infotext."""
     try:
         raw = json_text.parsed(text)
     except ValueError as error:
@@ -123,10 +123,10 @@ def parse_json(text: str) -> Request:
 
 
 def from_arguments(raw: object = "", enabled: object = False, *, api: bool = False) -> Request | None:
-    """The request in a script's arguments; None when it is switched off.
+    """The request in a script's arguments; None if it is off.
 
-    Through the API the first argument is the request itself, a dict or its JSON, and says by itself whether
-    it is on. The panel has it as text beside a switch.
+    Through the API the first argument is the request, as a dict or JSON, and its field ``enabled`` counts. In
+    the panel it is a text, and the second argument is the switch.
     """
     if not isinstance(enabled, bool):
         raise ConfigError(f"the second argument, the switch, must be true or false, got {enabled!r}")
@@ -137,7 +137,7 @@ def from_arguments(raw: object = "", enabled: object = False, *, api: bool = Fal
 
 
 def to_dict(request: Request) -> dict[str, Any]:
-    """The dict that ``parse`` makes this request from; fields at their defaults are left out."""
+    """The dict from which ``parse`` makes this request; fields with default values are left out."""
     return _to_dict(request)
 
 
@@ -166,7 +166,7 @@ def _refused(path: str, allowed: str, value: object) -> ConfigError:
 
 
 def _shown(value: object, most: int = 60) -> str:
-    """A value as JSON writes it, where it can; pictures are not poured into a message."""
+    """A value as JSON, shortened to ``most`` characters; the type's name if it has no JSON."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
@@ -208,7 +208,7 @@ def _text(most: int) -> Reader:
 
 
 def _name(path: str, value: object) -> str:
-    """In normal form, in which its length counts; which names a new person may have, enrolling says."""
+    """A name in normal form, for which the limit counts. Enrolling checks the names of new people."""
     return _text(MAX_NAME)(path, normal(value) if isinstance(value, str) else value)
 
 
@@ -237,7 +237,7 @@ def _version(path: str, value: object) -> int:
     raise _refused(path, f"{VERSION}, the version of the request that this extension reads", value)
 
 
-# --- readers of what holds values ---
+# --- readers of lists and objects ---
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[object]]:
@@ -274,7 +274,7 @@ _READERS: dict[str, Callable[[Row], Reader]] = {
     "region": lambda _: _one_of(*REGIONS),
     "method": lambda _: _method,
 }
-"""By the kind of a row; what holds records is given to :func:`_record`."""
+"""By the kind of a row; readers of records are given to :func:`_record`."""
 
 
 def _record(kind: type, **held: Reader) -> Reader:
@@ -289,7 +289,7 @@ def _record(kind: type, **held: Reader) -> Reader:
         unknown = sorted(str(name) for name in value if name not in readers)
         if unknown:
             field = f"{prefix}{unknown[0]}"
-            raise ConfigError(f"{field} is not known; allowed are {', '.join(readers)}", field=field)
+            raise ConfigError(f"{field} is unknown; allowed fields: {', '.join(readers)}", field=field)
         for field in (f"{prefix}{name}" for name in required if name not in value):
             raise ConfigError(f"{field} is missing; {path or 'the request'} needs it", field=field)
         return kind(**{name: readers[name](f"{prefix}{name}", one) for name, one in value.items()})
@@ -303,7 +303,7 @@ def _reader(row: Row, held: Reader | None) -> Reader:
 
 
 def _reference_picture(path: str, value: object) -> str | bytes:
-    """JSON has no bytes: only the panel's form hands over a file."""
+    """Text in JSON, or a file's bytes from the panel's form."""
     return value if isinstance(value, bytes) else _text(MAX_BASE64)(path, value)
 
 
@@ -313,7 +313,7 @@ _style = _record(StyleRequest)
 
 
 def _reference(path: str, value: object) -> ReferenceRequest:
-    """A plain text is the picture alone."""
+    """A plain text is a picture without options."""
     read = _reference_record(path, {"picture": value} if isinstance(value, str) else value)
     if read.face is not None and read.largest:
         raise _wrong(path, "has both face and largest; choose the face by one of them")
@@ -323,7 +323,7 @@ def _reference(path: str, value: object) -> ReferenceRequest:
 def _mix(path: str, value: object) -> MixRequest:
     read = _mix_record(path, value)
     if (read.id is None) == (read.name is None):
-        raise _wrong(path, "must have either id or name, to say who is mixed in")
+        raise _wrong(path, "must have either id or name of the person to mix in")
     return read
 
 
@@ -369,4 +369,4 @@ def _request(path: str, value: object) -> Request:
 def _require_masks(people: Iterable[PersonRequest]) -> None:
     for number, person in enumerate(people):
         if person.enabled and person.mask is None and person.region is None:
-            raise _wrong(f"people[{number}]", "must have a mask or a region where routing is mask")
+            raise _wrong(f"people[{number}]", "must have a mask or a region if routing is mask")

@@ -1,6 +1,7 @@
-"""What a plugin may rely on: how it is registered, and the values that it registers.
+"""The stable API for plugins: the registration, and the values to register.
 
-The hooks are in :mod:`lib_uniid.hookspecs`. Light: another extension imports this when the WebUI starts.
+The hooks are in :mod:`lib_uniid.hookspecs`. Another extension may import this module when the WebUI starts,
+so it imports nothing heavy.
 """
 
 from lib_uniid.bases import SD15, Base
@@ -27,17 +28,17 @@ __all__ = [
 
 
 def register(plugin: object, *, name: str, needs: str = "") -> None:
-    """Add a module or an object whose functions are hooks; one of the same name is replaced.
+    """Add a plugin; a plugin of the same name is replaced.
 
-    Its hooks are called when they are first needed. What they raise switches the plugin off; the panel,
-    ``uniid plugins`` and ``uniid doctor`` say so.
+    Its hooks are called when they are first needed. An exception in a hook switches the plugin off, and the
+    panel, ``uniid plugins`` and ``uniid doctor`` show that.
 
     Args:
-        plugin: with functions named as hooks.
-        name: in those sentences.
-        needs: the versions of UniID that it works with, such as ">=0.1,<1".
+        plugin: a module or an object whose functions have the names of hooks.
+        name: the plugin's name in messages.
+        needs: the versions of UniID that it supports, such as ">=0.1,<1".
 
     Raises:
-        PluginError: the name is that of a built-in plugin.
+        PluginError: a built-in plugin has this name.
     """
     plugins().register(plugin, name=name, needs=needs)

@@ -1,1 +1,1 @@
-"""Where pictures are made: each host brings a UNet, its samplers and a VAE, and knows nothing of people."""
+"""The hosts that make pictures: each has a UNet, samplers and a VAE, and does not depend on identities."""

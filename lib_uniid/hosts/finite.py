@@ -1,4 +1,4 @@
-"""A picture whose numbers are none is an error that names the likely cause, and never saved as a picture."""
+"""Latents or pixels that are not finite are an error that names the likely cause; no picture is saved."""
 
 from collections.abc import Iterable
 
@@ -20,7 +20,7 @@ class NotFiniteError(UniIDError):
 
 
 def require_finite(numbers: Tensor, what: str, remedy: str) -> None:
-    """``NotFiniteError`` where one of the numbers is NaN or infinite; ``what`` names them in the plural."""
+    """``NotFiniteError`` if one of the numbers is NaN or infinite; ``what`` names them in the plural."""
     if not bool(numbers.isfinite().all()):
         raise NotFiniteError(f"the {what} are not finite numbers (NaN); {remedy}")
 
@@ -28,7 +28,7 @@ def require_finite(numbers: Tensor, what: str, remedy: str) -> None:
 def require_pictures(pictures: Iterable[Tensor], remedy: str) -> None:
     """The same for decoded pictures, each ``3 height width`` in [0, 1].
 
-    Some hosts write 0 in the place of NaN, and the picture is black from edge to edge.
+    Some hosts write 0 instead of NaN, and the whole picture is black.
     """
     for pixels in pictures:
         require_finite(pixels, "pixels of the decoded picture", remedy)

@@ -1,9 +1,9 @@
-"""A picture's way to the noise that it comes from, for samplers of any kind.
+"""Inverts a picture to noise, and gives its latents at any timestep, for any sampler.
 
 DDIM inversion (arXiv 2010.02502, section 4.3) gives latents at some timesteps. Divided by the square root of
 alpha they lie on straight lines over sigma from one timestep to the next, as in Euler's method (equation 14
-there). So the latents between two of them are known as well, and a sampler that visits other timesteps than
-DDIM can have a picture sampled along with its own.
+there). So the latents at the timesteps between are known, too, and a sampler with other timesteps than DDIM
+can sample a picture along with its own.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from lib_uniid.typing import Float
 
 Latents = Float[Tensor, "1 4 rows columns"]
 Predict = Callable[[Latents, Float[Tensor, " 1"]], Latents]
-"""What the UNet says of latents at a timestep."""
+"""The UNet's prediction for latents at a timestep."""
 
 
 @cache
 def sigmas(base: Base) -> Float[Tensor, " steps"]:
-    """The deviation of the noise beside a picture of scale 1, at each timestep of the training."""
+    """The standard deviation of the noise for a picture of scale 1, at each timestep of the training."""
     first, last = base.betas
     betas = torch.linspace(first**0.5, last**0.5, base.trained_steps) ** 2
     alphas = torch.cumprod(1.0 - betas, dim=0)
@@ -32,10 +32,10 @@ def sigmas(base: Base) -> Float[Tensor, " steps"]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trajectory:
-    """Where an inverted picture has been: ``points`` over the square root of alpha, at each of ``sigmas``.
+    """The latents of an inverted picture, divided by the square root of alpha.
 
-    ``table`` has the logarithm of sigma for each timestep of the training. All of it is on the device that
-    sampling works on, in float32.
+    ``points`` has them at each of ``sigmas``. ``table`` has the logarithm of sigma for each timestep of the
+    training. All tensors are on the sampling device, in float32.
     """
 
     sigmas: Float[Tensor, " points"]
@@ -43,9 +43,9 @@ class Trajectory:
     table: Float[Tensor, " steps"]
 
     def at(self, timestep: Tensor) -> Latents:
-        """The latents as a UNet is given them at a timestep, one number; it need not be whole.
+        """The latents that a UNet gets at a timestep, a tensor of one number, which need not be whole.
 
-        Past the last point the last line goes on. Nothing is read back from the device.
+        Beyond the last point the last line is extended. Nothing is read back from the device.
         """
         timestep = timestep.float().clamp(0, len(self.table) - 1)
         low, high = timestep.floor().long(), timestep.ceil().long()
@@ -58,9 +58,9 @@ class Trajectory:
 
 
 def invert(predict: Predict, clean: Latents, steps: int, base: Base, *, velocity: bool = False) -> Trajectory:
-    """Follow a picture's latents to noise in so many calls of ``predict``, on the timesteps of DDIM.
+    """Invert a picture's latents to noise in ``steps`` calls of ``predict``, on the timesteps of DDIM.
 
-    ``velocity`` says that the UNet predicts v in the place of the noise.
+    ``velocity`` says that the UNet predicts v instead of the noise.
     """
     table = sigmas(base).to(clean.device)
     timesteps = [base.steps_offset + number * (base.trained_steps // steps) for number in range(steps)]

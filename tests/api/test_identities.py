@@ -16,12 +16,12 @@ from tests.hosts.webui.asking import BLACK, FACE, NO_FACE, TWO_FACES
 ANNA = {"name": "Anna"}
 WRONG: dict[str, tuple[list[dict[str, Any]], str]] = {
     "people[0].name": ([{"name": "Eve"}], "people[0].name: no person named 'Eve'"),
-    "people[0].id": ([{"id": "pictures-0123"}], "people[0].id: 'pictures-0123' was made from pictures"),
+    "people[0].id": ([{"id": "pictures-0123"}], "people[0].id: 'pictures-0123' is of pictures"),
     "people[0].mix[0].name": (
         [{**ANNA, "mix": [{"name": "Eve", "share": 0.5}]}],
         "people[0].mix[0].name: no person named 'Eve'",
     ),
-    "people[1]": ([ANNA, ANNA], "people[1] is in the request already"),
+    "people[1]": ([ANNA, ANNA], "people[1] is in the request twice"),
     "people[0].references[1]": (
         [{"references": [FACE, NO_FACE]}],
         "people[0].references[1]: no face was found",
@@ -38,7 +38,7 @@ WRONG: dict[str, tuple[list[dict[str, Any]], str]] = {
     "people[0].mask": ([{**ANNA, "mask": BLACK}], "people[0]: Anna: mask is empty"),
     "people[1].mask": (
         [{"name": "Ben"}, {**ANNA, "mask": "sha256:00"}],
-        "people[1].mask: an infotext names masks",
+        "people[1].mask: an infotext has only the digest",
     ),
 }
 

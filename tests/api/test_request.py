@@ -46,7 +46,7 @@ WRONG = {
     "people must be a list of at most 8, got null": request() | {"people": None},
     "people must be a list of at most 8, got": request(*[ANNA] * 9),
     "people[1] must be an object, got": request(ANNA, "Ben"),
-    "people[0].wieght is not known; allowed are id, name, ": request(ANNA | {"wieght": 1.0}),
+    "people[0].wieght is unknown; allowed fields: id, name, ": request(ANNA | {"wieght": 1.0}),
     'people[0].weight must be a number from 0 to 2, got "1"': request(ANNA | {"weight": "1"}),
     "people[0].weight must be a number from 0 to 2, got null": request(ANNA | {"weight": None}),
     "people[0].weight must be a number from 0 to 2, got true": request(ANNA | {"weight": True}),
@@ -70,7 +70,7 @@ WRONG = {
         ANNA | {"mix": [{"name": "Ben", "share": 0.6}, {"name": "Cid", "share": 0.6}]}
     ),
     'routing must be one of auto, mask, off, got "masks"': request(ANNA, routing="masks"),
-    "people[0] must have a mask or a region where routing is mask": request(ANNA, routing="mask"),
+    "people[0] must have a mask or a region if routing is mask": request(ANNA, routing="mask"),
     "people[0].region must be one of left half, right half": request({**ANNA, "region": "left"}),
     "people[0] has both mask and region": request({**ANNA, "region": "left half", "mask": "a"}),
     'style must be an object, got "a picture"': request(ANNA, style="a picture"),
@@ -78,7 +78,7 @@ WRONG = {
     "style.strength must be a number from 0.01 to 2, got 0": request(
         ANNA, style={"picture": "aGk=", "strength": 0}
     ),
-    "style.weight is not known; allowed are picture, strength": request(
+    "style.weight is unknown; allowed fields: picture, strength": request(
         ANNA, style={"picture": "aGk=", "weight": 1}
     ),
     'enabled must be true or false, got "yes"': request(ANNA, enabled="yes"),
@@ -88,7 +88,7 @@ WRONG = {
 WRONG_FIELDS = {
     "the request must be an object, got null": None,
     "version is missing; the request needs it": "version",
-    "people[0].wieght is not known; allowed are id, name, ": "people[0].wieght",
+    "people[0].wieght is unknown; allowed fields: id, name, ": "people[0].wieght",
     "people[0].weight must be a number from 0 to 2, got 2.5": "people[0].weight",
     "people[0] has both id and references": "people[0]",
     "people[0].mix[0].share is missing": "people[0].mix[0].share",

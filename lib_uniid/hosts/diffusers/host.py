@@ -1,8 +1,8 @@
-"""The stand-alone host: Stable Diffusion on diffusers' networks and schedulers, with a loop of its own.
+"""The stand-alone host: Stable Diffusion on diffusers' networks and schedulers, with its own sampling loop.
 
-The loop is ours because a pipeline hides which row of the batch is which, decodes on its own and draws its
-noise on the device. Ours draws every picture's noise on the CPU from its own seed, so that a seed gives the
-same picture alone, in a batch and on another device (up to rounding).
+A diffusers pipeline hides the roles of the batch rows, decodes by itself and draws its noise on the device.
+This loop draws each picture's noise on the CPU from its seed, so a seed gives the same picture alone, in a
+batch and on another device (up to rounding).
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ STANDARD_WIDTH = 128
 def rough_colours(
     latents: Float[Tensor, "pictures 4 rows columns"], base: Base
 ) -> UInt8[Tensor, "pictures rows columns 3"]:
-    """What the family's latents look like, nearly: a linear map to RGB, one pixel per latent."""
+    """Approximate colours of a base family's latents: a linear map to RGB, one pixel per latent."""
     factors = torch.tensor(base.latent_colours, dtype=latents.dtype, device=latents.device)
     colours = rearrange(latents, "n c h w -> n h w c") @ factors
     return ((colours / 2 + 0.5).clamp(0, 1) * 255).round().byte()
@@ -84,7 +84,7 @@ class DiffusersHost:
         return self.unet.config["sample_size"] * self.base.pixels
 
     def overlong(self, prompt: str) -> str:
-        last = self.tokenizer.model_max_length - 1  # the place of the end mark
+        last = self.tokenizer.model_max_length - 1  # the position of the end token
         offsets = self.tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
         return prompt[offsets[last][0] :] if len(offsets) > last + 1 else ""
 
@@ -92,13 +92,13 @@ class DiffusersHost:
     def invert(
         self, picture: Picture, steps: int, *, progress: Progress = no_progress
     ) -> Float[Tensor, "steps 4 rows columns"]:
-        # The published demo guides by 2 here, but between "" and "", so one row says the same.
+        # The official demo uses CFG scale 2 between "" and "", which is equal to one row.
         schedule = inverse_scheduler(self.base, self.prediction)
         schedule.set_timesteps(steps)
         text, latents = self._text([""]), self._encode(picture)
         passed: list[Tensor] = []
-        for number, (timestep, there) in enumerate(self._on_both(schedule.timesteps)):
-            prediction = self._predict(latents, there, text, cfg_scale=1.0)
+        for number, (timestep, on_device) in enumerate(self._with_device_copies(schedule.timesteps)):
+            prediction = self._predict(latents, on_device, text, cfg_scale=1.0)
             latents = schedule.step(prediction, timestep, latents).prev_sample
             passed.append(latents)
             progress(number + 1, steps)
@@ -123,15 +123,15 @@ class DiffusersHost:
         schedule = scheduler(settings.sampler, self.base, self.prediction)
         schedule.set_timesteps(settings.steps)
         timesteps, latents = self._begin(schedule, settings, generators, start)
-        along = None if style is None else _along(style, settings, latents)[-len(timesteps) :]
+        style_latents = None if style is None else _checked_style(style, settings, latents)[-len(timesteps) :]
         text = self._text(_prompts(settings, len(seeds), lead))
         options = {"generator": generators} if takes_generator(schedule) else {}
-        for number, (timestep, there) in enumerate(self._on_both(timesteps)):
+        for number, (timestep, on_device) in enumerate(self._with_device_copies(timesteps)):
             rows.progress = number / len(timesteps)
             scaled = schedule.scale_model_input(latents, timestep)
-            if along is not None:
-                scaled = torch.cat([along[number : number + 1], scaled])
-            prediction = self._predict(scaled, there, text, settings.cfg_scale)[lead:]
+            if style_latents is not None:
+                scaled = torch.cat([style_latents[number : number + 1], scaled])
+            prediction = self._predict(scaled, on_device, text, settings.cfg_scale)[lead:]
             stepped = schedule.step(prediction, timestep, latents, **options)
             latents, clean = stepped.prev_sample, getattr(stepped, "pred_original_sample", None)
             preview(partial(self._rough, latents if clean is None else clean))
@@ -139,8 +139,8 @@ class DiffusersHost:
         require_finite(latents, "latents", STANDALONE)
         return latents
 
-    def _on_both(self, timesteps: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each timestep for the scheduler, whose tables are on the CPU, and for the UNet: neither waits."""
+    def _with_device_copies(self, timesteps: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each timestep on the CPU for the scheduler's tables, and on the device for the UNet; no syncs."""
         return zip(timesteps, timesteps.to(self.device), strict=True)
 
     @torch.no_grad()
@@ -149,7 +149,7 @@ class DiffusersHost:
 
     @torch.no_grad()
     def _rough(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:
-        """Small pictures: a pixel per latent, or decoded where the VAE is so narrow that it takes no time."""
+        """Small pictures: one pixel per latent, or decoded if the VAE is narrow and so fast enough."""
         if self.vae.config["block_out_channels"][0] < STANDARD_WIDTH:
             return self.decode(latents)
         return list(rough_colours(latents.float(), self.base).cpu().numpy())
@@ -161,7 +161,7 @@ class DiffusersHost:
         return rearrange(pixels.round().byte().cpu().numpy(), "1 c h w -> h w c").copy()
 
     def _encode(self, picture: Picture) -> Float[Tensor, "1 4 rows columns"]:
-        """The middle of the VAE's distribution: no noise but the sampler's own."""
+        """The mode of the VAE's distribution: only the sampler draws noise."""
         pixels = torch.from_numpy(np.ascontiguousarray(picture)).to(self.device).float() / 127.5 - 1.0
         (distribution,) = self.vae.encode(rearrange(pixels, "h w c -> 1 c h w"), return_dict=False)
         return distribution.mode() * self.vae.config["scaling_factor"]
@@ -169,7 +169,7 @@ class DiffusersHost:
     def _begin(
         self, schedule: Any, settings: GenerationSettings, generators: list[Generator], start: Picture | None
     ) -> tuple[Tensor, Float[Tensor, "pictures 4 rows columns"]]:
-        """Timesteps to run and the latents to run them on."""
+        """The timesteps to sample and the latents to start with."""
         height, width = settings.height or self.side, settings.width or self.side
         pixels = self.base.pixels
         shape = (self.unet.config["in_channels"], height // pixels, width // pixels)
@@ -178,7 +178,7 @@ class DiffusersHost:
             return schedule.timesteps, noise * schedule.init_noise_sigma
         if start.shape[:2] != (height, width):
             raise ConfigError(
-                f"the start picture must be {width} x {height}, got {start.shape[1]} x {start.shape[0]}"
+                f"the start picture must be {width} x {height} px, got {start.shape[1]} x {start.shape[0]} px"
             )
         skipped = settings.steps - max(1, round(settings.steps * settings.strength))
         timesteps = schedule.timesteps[skipped * schedule.order :]
@@ -186,11 +186,11 @@ class DiffusersHost:
         return timesteps, schedule.add_noise(clean, noise, timesteps[:1].expand(len(noise)))
 
     def _text(self, prompts: Sequence[str]) -> Float[Tensor, "b t d"]:
-        """One row per prompt; equal ones are read once."""
-        read = list(dict.fromkeys(prompts))
-        ids = self.tokenizer(read, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
-        text = self.text_model(ids.to(self.device))[0].to(self.dtype)
-        return text[[read.index(prompt) for prompt in prompts]]
+        """One row per prompt; equal prompts are encoded once."""
+        distinct = list(dict.fromkeys(prompts))
+        tokens = self.tokenizer(distinct, padding="max_length", truncation=True, return_tensors="pt")
+        text = self.text_model(tokens["input_ids"].to(self.device))[0].to(self.dtype)
+        return text[[distinct.index(prompt) for prompt in prompts]]
 
     def _predict(
         self,
@@ -208,21 +208,21 @@ class DiffusersHost:
 
 
 def _roles(settings: GenerationSettings, pictures: int, lead: int) -> list[Role]:
-    """Of the batch rows; ``lead`` is 1 where a style picture goes ahead in each half, else 0."""
+    """The roles of the batch rows; ``lead`` is 1 if each half begins with a style picture, else 0."""
     halves = [Role.COND] if settings.cfg_scale <= 1.0 else [Role.UNCOND, Role.COND]
     return [role for half in halves for role in [Role.STYLE] * lead + [half] * pictures]
 
 
 def _prompts(settings: GenerationSettings, pictures: int, lead: int) -> list[str]:
-    """Of the batch rows, as in ``_roles``. The negative prompt is for the whole half."""
+    """The prompts of the batch rows, as in ``_roles``. The whole uncond half has the negative prompt."""
     cond = [""] * lead + [settings.prompt] * pictures
     return cond if settings.cfg_scale <= 1.0 else [settings.negative_prompt] * (lead + pictures) + cond
 
 
-def _along(
+def _checked_style(
     style: Tensor, settings: GenerationSettings, latents: Tensor
 ) -> Float[Tensor, "steps 4 rows columns"]:
-    """The style picture's latents, known to fit what is sampled."""
+    """The style picture's latents; ``ConfigError`` if size or steps differ from the generation's."""
     wanted = (settings.steps, *latents.shape[1:])
     if style.shape != wanted:
         raise ConfigError(

@@ -1,8 +1,7 @@
 """Single-file checkpoints of Stable Diffusion in their original (ldm) layout, of any width.
 
-Sizes are read off the tensors. What tensors cannot show (numbers of heads, the latent scale, what the UNet
-predicts) comes from a ``.yaml`` of the same name, the same file that AUTOMATIC1111 reads, or else is the
-family's own.
+Sizes come from the tensors' shapes. The numbers of heads, the latent scale and the prediction type come from
+a ``.yaml`` of the same name, which AUTOMATIC1111 reads too, and are else those of the base family.
 """
 
 import re
@@ -33,7 +32,7 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
-    """What a checkpoint's tensors do not show; None takes the value of its family."""
+    """The settings that a checkpoint's tensors do not contain; None takes the value of the base family."""
 
     unet_heads: int = 8
     text_heads: int = 12
@@ -55,9 +54,9 @@ class Networks:
 
 
 def networks(state: State, hints: Hints, name: str) -> Networks:
-    """Build the networks of a checkpoint; ``name`` is what errors call it.
+    """Build the networks of a checkpoint; ``name`` is its name in errors.
 
-    ``UnknownCheckpointError`` for another family, ``CheckpointMismatchError`` where a tensor is missing or
+    ``UnknownCheckpointError`` for another base model, ``CheckpointMismatchError`` if a tensor is missing or
     has the wrong shape.
     """
     state = {key.removeprefix("state_dict."): tensor for key, tensor in state.items()}  # .ckpt files nest it
@@ -77,12 +76,12 @@ def networks(state: State, hints: Hints, name: str) -> Networks:
         )
     except KeyError as missing:
         key = str(missing.args[0])
-        message = f"{name} lacks the tensor {key}; it is incomplete, get it again"
+        message = f"{name} is incomplete: the tensor {key} is missing; download it again"
         raise CheckpointMismatchError(message, missing=[key]) from None
 
 
 def hints_beside(checkpoint: Path) -> Hints:
-    """Read the ``.yaml`` of the same name; the family's own values where there is none."""
+    """Read the ``.yaml`` of the same name; without one, the values of the base family."""
     path = checkpoint.with_suffix(".yaml")
     if not path.is_file():
         return Hints()
@@ -106,9 +105,9 @@ def hints_beside(checkpoint: Path) -> Hints:
 
 
 def _text_config(version: object, folder: Path) -> dict[str, Any]:
-    """``version`` names the text model; where it is a folder (ldm passes it on), its config.json counts.
+    """The text model's config.json if ``version`` names a folder (ldm passes it on), else empty.
 
-    In a WebUI such a folder is named from where that runs; here one beside the checkpoint is taken.
+    A WebUI resolves such a folder from its working directory; here it is searched beside the checkpoint.
     """
     name = str(version)
     folders = (folder / name, folder / Path(name).name)
@@ -191,7 +190,7 @@ def _text_model(state: State, hints: Hints, name: str) -> CLIPTextModel:
     vocabulary, width = text["embeddings.token_embedding.weight"].shape
     if width % hints.text_heads:
         raise CheckpointMismatchError(
-            f"the text model of {name} is {width} wide, which {hints.text_heads} heads do not divide; "
+            f"the text model of {name} has width {width}, not a multiple of its {hints.text_heads} heads; "
             "name a folder with its config.json as cond_stage_config.params.version in the .yaml beside it"
         )
     config = CLIPTextConfig(
@@ -216,5 +215,5 @@ def _load(module: nn.Module, state: State, part: str) -> None:
 
 
 def _indices(state: State, pattern: str) -> list[int]:
-    """The numbers that the pattern's group takes among the keys."""
+    """The numbers in the pattern's group over all keys, sorted."""
     return sorted({int(found[1]) for key in state if (found := re.match(pattern, key))})

@@ -1,4 +1,4 @@
-"""The networks of a checkpoint: out of a single file, or out of a folder in diffusers' layout."""
+"""Loads the networks of a checkpoint: a single file, or a folder in diffusers' layout."""
 
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,13 @@ def from_file(path: Path) -> Networks:
 
 
 def from_folder(folder: Path) -> Networks:
-    """A folder in diffusers' layout; nothing is fetched."""
+    """A folder in diffusers' layout; nothing is downloaded."""
     index = folder / "model_index.json"
     if not index.is_file():
-        raise UnknownCheckpointError(f"{folder.name} is no diffusers folder: it has no model_index.json")
+        raise UnknownCheckpointError(
+            f"{folder.name} is not a diffusers folder: model_index.json is missing; give a checkpoint file "
+            "or a diffusers folder"
+        )
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
     try:
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", **options)
@@ -38,14 +41,16 @@ def from_folder(folder: Path) -> Networks:
     reads, writes = unet.config["cross_attention_dim"], text_model.config.hidden_size
     if base is None or reads != writes:
         raise UnknownCheckpointError(
-            f"{folder.name} is of another family than {titles()}: its UNet has {len(find_sites(unet))} "
-            f"attention layers and reads text of width {reads}, its text model writes {writes}"
+            f"{folder.name} is not a {titles()} model: its UNet has {len(find_sites(unet))} attention layers "
+            f"and takes text of width {reads}, its text model gives width {writes}; give a {titles()} model"
         )
     config = folder / "scheduler" / "scheduler_config.json"
     with reading(config):
         saved = json_text.read(config) if config.is_file() else {}
     if not isinstance(saved, dict):
-        raise UnknownCheckpointError(f"{folder.name} cannot be read: {config.name} holds no settings")
+        raise UnknownCheckpointError(
+            f"{folder.name} cannot be read: {config.name} must be a JSON object; download the model again"
+        )
     return Networks(
         unet=unet.requires_grad_(False).eval(),
         vae=vae.requires_grad_(False).eval(),

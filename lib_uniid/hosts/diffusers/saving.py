@@ -1,4 +1,4 @@
-"""Finished pictures on disk: PNG files that say how they were made, and that they were."""
+"""Saves pictures as PNG files with their generation parameters and a mark for generated pictures."""
 
 import io
 import json
@@ -21,9 +21,9 @@ from lib_uniid.typing import UInt8
 
 
 class Saver:
-    """Saves pictures in a folder, or in a temporary one once that folder cannot be written any more.
+    """Saves pictures in a folder, or in a temporary folder after that folder cannot be written any more.
 
-    It could be written before the sampling, and hours may have passed. ``notes`` say what was wrong.
+    The folder is checked before the sampling, which can take hours. ``notes`` have the errors.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,7 +33,7 @@ class Saver:
     def save(
         self, made: GeneratedPicture, settings: GenerationSettings, more: Mapping[str, str] | None = None
     ) -> Path:
-        """See :func:`save`; ``OSError`` where no folder can be written."""
+        """See :func:`save`; ``OSError`` if the temporary folder cannot be written either."""
         try:
             return save(made, settings, self.folder, more)
         except OSError as error:
@@ -43,13 +43,13 @@ class Saver:
             return path
 
     def save_overlay(self, path: Path, made: GeneratedPicture) -> Path | None:
-        """Who was given which place, beside a picture; None where there is no such map, or no room for it."""
+        """Save the routing map beside a picture; None without a map, or if it cannot be written."""
         if made.routing is None:
             return None
         overlay = path.with_suffix(".routing.png")
         try:
             write_png(overlay, draw_routing(np.ascontiguousarray(made.picture), made.routing))
-        except OSError as error:  # the picture itself is kept
+        except OSError as error:  # the picture itself is saved
             self.notes.append(explain(error))
             return None
         return overlay
@@ -58,7 +58,7 @@ class Saver:
 def save(
     made: GeneratedPicture, settings: GenerationSettings, folder: Path, more: Mapping[str, str] | None = None
 ) -> Path:
-    """Write a picture under the next number in ``folder``, so that no earlier one is replaced.
+    """Write a picture under the next number in ``folder``; no file is replaced.
 
     ``more`` are further entries of the infotext.
     """
@@ -71,7 +71,7 @@ def save(
 
 
 def write_png(path: Path, picture: UInt8[np.ndarray, "height width 3"], words: PngInfo | None = None) -> None:
-    """Write a picture, whole or not at all."""
+    """Write a picture atomically."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", pnginfo=words or PngInfo())
     with replacing(path) as temporary:
@@ -79,7 +79,7 @@ def write_png(path: Path, picture: UInt8[np.ndarray, "height width 3"], words: P
 
 
 def parameters(made: GeneratedPicture, settings: GenerationSettings, more: Mapping[str, str]) -> str:
-    """What made the picture, in the lines that AUTOMATIC1111 writes; people only as ``more`` says."""
+    """The generation parameters in AUTOMATIC1111's lines; people only through ``more``."""
     size = f"{made.picture.shape[1]}x{made.picture.shape[0]}"
     prompt = [settings.prompt] if settings.prompt.strip() else []
     negative = [f"Negative prompt: {settings.negative_prompt}"] if settings.negative_prompt else []
@@ -87,14 +87,14 @@ def parameters(made: GeneratedPicture, settings: GenerationSettings, more: Mappi
         f"Steps: {settings.steps}, Sampler: {settings.sampler}, CFG scale: {settings.cfg_scale:g}, "
         f"Seed: {made.seed}, Size: {size}, UniID version: {__version__}"
     )
-    if style := settings.style:  # ten digits, as AUTOMATIC1111 names a model by
+    if style := settings.style:  # ten digits, as in AUTOMATIC1111's model hash
         values += f", Style hash: {style.sha256[:10]}, Style strength: {style.strength:g}"
     values += "".join(f", {key}: {_quoted(value)}" for key, value in more.items())
     return "\n".join([*prompt, *negative, values])
 
 
 def _quoted(value: str) -> str:
-    """As AUTOMATIC1111 quotes it."""
+    """Quoted like AUTOMATIC1111's values."""
     return json.dumps(value, ensure_ascii=False) if set(value) & set(",:\n") else value
 
 

@@ -1,4 +1,4 @@
-"""diffusers' schedulers by name, set up for a family of base models."""
+"""diffusers' schedulers by name, configured for a base family."""
 
 import inspect
 from typing import Any
@@ -25,26 +25,26 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def scheduler(name: str, base: Base, prediction: str = "epsilon") -> Any:
-    """A fresh scheduler for a short name or the class name of one that suits Stable Diffusion.
+    """A new scheduler by its short name or by the class name of a scheduler for Stable Diffusion.
 
-    ``ConfigError`` for a name that diffusers does not have, or has for another kind of model.
+    ``ConfigError`` if diffusers has no such scheduler, or has it for another type of model.
     """
     kind, special = NAMED.get(name, (name, {}))
     if kind not in KarrasDiffusionSchedulers.__members__:
         raise ConfigError(
-            f"diffusers has no scheduler {name!r} for Stable Diffusion; take one of {', '.join(SAMPLERS)}"
+            f"diffusers has no scheduler {name!r} for Stable Diffusion; use one of {', '.join(SAMPLERS)}"
         )
     return _set_up(kind, special, base, prediction)
 
 
 def inverse_scheduler(base: Base, prediction: str = "epsilon") -> Any:
-    """DDIM the other way, from a picture to the noise it comes from, on the timesteps of ``ddim``."""
+    """The inverse of DDIM, from a picture to noise, on the timesteps of ``ddim``."""
     _, special = NAMED["ddim"]
     return _set_up("DDIMInverseScheduler", special, base, prediction)
 
 
 def takes_generator(chosen: Any) -> bool:
-    """Whether the scheduler draws noise in its steps and lets us choose it."""
+    """Whether the scheduler draws noise in its steps from a given generator."""
     return "generator" in inspect.signature(chosen.step).parameters
 
 

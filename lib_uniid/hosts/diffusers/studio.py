@@ -1,4 +1,4 @@
-"""A studio of one models folder with the stand-alone host."""
+"""Opens a studio: a models folder with the stand-alone host."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,31 +19,31 @@ def open_studio(
     device: str | None = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Studio:
-    """Everything from one models folder, on the best device there is.
+    """A studio with the models of one folder, on the best available device.
 
-    ``base`` is the checkpoint to make pictures with, where the folder's first is not meant. ``cache`` keeps
-    encodings, beside the models by default.
+    ``base`` is the checkpoint; None takes the first one in the folder. ``cache`` is the folder of encodings,
+    by default beside the models.
     """
     runtime = Runtime(models, device=lambda: best_device(device), notify=notify, cache=cache)
     return studio_of(runtime, base)
 
 
 def studio_of(runtime: Runtime, base: Path | None = None) -> Studio:
-    """A studio with what a runtime has; ``base`` as for :func:`open_studio`."""
-    device = runtime.models.device  # looks at the disk, and loads nothing yet
+    """A studio with a runtime's networks; ``base`` as for :func:`open_studio`."""
+    device = runtime.models.device  # reads the models folder again, and loads nothing yet
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     return Studio(runtime, lambda: DiffusersHost.load(base or runtime.index.find("base"), device, dtype))
 
 
 def best_device(name: str | None = None) -> str:
-    """The device of this name, or the best that there is; ``ConfigError`` for one that cannot be used."""
+    """The device of this name, or the best available one; ``ConfigError`` if it cannot be used."""
     name = name or _best_name()
     try:
         return str(torch.empty(0, device=name).device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"the device {name!r} cannot be used ({reason}); take cpu, or leave it out"
+            f"the device {name!r} cannot be used ({reason}); use cpu, or leave the device out"
         ) from error
 
 

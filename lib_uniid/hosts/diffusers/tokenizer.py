@@ -1,4 +1,4 @@
-"""CLIP's tokenizer from the vocabulary that open_clip ships, so that nothing is downloaded."""
+"""CLIP's tokenizer, built from the vocabulary in open_clip without a download."""
 
 import gzip
 import json
@@ -11,20 +11,20 @@ from transformers import CLIPTokenizer
 
 from lib_uniid.errors import MissingModelError
 
-MERGES = 49152 - 256 - 2  # what CLIP's vocabulary of 49408 leaves after two sets of bytes and two marks
+MERGES = 49152 - 256 - 2  # CLIP's vocabulary of 49408 without two sets of 256 bytes and two special tokens
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 @cache
 def clip_tokenizer() -> CLIPTokenizer:
-    """The tokenizer of Stable Diffusion 1.5: 77 tokens, padded with the end mark."""
+    """The tokenizer of Stable Diffusion 1.5: 77 tokens, padded with the end token."""
     vocabulary, merges = _vocabulary_and_merges()
     pairs: list[Any] = merges
     return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=77)
 
 
 def write_tokenizer(folder: Path) -> None:
-    """The same as files that transformers reads, old versions too: a host that is offline has no other."""
+    """Write the tokenizer's files for all versions of transformers; an offline host needs them."""
     vocabulary, merges = _vocabulary_and_merges()
     lines = ["#version: 0.2", *map(" ".join, merges), ""]
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
@@ -48,10 +48,10 @@ def _vocabulary() -> Path:
         path = Path(folder) / "bpe_simple_vocab_16e6.txt.gz"
         if path.is_file():
             return path
-    raise MissingModelError("open_clip's vocabulary was not found; install open_clip_torch")
+    raise MissingModelError("open_clip's vocabulary is missing; install open_clip_torch")
 
 
 def _printable_bytes() -> list[str]:
-    """GPT-2's byte alphabet: printable Latin-1 as it is, every other byte moved above 255."""
+    """GPT-2's byte alphabet: printable Latin-1 unchanged, every other byte mapped above 255."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     return [chr(byte) for byte in printable] + [chr(256 + n) for n in range(256 - len(printable))]

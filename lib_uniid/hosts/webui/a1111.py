@@ -1,4 +1,4 @@
-"""People on AUTOMATIC1111's UNet: rows by position, LoRA merged beside the user's own."""
+"""Injection into AUTOMATIC1111's UNet: rows by position, LoRA merged beside the user's LoRAs."""
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,17 +17,17 @@ from lib_uniid.attention.sites import Site
 from lib_uniid.hosts.webui.attachment import Counter, progress_of, unet_of, untouched
 
 NETWORKS, BACKUP = "network_", "network_weights_backup"
-"""What the names begin with under which the host's Lora extension keeps its state on each layer, and one."""
+"""The prefix of the attributes in which the host's Lora extension keeps a layer's state; one such name."""
 
 SAMPLE = 64
-"""Values by which a weight is known again."""
+"""Number of values that identify a weight."""
 
 
 class Cursor:
     """The roles of the rows of each UNet call, by position.
 
-    Per evaluation of the model the host lays out all cond rows, then all uncond rows, and passes them to the
-    UNet in that order: at once, in chunks that may hold both, or without the uncond rows.
+    For each evaluation of the model the host orders all cond rows before all uncond rows, and passes them to
+    the UNet in that order: in one call, in chunks that may hold both, or without the uncond rows.
     """
 
     def __init__(self, rows: Rows) -> None:
@@ -36,12 +36,12 @@ class Cursor:
         self._place = 0
 
     def reset(self, cond: int, total: int) -> None:
-        """Begin an evaluation of ``total`` rows, of which the first ``cond`` are guided by the prompt."""
+        """Begin an evaluation of ``total`` rows, of which the first ``cond`` are cond rows."""
         self._order = [Role.COND] * cond + [Role.UNCOND] * (total - cond)
         self._place = 0
 
     def advance(self, count: int) -> None:
-        """Tell ``rows`` of a UNet call with so many rows; rows that were never laid out stay untouched."""
+        """Set the roles for a UNet call of ``count`` rows; unexpected rows are left unchanged."""
         roles = self._order[self._place : self._place + count]
         self._place += count
         if len(roles) < count:
@@ -49,7 +49,7 @@ class Cursor:
         self.rows.roles = roles
 
 
-class A1111People:
+class A1111Injection:
     """A plan on the UNet of ``p``; see :class:`lib_uniid.hosts.webui.attachment.Attachment`."""
 
     def __init__(
@@ -71,7 +71,7 @@ class A1111People:
             self._stack = stack.pop_all()
 
     def holds(self, p: Any) -> bool:
-        # A checkpoint of the same configuration is loaded into the same UNet.
+        # The host loads a checkpoint of the same configuration into the same UNet.
         same = unet_of(p) is self.unet and _checkpoint(p) is self._checkpoint
         return same and all(layer.unchanged for layer in self._layers)
 
@@ -91,13 +91,13 @@ class A1111People:
         notes = self.counter.notes()
         if self.cursor.unexplained:
             notes.append(
-                f"in {self.cursor.unexplained} calls of the UNet identities were not applied: another "
-                "extension made them with rows that the host had not announced"
+                f"identities were not applied in {self.cursor.unexplained} calls of the UNet: another "
+                "extension called it with rows of unknown roles"
             )
         return notes
 
     def row_of(self, picture: int, pictures: int, rows: int) -> int:
-        return picture * rows // pictures  # a picture's AND prompts stand together
+        return picture * rows // pictures  # the rows of a picture's AND prompts are adjacent
 
     def release(self) -> None:
         self._stack.close()
@@ -112,7 +112,7 @@ def _checkpoint(p: Any) -> object:
 
 
 class Layer:
-    """A linear layer with our LoRA in it, and with everything as it was that the Lora extension changes."""
+    """A linear layer with our LoRA merged, and the state of the host's Lora extension before the merge."""
 
     def __init__(self, linear: nn.Linear, lora: LoRA, scale: float, deltas: Deltas) -> None:
         self.linear = linear
@@ -124,15 +124,15 @@ class Layer:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the Lora extension has left the layer alone since."""
+        """Whether the Lora extension has not changed the layer since."""
         now = self._now()
         return now.keys() == self._state.keys() and all(now[name] is self._state[name] for name in now)
 
     def restore(self) -> None:
-        """Take our LoRA out, if it is still in.
+        """Remove our LoRA if it is still merged.
 
-        A weight that was replaced meanwhile stays: by another checkpoint, or by the Lora extension from its
-        own backup, unless that backup was taken while ours was in the weight.
+        A weight that was replaced since the merge is kept: by another checkpoint, or by the Lora extension
+        from its backup, unless that backup contains our LoRA.
         """
         backup = vars(self.linear).get(BACKUP)
         if not torch.equal(self._sample(), self._ours) and (
@@ -151,24 +151,23 @@ class Layer:
         return {name: value for name, value in vars(self.linear).items() if name.startswith(NETWORKS)}
 
     def _sample(self) -> Tensor:
-        """A copy of a few values, by which the weight is known again."""
+        """A copy of a few values, which identify the weight."""
         weight = self.linear.weight.detach()
-        if weight.is_meta:  # the host has thrown the model away
+        if weight.is_meta:  # the host has unloaded the model
             return weight.new_zeros(0, device="cpu")
         return weight.flatten()[:: max(1, weight.numel() // SAMPLE)].clone().float().cpu()
 
 
 @contextmanager
 def beside_networks(linear: nn.Linear, lora: LoRA, scale: float, deltas: Deltas) -> Generator[Layer]:
-    """Merge ``lora`` into a layer into which the user's LoRAs are merged as well.
+    """Merge ``lora`` into a layer together with the user's LoRAs.
 
-    The host's Lora extension merges the user's lazily, in ``nn.Linear.forward``, and keeps a backup of the
-    weight before. If that happened after our merge, the backup would hold our LoRA. So the extension is made
-    to do its work first, by one call with zeros. Should it work again in between (a LoRA that is switched at
-    some step), its state of the layer is put back together with the weight that it belongs to, and it will
-    find out by itself what is wanted.
+    The host's Lora extension merges the user's LoRAs lazily, in ``nn.Linear.forward``, and keeps a backup of
+    the original weight. After our merge, that backup would contain our LoRA. So one call with zeros makes the
+    extension merge first. If it merges again later (a LoRA that is switched at some step), the layer's state
+    is restored together with the weight that belongs to it, and the extension merges anew at the next call.
     """
-    with torch.no_grad(), suppress(RuntimeError):  # by then its work is done; the product may lack on a CPU
+    with torch.no_grad(), suppress(RuntimeError):  # raised after the merge: a CPU may lack the product
         linear.forward(linear.weight.new_zeros(1, linear.in_features))
     layer = Layer(linear, lora, scale, deltas)
     try:

@@ -1,4 +1,4 @@
-"""What a client of the API wrote under our script's name. The host hands on ``args`` alone."""
+"""Reads what an API client sent under UniID's name: the host passes on ``args`` only."""
 
 import inspect
 from types import FrameType
@@ -7,19 +7,19 @@ from typing import Any
 from lib_uniid.errors import ConfigError
 
 API = "modules.api.api"
-"""The host's module whose functions hold a request while its picture is made."""
+"""The host's module whose functions hold a request during its generation."""
 
 EXAMPLE = '{"args": [{"version": 1, "people": [{"name": "Anna"}]}]}'
-NOTHING = (
-    "the request names UniID and asks for no one: its args are empty or at rest, so the picture is made "
-    f"without identities; write {EXAMPLE}"
+NO_PEOPLE = (
+    "the request has UniID without people: its args are empty or have default values, so the picture is "
+    f"generated without identities; write {EXAMPLE}"
 )
 
 
-def nothing_asked(p: Any, title: str) -> str | None:
-    """What to say of a request that names the script ``title`` and gives it nothing; None without a name.
+def empty_request_note(p: Any, title: str) -> str | None:
+    """A note for a request with an empty entry for the script ``title``; None without such an entry.
 
-    Raises ``ConfigError`` where something stands there that the host does not read.
+    Raises ``ConfigError`` if the entry has keys that the host does not read.
     """
     if not getattr(p, "is_api", False):
         return None
@@ -27,9 +27,9 @@ def nothing_asked(p: Any, title: str) -> str | None:
     if given is None:
         return None
     if isinstance(given[0], dict) and set(given[0]) <= {"args"}:
-        return NOTHING
+        return NO_PEOPLE
     if not given[0]:
-        return NOTHING
+        return NO_PEOPLE
     shown = f"the keys {', '.join(map(repr, given[0]))}" if isinstance(given[0], dict) else "no object"
     raise ConfigError(
         f"alwayson_scripts.{title} must have the key args and no other, got {shown}; write {EXAMPLE}"
@@ -44,7 +44,7 @@ def _entry(scripts: dict[Any, Any], title: str) -> tuple[Any] | None:
 
 
 def _scripts(frame: FrameType | None) -> dict[Any, Any]:
-    """``alwayson_scripts`` of the request that is being answered; empty where none is found."""
+    """``alwayson_scripts`` of the current request; empty if none is found."""
     while frame is not None:
         if frame.f_globals.get("__name__") == API:
             for value in list(frame.f_locals.values()):

@@ -1,4 +1,4 @@
-"""What it means that something is on a host's UNet, whichever host it is."""
+"""The interface of an attachment to a host's UNet, and the attachments that inject nothing."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ from lib_uniid.attention.injection import Calls
 from lib_uniid.attention.rows import Role
 from lib_uniid.errors import UniIDError
 
-COMPILED = "torch.compile was suspended for this picture: compiled code ignores the hooks for identities"
+COMPILED = "torch.compile is suspended for this picture: compiled code ignores the hooks for identities"
 
 
 @runtime_checkable
@@ -19,41 +19,41 @@ class Attachment(Protocol):
     """A plan, or a refusal, on the UNet that a processing object samples from."""
 
     def holds(self, p: Any) -> bool:
-        """Whether it is still on what ``p`` samples from, and no part of it was removed."""
+        """Whether it is still complete and on the UNet that ``p`` samples from."""
         ...
 
     def step(self, params: Any) -> None:
-        """Note what the host says in ``on_cfg_denoiser``, before each evaluation of the model."""
+        """Read the parameters of ``on_cfg_denoiser``, before each evaluation of the model."""
         ...
 
     @property
     def called(self) -> bool:
-        """Whether our hooks were called so far."""
+        """Whether the hooks have been called."""
         ...
 
     def require(self, *, seen: bool) -> None:
-        """``HooksIgnoredError`` when the UNet was computed without our hooks.
+        """``HooksIgnoredError`` if the UNet was computed without the hooks.
 
-        ``seen`` says that they were called earlier in the job. A host may go without the UNet in single
-        steps, and so in all that were left when it was last put on, but not in a whole job.
+        ``seen`` says that they were called earlier in the job. A host may skip the UNet in single steps, and
+        so in all steps after the last injection, but not in a whole job.
         """
         ...
 
     def notes(self) -> list[str]:
-        """What should be said under the picture."""
+        """Notes to show under the picture."""
         ...
 
     def row_of(self, picture: int, pictures: int, rows: int) -> int:
-        """Which of the rows that the prompt guides is of a picture of the batch; all from 0."""
+        """The cond row of a picture of the batch; all numbers from 0."""
         ...
 
     def release(self) -> None:
-        """Take everything off; a second time does nothing."""
+        """Eject everything; a second call does nothing."""
         ...
 
 
 class Counter:
-    """The evaluations of the model in a sampling, and the calls of our hooks that belong to them."""
+    """Counts the evaluations of the model in a sampling and the calls of the hooks in them."""
 
     def __init__(self, calls: Calls) -> None:
         self.calls, self.evaluations = calls, 0
@@ -73,7 +73,7 @@ class Counter:
 
 
 class Refusal:
-    """Makes the host's next call of the UNet raise: an exception in a script's hook would be swallowed."""
+    """Makes the host's next call of the UNet raise: the host catches exceptions of a script's hooks."""
 
     called = False
 
@@ -112,7 +112,7 @@ class Refusal:
 
 
 class Refused:
-    """Stands in the place of what a host goes on with; whatever it does with it raises."""
+    """Replaces a value with which the host would continue; any use of it raises."""
 
     def __init__(self, failure: str) -> None:
         self.__dict__["failure"] = failure
@@ -130,8 +130,8 @@ class Refused:
         raise UniIDError(self.failure)
 
 
-class Pause:
-    """Nothing, for as long as a UNet is sampled from that people cannot be put on."""
+class NoInjection:
+    """Injects nothing, for a UNet into which identities cannot be injected."""
 
     called = False
 
@@ -158,18 +158,18 @@ class Pause:
 
 
 def is_forge(p: Any) -> bool:
-    """Whether the model is patched through clones (Forge) or hooked as it is (A1111)."""
+    """Whether the host patches clones of the model (Forge) or the model itself (AUTOMATIC1111)."""
     return hasattr(p.sd_model, "forge_objects")
 
 
 def unet_of(p: Any) -> nn.Module:
-    """The network that ``p`` samples from now; a refiner or another checkpoint replaces it."""
+    """The UNet that ``p`` samples from now; a refiner or another checkpoint replaces it."""
     model = p.sd_model.forge_objects.unet.model if is_forge(p) else p.sd_model.model
     return compiled.original(model.diffusion_model)
 
 
 def predicts_velocity(p: Any) -> bool:
-    """Whether the model says v in the place of the noise; each host keeps that somewhere else."""
+    """Whether the model predicts v instead of the noise; each host keeps that in another place."""
     if not is_forge(p):
         return getattr(p.sd_model, "parameterization", "eps") == "v"
     model = p.sd_model.forge_objects.unet.model
@@ -181,7 +181,7 @@ def predicts_velocity(p: Any) -> bool:
 
 
 def progress_of(params: Any) -> float:
-    """The share of the evaluations done, in [0, 1): ``sampling_step`` lags, so the denoiser's own count."""
+    """The share of the evaluations done, in [0, 1), by the denoiser's count: ``sampling_step`` lags."""
     denoiser = params.denoiser
     step, total = getattr(denoiser, "step", None), getattr(denoiser, "total_steps", None)
     if step is None or not total:
@@ -190,5 +190,5 @@ def progress_of(params: Any) -> float:
 
 
 def untouched(rows: int) -> list[Role]:
-    """Roles for rows that the host has not described: they are left as they are."""
+    """Roles for rows that the host has not described; they are not changed."""
     return [Role.UNTOUCHED] * rows

@@ -1,7 +1,7 @@
-"""Axes for the X/Y/Z plot: every number, who, where, and the method.
+"""Axes for the X/Y/Z plot: every number, the people, the regions, the routing and the method.
 
-The plot calls an axis on a cell's processing object before anything else; what it says is put there, and is
-laid over the request when the cell begins. The result is read like any other request.
+The plot first calls each axis with a cell's processing object. The axis stores its value there, and the value
+is applied to the request when the cell begins. The result is checked like any other request.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +24,7 @@ _ATTRIBUTE = "uniid_axes"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an axis changes: a field of the request, or of the ``person`` of this number, of all where 0."""
+    """What an axis changes: a field of the request, or of the ``person`` of this number; 0 means all."""
 
     field: str
     person: int | None = None
@@ -32,7 +32,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """An axis as the plot lists it; ``choices`` gives the values that can be picked."""
+    """An axis in the plot's list; ``choices`` returns the values that the user can select."""
 
     label: str
     kind: type
@@ -40,12 +40,12 @@ class Axis:
     choices: Callable[[], list[str]] | None = None
 
     def apply(self, p: Any, value: Any, _values: Any) -> None:
-        """Note the value on a cell's own object, which is a shallow copy: the dict is made anew."""
+        """Store the value on a cell's object. The object is a shallow copy, so the dict must be new."""
         setattr(p, _ATTRIBUTE, {**getattr(p, _ATTRIBUTE, {}), self.change: value})
 
 
 def axes(names: Callable[[], list[str]]) -> list[Axis]:
-    """All of them; ``names`` gives all enrolled people."""
+    """All axes; ``names`` returns the names of all enrolled people."""
     each = [
         Axis(label=f"{_label(row)}, {_whom(person)}", kind=float, change=Change(row.name, person))
         for person in range(PEOPLE + 1)
@@ -81,7 +81,7 @@ def axes(names: Callable[[], list[str]]) -> list[Axis]:
 
 
 def _of_a_person() -> Iterator[Row]:
-    """The numbers in the order of the table; in the place of the mix the share in it."""
+    """The numbers in the order of the table, with the mix share in place of the mix."""
     shown = numbers(PERSON, "axis")
     for name, row in PERSON.items():
         if name == "mix":
@@ -99,7 +99,7 @@ def _whom(person: int) -> str:
 
 
 def register(scripts_data: Iterable[Any], names: Callable[[], list[str]]) -> None:
-    """Give the axes to the host's X/Y/Z plot, if it has one; those of an earlier load are replaced."""
+    """Add the axes to the host's X/Y/Z plot, if it has one, and replace those of an earlier load."""
     for data in scripts_data:
         if Path(data.path).name == "xyz_grid.py":
             module = data.module
@@ -111,50 +111,51 @@ def register(scripts_data: Iterable[Any], names: Callable[[], list[str]]) -> Non
             ]
 
 
-def laid_over(request: Request | None, p: Any) -> Request | None:
-    """The request of a cell; ``ConfigError`` where an axis says something that cannot be."""
+def apply_axes(request: Request | None, p: Any) -> Request | None:
+    """The request of a cell with the values of its axes; ``ConfigError`` for a wrong value."""
     changes: Mapping[Change, Any] = getattr(p, _ATTRIBUTE, {})
     if not changes:
         return request
     if request is None:
-        raise ConfigError("an axis of the X/Y/Z plot changes people, and UniID is off; switch it on")
+        raise ConfigError("an axis of the X/Y/Z plot is of UniID, and UniID is off; turn Enable UniID on")
     raw = to_dict(request)
     for change, value in changes.items():
         if change.field == "method":
             if value not in (*methods(), NONE):
                 raise ConfigError(f"the method must be one of {', '.join([*methods(), NONE])}, got {value!r}")
-            # The default one is left out of the request, as it is in requests that name none.
+            # The default method is left out, as in a request without a method.
             raw["method"] = None if value in (default(), NONE) else value
             raw["enabled"] = value != NONE
         elif change.field == STRENGTH:
             if "style" not in raw:
                 raise ConfigError(
-                    "an axis of the X/Y/Z plot changes the style's strength, and there is no style; give one"
+                    "an axis of the X/Y/Z plot changes the style strength, and the request has no style; "
+                    "turn Style reference on"
                 )
             raw["style"]["strength"] = value
         elif change.person is None:
             raw[change.field] = value
         else:
-            for person in _meant(raw["people"], change.person):
+            for person in _persons(raw["people"], change.person):
                 _change(person, change, value)
     changed = parse(raw)
     return changed if changed.enabled else None
 
 
-def _meant(people: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+def _persons(people: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
     if number == ALL_PEOPLE:
         return people
     if number > len(people):
         raise ConfigError(
-            f"an axis of the X/Y/Z plot changes person {number}, and {len(people)} are in the request; "
-            "choose a person in that tab"
+            f"an axis of the X/Y/Z plot changes person {number}, and the request has {len(people)}; "
+            "select a person in that tab"
         )
     return [people[number - 1]]
 
 
 def _change(person: dict[str, Any], change: Change, value: Any) -> None:
     if change.field == "name":
-        for field in ("id", "fingerprint", "references"):  # they are of whoever was there before
+        for field in ("id", "fingerprint", "references"):  # they belong to the previous person
             person.pop(field, None)
     if change.field == "region":
         person.pop("mask", None)
@@ -162,8 +163,8 @@ def _change(person: dict[str, Any], change: Change, value: Any) -> None:
     elif change.field == "share":
         if not person.get("mix") and change.person != ALL_PEOPLE:
             raise ConfigError(
-                f"an axis of the X/Y/Z plot changes the mix of person {change.person}, who is not "
-                "mixed; choose a person to mix with"
+                f"an axis of the X/Y/Z plot changes the mix of person {change.person}, who has no mix; "
+                "select a person in Mix with"
             )
         person["mix"] = [{**part, "share": value} for part in person.get("mix", [])]
     else:

@@ -1,4 +1,4 @@
-"""People on Forge's UNet: rows by ``cond_or_uncond``, LoRA merged by the host on a clone of its patcher."""
+"""Injection into Forge's UNet: rows by ``cond_or_uncond``, LoRA merged by the host on a patcher's clone."""
 
 import hashlib
 import sys
@@ -20,18 +20,18 @@ from lib_uniid.attention.sites import Site
 from lib_uniid.hosts.webui.attachment import Counter, progress_of, unet_of, untouched
 
 MARK = "uniid"
-"""The key in ``model_options`` by which a clone of ours is known, also after others have cloned it again."""
+"""The key in ``model_options`` that marks our clone, also after other extensions have cloned it again."""
 
 ROLES = {0: Role.COND, 1: Role.UNCOND}
-_SAMPLE = 256  # elements of each tensor that enter the name of a LoRA
+_SAMPLE = 256  # number of elements of each tensor that are hashed for the name of a LoRA
 _numbers = count()
 
 
-class ForgePeople:
+class ForgeInjection:
     """A plan on the UNet of ``p``; see :class:`lib_uniid.hosts.webui.attachment.Attachment`.
 
-    ``load`` has the host load a patcher. It is needed while sampling, where the host does not do it again by
-    itself, and else None.
+    ``load`` makes the host load a patcher. It is needed during sampling, when the host does not load it by
+    itself; before sampling it is None.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ForgePeople:
     ) -> None:
         self.unet, self.rows, self.unexplained = unet_of(p), Rows(()), 0
         self._on, self._number = True, next(_numbers)
-        # The host replaces the container at each pass, and with it our clone.
+        # The host replaces the container, and with it our clone, at each pass.
         self._objects = p.sd_model.forge_objects
         self._before = self._objects.unet
         self._patched = self._patch(self._before.clone(), sites, plan)
@@ -75,20 +75,20 @@ class ForgePeople:
         notes = self.counter.notes()
         if self.unexplained:
             notes.append(
-                f"in {self.unexplained} calls of the UNet identities were not applied: another extension "
-                "made them with rows that the host had not announced"
+                f"identities were not applied in {self.unexplained} calls of the UNet: another extension "
+                "called it with rows of unknown roles"
             )
         return notes
 
     def row_of(self, picture: int, pictures: int, rows: int) -> int:
-        return picture % rows  # all pictures' rows of one AND prompt stand together; drawn maps have one row
+        return picture % rows  # the rows of one AND prompt are adjacent; maps of masks have one row
 
     def release(self) -> None:
         self._on = False
         self._stack.close()
 
     def _put_back(self) -> None:
-        # Others may have cloned ours since; theirs is then left, and our wrapper in it does nothing any more.
+        # Another extension may have cloned our clone; it stays, and our wrapper in it is inactive.
         if self._objects.unet is self._patched:
             self._objects.unet = self._before
 
@@ -101,7 +101,7 @@ class ForgePeople:
             for name, lora in plan.merges.get(site.index, {}).items()
         }
         if loras:
-            # reForge and Classic have no names, and merge whatever is new.
+            # reForge and Classic have no names, and merge all new patches.
             named = "filename" in signature(patcher.add_patches).parameters
             name = {"filename": f"uniid-{_content(loras)}"} if named else {}
             patches = {name: _patch(lora) for name, lora in loras.items()}
@@ -109,9 +109,9 @@ class ForgePeople:
         return patcher
 
     def _wrapper(self, patcher: Any) -> Callable[[Callable[..., Any], dict[str, Any]], Any]:
-        """Takes the rows of each call and calls through whatever was there before.
+        """A wrapper that reads the rows of each call and calls the wrapper that was there before.
 
-        A plain function: objects in ``model_options`` are copied with every clone that anybody makes.
+        It is a function and no object: a clone copies the objects in ``model_options``.
         """
         inner = patcher.model_options.get("model_function_wrapper")
 
@@ -125,7 +125,7 @@ class ForgePeople:
         return follow
 
     def _take_rows(self, entries: Any, rows: int) -> None:
-        """One entry per chunk, all chunks alike in size."""
+        """One entry per chunk; all chunks have the same size."""
         kinds = [int(entry) for entry in entries]
         if not kinds or rows % len(kinds) or not set(kinds) <= ROLES.keys():
             self.unexplained += 1
@@ -141,14 +141,14 @@ PARAMETERS = {
     "to_v": "to_v.weight",
     "to_out": "to_out.0.weight",
 }
-"""A site's linear layers as the host's patches name their weights."""
+"""The names of a site's linear layers in the host's patches."""
 
 
 def _patch(lora: LoRA) -> Any:
-    """In the host's form: up, down, alpha, mid, dora. The host divides alpha by the rank: a scale of 1.
+    """A LoRA in the host's form: up, down, alpha, mid, dora. The host divides alpha by the rank: scale 1.
 
-    Where the host has a class for it, a tuple is refused (Forge Neo) or left out with a line in the log
-    (reForge); the class takes a shape to fill up to as well.
+    A host with an adapter class refuses a tuple (Forge Neo) or ignores it with a log entry (reForge). The
+    class also takes a shape for reshaping.
     """
     rank = lora.down.weight.shape[0]
     values = lora.up.weight.detach(), lora.down.weight.detach(), float(rank), None, None
@@ -157,7 +157,7 @@ def _patch(lora: LoRA) -> Any:
 
 
 def _adapter_class() -> Callable[..., Any] | None:
-    """The class that the host's own merging knows: the same module by another path would make another one."""
+    """The class that the host's merging uses. An import of its module by another path gives another class."""
     merging = sys.modules.get("backend.patcher.lora")  # Forge Neo; Forge has it without such classes
     reforge = sys.modules.get("ldm_patched.modules.weight_adapter")
     for adapters in (getattr(merging, "weight_adapter", None), reforge):
@@ -167,7 +167,7 @@ def _adapter_class() -> Callable[..., Any] | None:
 
 
 def _content(loras: dict[str, LoRA]) -> str:
-    """A name by content: patches of a name that is merged already are not merged again."""
+    """A name by content: the host does not merge patches of a merged name again."""
     digest = hashlib.sha256()
     for name, lora in sorted(loras.items()):
         digest.update(name.encode())

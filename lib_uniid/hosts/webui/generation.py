@@ -1,4 +1,4 @@
-"""One generation: who is in it, what is injected, and what came of it."""
+"""One generation: its identities, its injection plans, and its results."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,10 +16,10 @@ from lib_uniid.bases import Base, of_unet, titles
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
 from lib_uniid.evaluation.overlay import draw_routing, legend
 from lib_uniid.evaluation.presence import Presence
-from lib_uniid.hosts.webui.a1111 import A1111People
+from lib_uniid.hosts.webui.a1111 import A1111Injection
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
-from lib_uniid.hosts.webui.forge import ForgePeople
-from lib_uniid.hosts.webui.style_reference import Style, Styled, prepare
+from lib_uniid.hosts.webui.forge import ForgeInjection
+from lib_uniid.hosts.webui.style_reference import Style, StyledInjection, prepare
 from lib_uniid.identity_pipeline import IdentityPipeline
 from lib_uniid.methods import registry
 from lib_uniid.pipeline import routing_maps
@@ -28,7 +28,7 @@ from lib_uniid.typing import Float
 
 
 class Generation:
-    """What one processing object was asked for. It never holds that object, whose end is also its own."""
+    """The request of one processing object. It holds no reference to that object, which owns it."""
 
     def __init__(self, request: Request, runtime: Runtime) -> None:
         self.request, self.pipeline = request, IdentityPipeline(runtime)
@@ -48,10 +48,10 @@ class Generation:
         encode: Callable[[Any, Any], Any],
         load: Callable[[Any], None] | None,
     ) -> Attachment:
-        """Inject all people into the UNet that ``p`` samples from, at a latent size of (rows, columns).
+        """Inject all identities into the UNet that ``p`` samples from, at a latent size of (rows, columns).
 
         ``encode`` and ``load`` are the host's; see :class:`lib_uniid.hosts.webui.script.HostServices`.
-        Raises ``CheckpointMismatchError`` for a checkpoint of another family than the weights' own.
+        Raises ``CheckpointMismatchError`` if the checkpoint and the weights are for different base models.
         """
         sites, base = _unet(p)
         registry.require_base(registry.require(self.request.method).value, base)
@@ -63,13 +63,13 @@ class Generation:
         self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
         style = self._style(p, latent_size, base, encode)
         if is_forge(p):
-            people = ForgePeople(p, sites, plan, load, record=self._record)
+            injection = ForgeInjection(p, sites, plan, load, record=self._record)
         else:
-            people = A1111People(p, sites, plan, record=self._record)
-        return people if style is None else Styled(p, sites, people, style)
+            injection = A1111Injection(p, sites, plan, record=self._record)
+        return injection if style is None else StyledInjection(p, sites, injection, style)
 
     def sampled(self, attached: Attachment, pictures: int) -> None:
-        """A batch is sampled: keep who was given which place in each of its pictures."""
+        """A batch is sampled: keep the routing map of each of its pictures."""
         self.pipeline.announce("generation_finished", self._plan_in_use)
         maps = None if self._record is None else routing_maps(self._record, *self._latent_size)
         self._record, self._maps = None, []
@@ -78,20 +78,20 @@ class Generation:
             self._maps = [maps[row] for row in rows if row < len(maps)]
 
     def draw(self, picture: Image.Image) -> list[str]:
-        """Draw the routing over the next picture of the batch, where it is asked for; what to say of it."""
+        """Draw the routing map over the next picture of the batch, if requested; returns notes."""
         if not self._maps:
             return []
         drawn = draw_routing(np.asarray(picture.convert("RGB")), self._maps.pop(0))
         self.overlays.append(Image.fromarray(drawn))
         return [legend([one.name for one in self.identities.settings])] if len(self.overlays) == 1 else []
 
-    def look(self, picture: Image.Image) -> Presence:
-        """Find all people in a finished picture."""
+    def check(self, picture: Image.Image) -> Presence:
+        """Check which people are in a finished picture."""
         people = [self.identities.people[one.name] for one in self.identities.settings]
         return self.pipeline.check(np.asarray(picture.convert("RGB")), people)
 
     def _plan(self, sites: tuple[Site, ...], latent_size: tuple[int, int]) -> Plan | None:
-        """Built once for each UNet layout, and for each size where masks are drawn."""
+        """Built once for each UNet layout, and with masks also once for each size."""
         drawn = any(one.mask is not None for one in self.identities.settings)
         layout = tuple((site.width, site.context, site.heads) for site in sites)
         key = (layout, latent_size if drawn else None)
@@ -101,7 +101,7 @@ class Generation:
                 routing=self.request.routing,  # pyright: ignore[reportArgumentType], checked by the request
                 latent_size=latent_size,
             )
-            # The host may be in inference mode, whose tensors are good for nothing outside it.
+            # The host may be in inference mode, whose tensors cannot be used outside it.
             with torch.inference_mode(mode=False):
                 self._plans[key] = self.pipeline.plan_for(
                     sites, self.identities.settings, self.identities.people, options, self.request.method
@@ -118,19 +118,19 @@ class Generation:
 
 
 def _unet(p: Any) -> tuple[tuple[Site, ...], Base]:
-    """The attention layers of the UNet, and the family that it is of."""
+    """The sites of the UNet, and its base family."""
     try:
         sites = find_sites(unet_of(p))
     except (AttributeError, HostTooOldError) as error:
-        raise _another_kind() from error
+        raise _wrong_checkpoint() from error
     base = of_unet(len(sites))
     if base is None:
-        raise _another_kind()
+        raise _wrong_checkpoint()
     return sites, base
 
 
-def _another_kind() -> CheckpointMismatchError:
+def _wrong_checkpoint() -> CheckpointMismatchError:
     return CheckpointMismatchError(
-        f"UniID needs a {titles()} checkpoint, and another kind is loaded; "
-        "choose such a checkpoint, or switch UniID off"
+        f"UniID needs a {titles()} checkpoint, and a checkpoint of another type is loaded; "
+        "select such a checkpoint, or turn UniID off"
     )

@@ -1,4 +1,4 @@
-"""The infotext of a processing object: written, and removed where a copied object brought it along."""
+"""Writes the infotext of a processing object, and removes an entry that a copied object brought."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +13,6 @@ def write(p: Any, request: Request, known: Mapping[str, str]) -> None:
 
 
 def remove(p: Any) -> None:
-    """Have the host write nothing: the dict may come from another generation's processing object."""
+    """Remove all entries: the dict may come from another generation's processing object."""
     for key in (KEY, RESULT, NOTES):
         p.extra_generation_params.pop(key, None)

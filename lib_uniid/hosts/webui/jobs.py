@@ -1,7 +1,7 @@
-"""What is told of all pictures of a job: a plot, a loop, the tiles of a picture, or one generation.
+"""The results of all pictures of a job: a plot, a loop, the tiles of a picture, or one generation.
 
-The hosts' own scripts make several generations of one processing object, or of shallow copies of it, and keep
-what was told of the first alone. All those objects share one dict of comments; a job is known again by it.
+The hosts' scripts run several generations with one processing object, or with shallow copies of it, and keep
+only the results of the first. All these objects share one dict of comments, which identifies the job.
 """
 
 import json
@@ -15,15 +15,15 @@ from lib_uniid.api.infotext import NOTES, RESULT
 
 if TYPE_CHECKING:
     from lib_uniid.evaluation.presence import Appearance, Presence
-else:  # this is imported at the host's start, and numpy's users are not
+else:  # imported on first use: this module is imported when the host starts
     Appearance = Presence = Any
 
 _KEPT = 4
-"""Jobs that are remembered; generations inside generations have jobs of their own."""
+"""Number of jobs that are kept; a generation inside another one has its own job."""
 
 
-class Hidden(str):
-    """A text for the API's answer. Hosts call what can be called for an infotext, and leave out a None."""
+class ApiText(str):
+    """A text for the API's answer only. For an infotext hosts call callable values, and leave out None."""
 
     __slots__ = ()
 
@@ -31,12 +31,12 @@ class Hidden(str):
         return None
 
 
-class Growing(str):
-    """A text that is asked for when it is shown; a plot copies the first cell's before there are others."""
+class LiveText(str):
+    """A text that is computed when it is shown: a plot copies the first cell's before the others exist."""
 
     _now: Callable[[], str]
 
-    def __new__(cls, now: Callable[[], str]) -> "Growing":
+    def __new__(cls, now: Callable[[], str]) -> "LiveText":
         text = super().__new__(cls, now())
         text._now = now
         return text
@@ -53,14 +53,14 @@ class Growing(str):
 
 @dataclass(frozen=True, slots=True)
 class CellNumber:
-    """Which of how many generations of a job this is, both from 1; cells count along the rows of a plot."""
+    """The number of a generation in its job, from 1, and the total; cells count along the rows of a plot."""
 
     number: int
     total: int
 
     @classmethod
     def of(cls, job: str) -> "CellNumber | None":
-        """From what the host says that it is doing, such as ``3 out of 12``; None for anything else."""
+        """From the host's text of its job, such as ``3 out of 12``; None for any other text."""
         found = re.fullmatch(r"(\d{1,6}) out of (\d{1,6})", job)
         return None if found is None else cls(int(found[1]), int(found[2]))
 
@@ -75,25 +75,25 @@ class Job:
     notes: list[str] = field(default_factory=list[str])
     _pictures: list[tuple[CellNumber | None, Presence]] = field(default_factory=list[Any])
     _lines: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    _told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    _busy: Callable[[], Any] = field(default=lambda: None)
+    _published: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    _running: Callable[[], Any] = field(default=lambda: None)
 
     def begin(self, p: Any) -> None:
         """A generation of ``p`` begins."""
-        self._busy = weakref.ref(p)
+        self._running = weakref.ref(p)
 
     def end(self, p: Any) -> None:
-        """It ended, or failed."""
-        if self._busy() is p:
-            self._busy = lambda: None
+        """The generation of ``p`` ended or failed."""
+        if self._running() is p:
+            self._running = lambda: None
 
-    def inside(self, p: Any) -> bool:
-        """Whether ``p`` begins in the middle of another generation of the job, as a detailer's does."""
-        busy = self._busy()
-        return busy is not None and busy is not p  # hosts compare such objects field by field
+    def nested(self, p: Any) -> bool:
+        """Whether ``p`` begins inside another generation of the job, as a detailer's does."""
+        running = self._running()
+        return running is not None and running is not p  # == of such objects compares field by field
 
-    def look(self, place: CellNumber | None, presence: Presence) -> str:
-        """Keep who is in the next picture; the line that stands below it."""
+    def add(self, place: CellNumber | None, presence: Presence) -> str:
+        """Add the check of the next picture; returns the line to show below the picture."""
         self._pictures.append((place, presence))
         if place is None:
             number, label = len(self._pictures), f"picture {len(self._pictures)}"
@@ -105,15 +105,15 @@ class Job:
         return line
 
     def note(self, sentences: Iterable[str]) -> None:
-        """Keep what else is to be said, each sentence once."""
+        """Add notes, each sentence once."""
         self.notes += [one for one in dict.fromkeys(sentences) if one not in self.notes]
 
-    def tell(self, parameters: dict[str, Any]) -> None:
-        """Put everything so far into the parameters of a result, and into those of earlier results."""
-        self._told = [*(one for one in self._told if one is not parameters), parameters]
-        texts = {key: Hidden(text) for key, text in self._texts().items()}
-        for told in self._told:
-            told.update(texts)
+    def publish(self, parameters: dict[str, Any]) -> None:
+        """Write all results so far into the parameters of a result, and into those of earlier results."""
+        self._published = [*(one for one in self._published if one is not parameters), parameters]
+        texts = {key: ApiText(text) for key, text in self._texts().items()}
+        for one in self._published:
+            one.update(texts)
 
     def comments(self, text: str) -> str:
         """The host's comments with the lines of all pictures, in the order of the pictures."""
@@ -126,7 +126,7 @@ class Job:
         return result | ({NOTES: json.dumps(self.notes)} if self.notes else {})
 
     def _results(self) -> list[list[dict[str, Any]] | None]:
-        """One list of people per picture; None for a cell of a plot that was not looked at."""
+        """One list of people per picture; None for a cell of a plot that was not checked."""
         loose = [_people(presence) for place, presence in self._pictures if place is None]
         cells: dict[int, list[list[dict[str, Any]]]] = {}
         for place, presence in self._pictures:
@@ -140,16 +140,16 @@ class Job:
 
 
 class Jobs:
-    """The last few jobs, by the comments that their processing objects share."""
+    """The latest jobs, by the comments that their processing objects share."""
 
     def __init__(self) -> None:
         self._jobs: list[tuple[Any, Job]] = []
 
     def begin(self, p: Any) -> tuple[Job, bool]:
-        """The job of which ``p`` is a generation; and whether ``p`` is in the middle of another one."""
+        """The job of ``p``, and whether ``p`` begins inside another generation."""
         shared = getattr(p, "comments", None)
         job = next((job for comments, job in self._jobs if comments is shared), None)
-        if job is not None and job.inside(p):
+        if job is not None and job.nested(p):
             return Job(), True
         if job is None:
             job = Job()
@@ -159,16 +159,16 @@ class Jobs:
 
 
 def selected(p: Any) -> bool:
-    """Whether a script that is selected below the settings runs: its number is the first argument of all."""
+    """Whether a script of the Script list runs: its number is the first of all arguments."""
     arguments = getattr(p, "script_args", None) or [0]
     return type(arguments[0]) is int and arguments[0] > 0
 
 
 def _people(presence: Presence) -> list[dict[str, Any]]:
-    return [_told(one) for one in presence.people]
+    return [_person(one) for one in presence.people]
 
 
-def _told(one: Appearance) -> dict[str, Any]:
+def _person(one: Appearance) -> dict[str, Any]:
     similarity = None if one.similarity is None else round(one.similarity, 4)
-    told = {"name": one.name, "face": one.face, "similarity": similarity}
-    return told if one.unchecked is None else {**told, "unchecked": one.unchecked}
+    person = {"name": one.name, "face": one.face, "similarity": similarity}
+    return person if one.unchecked is None else {**person, "unchecked": one.unchecked}

@@ -1,4 +1,4 @@
-"""What is needed of the WebUI that runs us; its modules are looked up when they are used."""
+"""The functions of the running WebUI that UniID uses; its modules are imported on each use."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ENCODERS = 2 * 2**30
-"""Bytes that the host is asked to free for the face encoders; in half precision they take 1.4 GB."""
+"""Bytes to free for the face encoders, which take 1.4 GB in half precision."""
 
 
 class WebUI:
@@ -18,9 +18,9 @@ class WebUI:
         return Path(import_module("modules.paths").models_path)
 
     def checkpoint(self) -> Path | None:
-        """The file that is chosen above the tabs; it may not be loaded yet.
+        """The selected checkpoint file, which may not be loaded yet.
 
-        Until the user chooses one, the host takes the first that it knows.
+        Without a selection the host takes the first file in its list.
         """
         title = getattr(import_module("modules.shared").opts, "sd_model_checkpoint", None)
         models = import_module("modules.sd_models")
@@ -39,10 +39,10 @@ class WebUI:
 
     @contextmanager
     def room(self) -> Generator[None]:
-        """Have the host free memory for the face encoders, each time, and take back what they leave."""
+        """Make the host free memory for the face encoders, and return the memory afterwards."""
         memory = _memory()
         if memory is None:
-            _a1111_frees()
+            _free_a1111()
         else:
             memory.free_memory(ENCODERS, memory.get_torch_device())
         try:
@@ -62,7 +62,7 @@ class WebUI:
         return str(getattr(import_module("modules.shared").state, "job", ""))
 
     def too_old(self) -> str | None:
-        base = import_module("modules.scripts").Script  # ours has the hook, whether it is called or not
+        base = import_module("modules.scripts").Script  # its subclass always has the hook
         return None if hasattr(base, "process_before_every_sampling") else _name_and_version()
 
     def free(self) -> None:
@@ -75,7 +75,7 @@ class WebUI:
 
 
 def _name_and_version() -> str:
-    """As the host says it; SD.Next in another place than the others."""
+    """Name and version as the host shows them; SD.Next has them in another module."""
     with suppress(ImportError, AttributeError):
         return f"AUTOMATIC1111's WebUI {import_module('modules.launch_utils').git_tag()}"
     with suppress(ImportError, AttributeError):
@@ -86,22 +86,22 @@ def _name_and_version() -> str:
     return "this WebUI (of unknown version)"
 
 
-def _a1111_frees() -> None:
-    """With --medvram and --lowvram a network of the checkpoint is on the device; it comes back when used."""
+def _free_a1111() -> None:
+    """Move the checkpoint's network off the device (--medvram, --lowvram); the host moves it back on use."""
     import_module("modules.lowvram").send_everything_to_cpu()
     _collect(None)
 
 
 def _collect(memory: Any) -> None:
-    """Give memory that is free back to the driver."""
+    """Return unused memory to the driver."""
     (import_module("modules.devices").torch_gc if memory is None else memory.soft_empty_cache)()
 
 
 def _memory() -> Any:
-    """Where Forge, and what grew from it, manages memory itself; None in AUTOMATIC1111."""
+    """The memory management of Forge and its forks; None in AUTOMATIC1111."""
     if find_spec("modules_forge") is None:
         return None
     if find_spec("backend") is not None:
         return import_module("backend.memory_management")
-    # In reForge and Forge Classic, as Forge had it at first.
+    # reForge and Forge Classic have the module of the first Forge versions.
     return import_module("ldm_patched.modules.model_management")

@@ -1,4 +1,4 @@
-"""What is known of each generation that goes on, by its processing object."""
+"""The state of each running generation, by its processing object."""
 
 import weakref
 from collections.abc import Callable
@@ -10,48 +10,48 @@ from lib_uniid.hosts.webui.jobs import CellNumber, Job
 
 if TYPE_CHECKING:
     from lib_uniid.hosts.webui.generation import Generation
-else:  # imported when it is needed, and not to say what it is
+else:  # imported on first use
     Generation = Any
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class GenerationState:
-    """What is known of one processing object; ``sampled`` says whether people were ever put on for it.
+    """The state of one processing object.
 
-    ``failure`` is a sentence and no exception, whose traceback would keep the processing object alive; so is
-    ``spoiled``, which says that what was sampled is no picture.
-    ``called`` says that the hooks on the UNet were called, in whatever pass.
-    ``job`` has what is told of all its pictures, and ``place`` is that of this one in the job. ``inner`` says
-    that it began in the middle of another generation of the same comments.
+    ``failure`` is why identities could not be applied, ``invalid`` why the sampled result is not a valid
+    picture. Both are sentences: the traceback of an exception would keep the processing object alive.
+    ``injected`` says whether identities were ever injected for it, ``called`` whether the hooks on the UNet
+    were called in any pass. ``job`` has the results of all its pictures, ``place`` is the number of this
+    generation in it. ``nested`` says that it began inside another generation with the same comments.
     """
 
     request: Request | None = None
     generation: Generation | None = None
     failure: str | None = None
-    sampled: bool = False
+    injected: bool = False
     called: bool = False
-    spoiled: str | None = None
+    invalid: str | None = None
     job: Job = field(default_factory=Job)
     place: CellNumber | None = None
-    inner: bool = False
+    nested: bool = False
 
     @property
     def refused(self) -> str | None:
-        """Why there may be no picture."""
+        """Why the generation must fail; None if it may continue."""
         plain = self.request is not None and self.request.fallback == "plain"
-        return self.spoiled or (None if plain else self.failure)
+        return self.invalid or (None if plain else self.failure)
 
     @property
-    def engaged(self) -> bool:
-        """Whether there is anything to put on, or to refuse."""
+    def active(self) -> bool:
+        """Whether identities are to be injected, or the generation may have to fail."""
         return self.request is not None or self.failure is not None
 
 
 class GenerationStates:
-    """GenerationStates by the identity of their processing objects.
+    """The states of processing objects, by object identity.
 
-    These cannot be hashed, and shallow copies of them are made, so nothing can be kept on them either. An
-    state ends with its object, and ``ended`` is told.
+    The objects have no hash, so they cannot be dict keys. Hosts copy them, so a state cannot be an attribute.
+    A state ends with its object, and ``ended`` is called then.
     """
 
     def __init__(self, ended: Callable[[GenerationState], None]) -> None:
@@ -69,7 +69,7 @@ class GenerationStates:
         key = id(p)
 
         def drop(ended: weakref.ref[Any]) -> None:
-            if key in self._entries and self._entries[key][0] is ended:  # the number may be in use again
+            if key in self._entries and self._entries[key][0] is ended:  # another object may have this id now
                 self._ended(self._entries.pop(key)[1])
 
         self._entries[key] = weakref.ref(p, drop), state

@@ -1,8 +1,8 @@
-"""A picture lends its style to those that a WebUI makes, whatever samples them.
+"""The style reference in a WebUI, for any sampler.
 
-In the stand-alone host the style picture has rows of its own in each call of the UNet. A WebUI lays out the
-rows itself, so here it gets a call of its own, before the first one of each evaluation of the model; its keys
-and values count for all calls of that evaluation (:func:`lib_uniid.attention.sharing.shared`).
+In the stand-alone host the style picture has its own rows in each call of the UNet. A WebUI orders the rows
+itself, so here the style picture has a separate call, before the first call of each evaluation of the model.
+All calls of that evaluation use its keys and values (:func:`lib_uniid.attention.sharing.shared`).
 """
 
 import math
@@ -21,21 +21,21 @@ from lib_uniid.attention.sites import Site
 from lib_uniid.bases import Base
 from lib_uniid.config import StyleSettings
 from lib_uniid.hosts.inversion import Trajectory, invert
-from lib_uniid.hosts.webui.a1111 import A1111People
+from lib_uniid.hosts.webui.a1111 import A1111Injection
 from lib_uniid.hosts.webui.attachment import is_forge, predicts_velocity, unet_of
-from lib_uniid.hosts.webui.forge import ForgePeople
+from lib_uniid.hosts.webui.forge import ForgeInjection
 from lib_uniid.pipeline import fitted
 from lib_uniid.typing import Float
 
 STEPS = 25
-"""Of the inversion; each is one row through the UNet, once for each size."""
+"""Steps of the inversion, which runs once for each size; each step is one row through the UNet."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Style:
-    """A picture's latents at the size that is sampled, what the host reads out of no words, and a strength.
+    """A style picture's latents at the sampled size, the host's text for an empty prompt, and a strength.
 
-    The inversion is kept with it, and is that of ``inverted_by``.
+    ``trajectory`` is the inversion by the UNet ``inverted_by``.
     """
 
     latents: Float[Tensor, "1 4 rows columns"]
@@ -53,9 +53,9 @@ def prepare(
     base: Base,
     encode: Callable[[Any, Tensor], Tensor],
 ) -> Style:
-    """Have the host encode the picture at the size of latents in (rows, columns), before it samples."""
+    """Encode the picture with the host's VAE, before sampling; ``latent_size`` is (rows, columns)."""
     pixels = torch.from_numpy(fitted(asked.picture, latent_size, base.pixels)).float() / 255.0
-    # The hosts draw the latents by torch's own random state; it is left as it was.
+    # The hosts draw the latents with torch's global random state, which must not change here.
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(0)
@@ -68,57 +68,57 @@ def prepare(
     )
 
 
-class Styled:
-    """People on a UNet, and with them a style; see :class:`lib_uniid.hosts.webui.attachment.Attachment`.
+class StyledInjection:
+    """Identities and a style on a UNet; see :class:`lib_uniid.hosts.webui.attachment.Attachment`.
 
-    The picture is inverted in the first call of the UNet, when the host has it where it belongs: with
-    the people's LoRA in it, which the stand-alone host's inversion is without.
+    The picture is inverted at the first call of the UNet, when the host has loaded it. The method's LoRA is
+    merged then; in the stand-alone host it is not merged during the inversion.
     """
 
     def __init__(
-        self, p: Any, sites: tuple[Site, ...], people: A1111People | ForgePeople, style: Style
+        self, p: Any, sites: tuple[Site, ...], injection: A1111Injection | ForgeInjection, style: Style
     ) -> None:
-        self.people, self.style, self.unet = people, style, unet_of(p)
+        self.injection, self.style, self.unet = injection, style, unet_of(p)
         self._options: dict[str, Any] = {"transformer_options": {}} if is_forge(p) else {}
         self._velocity = predicts_velocity(p)
-        self._behind = True
+        self._pending = True
         sharing = Sharing(score_shift=math.log(style.strength))
         with ExitStack() as stack:
-            stack.callback(people.release)
-            stack.enter_context(shared(sites, sharing, people.rows, keep=True))
-            stack.callback(self.unet.register_forward_pre_hook(self._ahead, with_kwargs=True).remove)
+            stack.callback(injection.release)
+            stack.enter_context(shared(sites, sharing, injection.rows, keep=True))
+            stack.callback(self.unet.register_forward_pre_hook(self._before_call, with_kwargs=True).remove)
             self._stack = stack.pop_all()
 
     def holds(self, p: Any) -> bool:
-        return self.people.holds(p)
+        return self.injection.holds(p)
 
     def step(self, params: Any) -> None:
-        self._behind = True
-        self.people.step(params)
+        self._pending = True
+        self.injection.step(params)
 
     @property
     def called(self) -> bool:
-        return self.people.called
+        return self.injection.called
 
     def require(self, *, seen: bool) -> None:
-        self.people.require(seen=seen)
+        self.injection.require(seen=seen)
 
     def notes(self) -> list[str]:
-        return self.people.notes()
+        return self.injection.notes()
 
     def row_of(self, picture: int, pictures: int, rows: int) -> int:
-        return self.people.row_of(picture, pictures, rows)
+        return self.injection.row_of(picture, pictures, rows)
 
     def release(self) -> None:
         self._stack.close()
 
-    def _ahead(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self._behind:
+    def _before_call(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._pending:
             return
-        self._behind = False
+        self._pending = False
         x: Tensor = args[0] if args else kwargs["x"]
         timesteps: Tensor = args[1] if len(args) > 1 else kwargs["timesteps"]
-        rows, style = self.people.rows, self.style
+        rows, style = self.injection.rows, self.style
         roles, rows.roles = rows.roles, (Role.STYLE,)
         try:
             if style.trajectory is None or style.inverted_by is not self.unet:
@@ -135,8 +135,8 @@ class Styled:
             rows.roles = roles
 
     def _call(self, latents: Tensor, timestep: Tensor, x: Tensor) -> Tensor:
-        """The UNet's own forward: what others put in its place on the module is for the host's rows."""
-        # An inpainting model's further channels say the same of every picture.
+        """Call the UNet's own forward: replacements of it by others expect the host's rows."""
+        # An inpainting model's further channels are the same for every picture.
         given = torch.cat([latents.to(x), x[:1, latents.shape[1] :]], dim=1)
-        self.style.text = text = self.style.text.to(x)  # a copy only in the first call
+        self.style.text = text = self.style.text.to(x)  # copies only in the first call
         return type(self.unet).forward(self.unet, given, timestep.to(x.device), context=text, **self._options)

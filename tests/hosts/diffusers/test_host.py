@@ -155,7 +155,7 @@ def test_a_diffusers_folder_whose_weights_are_no_numbers_is_refused_with_the_ten
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path):
-    with pytest.raises(UnknownCheckpointError, match="no diffusers folder"):
+    with pytest.raises(UnknownCheckpointError, match="not a diffusers folder"):
         DiffusersHost.load(tmp_path, CPU, torch.float32)
 
 

@@ -53,7 +53,7 @@ def test_a_missing_tensor_is_named(state: dict[str, torch.Tensor]):
 
 def test_a_checkpoint_without_a_vae_says_which_tensor_it_lacks(state: dict[str, torch.Tensor]):
     bare = {key: tensor for key, tensor in state.items() if not key.startswith("first_stage_model.")}
-    with pytest.raises(CheckpointMismatchError, match=r"noVAE lacks the tensor first_stage_model\."):
+    with pytest.raises(CheckpointMismatchError, match=r"noVAE is incomplete: the tensor first_stage_model\."):
         networks(bare, Hints(), "noVAE")
 
 
@@ -72,7 +72,7 @@ def test_another_family_is_refused_by_its_name(key: str, family: str):
 
 
 def test_heads_that_do_not_divide_the_text_model_are_explained(state: dict[str, torch.Tensor]):
-    with pytest.raises(CheckpointMismatchError, match="48 wide, which 7 heads do not divide"):
+    with pytest.raises(CheckpointMismatchError, match="width 48, not a multiple of its 7 heads"):
         networks(state, Hints(text_heads=7), "narrow")
 
 

@@ -37,7 +37,7 @@ def test_a_request_that_asks_for_no_one_is_told(webui: WebUI, kind: str, name: s
     answer = webui.txt2img(alwayson_scripts={name: NOTED[kind]})
     assert torch.equal(latents(answer), latents(webui.txt2img()))
     (note,) = json.loads(answer.result["UniID notes"])
-    assert note.startswith("the request names UniID and asks for no one")
+    assert note.startswith("the request has UniID without people")
     assert "UniID" not in answer.infotexts[0]
     assert webui.raised == []
 

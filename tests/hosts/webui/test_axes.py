@@ -54,14 +54,14 @@ def test_cells_differ_as_the_axes_say_and_none_is_left_in_the_next(start: Any):
 def test_somebody_else_in_a_tab_takes_nothing_of_the_one_before():
     p = SimpleNamespace(uniid_axes={axes.Change("name", 1): "Ben"})
     one = {"id": "0", "fingerprint": "1", "weight": 0.5}
-    changed = axes.laid_over(parse({"version": 1, "people": [one]}), p)
+    changed = axes.apply_axes(parse({"version": 1, "people": [one]}), p)
     assert changed == parse({"version": 1, "people": [{"name": "Ben", "weight": 0.5}]})
 
 
 @pytest.mark.parametrize(("value", "region"), [("left half", "left half"), ("anywhere", None)])
 def test_a_place_takes_the_place_of_a_drawn_one(value: str, region: str | None):
     p = SimpleNamespace(uniid_axes={axes.Change("region", 1): value})
-    changed = axes.laid_over(parse({"version": 1, "people": [{"name": "Anna", "mask": LEFT}]}), p)
+    changed = axes.apply_axes(parse({"version": 1, "people": [{"name": "Anna", "mask": LEFT}]}), p)
     assert changed == parse({"version": 1, "people": [{"name": "Anna", "region": region}]})
 
 
@@ -69,15 +69,15 @@ def test_a_place_takes_the_place_of_a_drawn_one(value: str, region: str | None):
     ("change", "value", "said"),
     [
         (axes.Change("region", 1), "outside", 'region must be one of .*, got "outside"'),
-        (axes.Change("weight", 2), 1.0, "changes person 2, and 1 are in the request"),
-        (axes.Change("share", 1), 1.0, "who is not mixed"),
+        (axes.Change("weight", 2), 1.0, "changes person 2, and the request has 1"),
+        (axes.Change("share", 1), 1.0, "who has no mix"),
         (axes.Change("weight", 1), 9.0, r"people\[0\].weight must be a number from 0 to 2, got 9.0"),
         (axes.Change("method"), "PuLID", "must be one of UniPortrait, none, got 'PuLID'"),
     ],
 )
 def test_what_cannot_be_is_said(change: axes.Change, value: Any, said: str):
     with pytest.raises(axes.ConfigError, match=said):
-        axes.laid_over(
+        axes.apply_axes(
             parse({"version": 1, "people": [{"name": "Anna"}]}), SimpleNamespace(uniid_axes={change: value})
         )
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_is_said(change: axes.Change, value: Any, said: str):
 def test_an_axis_without_the_panel_on_fails_with_the_remedy(start: Any):
     webui = start("forge")
     base = webui.processing({})
-    with pytest.raises(Exception, match="UniID is off; switch it on"):
+    with pytest.raises(Exception, match="UniID is off; turn Enable UniID on"):
         cell(webui, base, ("[UniID] Identity scale", "0.3"))
 
 

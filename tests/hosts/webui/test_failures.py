@@ -28,7 +28,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "people[0].weight must be a number from 0 to 2, got null": lambda: ask(person(weight=None)),
     "people[0].name: no person named 'Eve' is enrolled (Anna, Ben)": lambda: ask(person("Eve")),
     "people[0].id: no person with the id '../Anna' is enrolled": lambda: ask({"id": "../Anna"}),
-    "people[1] is in the request already": lambda: ask(person(), person()),
+    "people[1] is in the request twice": lambda: ask(person(), person()),
     "people[0].mix[0].name: no person named 'Eve'": lambda: ask(person(mix=[{"name": "Eve", "share": 0.5}])),
     "people[0].references[0].picture must be a picture in base64, got 'a face'": lambda: ask(shown("a face")),
     "people[0].references[0].picture is not a picture": lambda: ask(shown("aGVsbG8=")),
@@ -37,10 +37,10 @@ WRONG: dict[str, Callable[[], Any]] = {
     "people[0].references[0]: there is no face number 3": lambda: ask(
         shown({"picture": TWO_FACES, "face": 3})
     ),
-    "people[0].mask: an infotext names masks": lambda: ask(person(mask="sha256:0123456789ab")),
+    "people[0].mask: an infotext has only the digest": lambda: ask(person(mask="sha256:0123456789ab")),
     "people[0].mask must be a picture in base64": lambda: ask(person(mask="the left")),
     "people[0]: Anna: mask is empty": lambda: ask(person(mask=BLACK)),
-    "people[0].id: 'pictures-0123' was made from pictures": lambda: ask({"id": "pictures-0123"}),
+    "people[0].id: 'pictures-0123' is of pictures": lambda: ask({"id": "pictures-0123"}),
     "people[1] has the name 'Anna'": lambda: ask(person(), shown(TWO_LARGEST, name="Anna")),
 }
 TWO_LARGEST = {"picture": TWO_FACES, "face": 2}

@@ -70,7 +70,7 @@ def test_somebody_who_was_only_shown_is_asked_for_again(webui: WebUI):
     failed = webui.txt2img(infotext=text)
     assert failed.status == 500
     assert "people[0].id: 'pictures-" in failed.error
-    assert "give them again" in failed.error
+    assert "give them as references again" in failed.error
 
 
 @pytest.fixture
@@ -101,6 +101,6 @@ def test_somebody_who_was_enrolled_anew_is_told(webui: WebUI, own_library: Libra
     own_library.save(enrolled, replace=True)
     again = webui.txt2img(infotext=answer.infotexts[0])
     assert again.comments == [
-        "UniID: Anna was enrolled anew since the infotext was written; they may look other"
+        "UniID: Anna was re-enrolled since this picture was made; the result may differ"
     ]
     assert not torch.equal(latents(again), latents(answer))

@@ -130,7 +130,7 @@ def test_telling_earlier_results_makes_their_text_once(monkeypatch: pytest.Monke
     job, results = Job(), [dict[str, Any]() for _ in range(50)]
     for told in results:
         job.note([f"note {len(made)}"])
-        job.tell(told)
+        job.publish(told)
     assert len(made) == 50
     assert len({json.dumps(told, sort_keys=True) for told in results}) == 1
 

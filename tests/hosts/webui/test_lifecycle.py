@@ -137,7 +137,7 @@ def test_a_refiner_of_another_family_goes_on_without_people_and_says_so(webui: W
     any_host(webui).refiner = (1, other_unet)
     answer = webui.txt2img(steps=2, alwayson_scripts=ANNA)
     assert answer.status == 200
-    assert "UniID: the refiner is of another family: identities end at its first step" in answer.comments
+    assert "UniID: the refiner has another model type: identities end at its first step" in answer.comments
     assert hooks(other_unet) == 0
 
 

@@ -200,7 +200,9 @@ def test_an_infotext_names_the_picture_and_keeps_its_strength(webui: WebUI):
     assert len(style["picture"]) < 30
     again = webui.txt2img(alwayson_scripts=styled(picture=style["picture"]))
     assert again.status == 500
-    assert "style.picture: an infotext names pictures and does not keep them; give it again" in again.error
+    assert (
+        "style.picture: an infotext has only the digest of the picture; give the picture again" in again.error
+    )
 
 
 def test_a_style_picture_that_is_none_is_refused_by_the_fields_name(start: Start):

@@ -133,7 +133,7 @@ def test_people_are_in_a_compiled_unet(webui: Running):
     expected = webui.api.txt2img(alwayson_scripts=BOTH)
     compiled = webui.api.txt2img(alwayson_scripts=beside(BOTH, compile=True))
     assert same(compiled, expected)
-    assert "torch.compile was suspended" in compiled.info["extra_generation_params"]["UniID notes"]
+    assert "torch.compile is suspended" in compiled.info["extra_generation_params"]["UniID notes"]
 
 
 # --- refiner ---

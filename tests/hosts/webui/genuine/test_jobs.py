@@ -69,7 +69,7 @@ def test_a_request_that_asks_for_no_one_is_told(webui: Running, given: Any):
     answer = webui.api.txt2img(alwayson_scripts={"UniID": given})
     assert answer.images == webui.api.txt2img().images
     (note,) = json.loads(answer.info["extra_generation_params"]["UniID notes"])
-    assert note.startswith("the request names UniID and asks for no one")
+    assert note.startswith("the request has UniID without people")
 
 
 @pytest.mark.parametrize(
