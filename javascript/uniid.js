@@ -1,11 +1,11 @@
-// All of UniID's page script, behind one global. WebUIs load it into every page; the stand-alone page does, too.
+// All of UniID's page script, in one global object. WebUIs and the stand-alone page load it.
 window.uniid ??= (() => {
   "use strict";
 
   const CHOSEN = "\u2713 ";
-  const WIDE = "(min-width: 901px)";  // as in page.css: settings stand beside the result
+  const WIDE = "(min-width: 901px)";  // as in page.css: the result is beside the settings
 
-  // Gradio calls every face "Thumbnail n of m": the caption says more.
+  // Gradio labels every face "Thumbnail n of m". The caption is a better accessible name.
   const nameFaces = () => {
     for (const button of document.querySelectorAll(".uniid-faces .thumbnail-item")) {
       const caption = button.querySelector(".caption-label")?.textContent.trim();
@@ -21,18 +21,18 @@ window.uniid ??= (() => {
   };
 
   const keepFacesNamed = () => {
-    let asked = false;
+    let scheduled = false;
     new MutationObserver(() => {
-      if (asked) return;
-      asked = true;
-      requestAnimationFrame(() => { asked = false; nameFaces(); });
+      if (scheduled) return;
+      scheduled = true;
+      requestAnimationFrame(() => { scheduled = false; nameFaces(); });
     }).observe(document.documentElement, {
       subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ["aria-label"],
     });
     nameFaces();
   };
 
-  // Each browser tab has a secret of its own, which a reload keeps and no other tab knows.
+  // Each browser tab has its own secret, which it keeps over a reload.
   const tab = () => {
     let secret = sessionStorage.getItem("uniid-tab");
     if (!secret) {
@@ -43,14 +43,14 @@ window.uniid ??= (() => {
     return secret;
   };
 
-  // Until the server has looked for faces, the field says so: no person is left out of a picture silently.
-  const looking = (files, text) => (files?.length ? text : "");
+  // Marks the field until the server has detected the faces: a generation before that fails, and leaves no person out.
+  const markDetecting = (files, text) => (files?.length ? text : "");
 
   const confirmed = (value, question) => [value && confirm(question) ? value : null];
 
-  // The size of the picture that the tab around a panel would make, "512x768"; empty where none is found.
+  // The picture size in the tab of a panel, such as "512x768"; empty if it is not found.
   const pictureSize = (panel) => {
-    // A list that was just chosen from keeps the focus, and stays open above what comes into view.
+    // After a choice a list keeps the focus and stays open over the components below it.
     setTimeout(() => document.activeElement.closest('[id$="_where"]') && document.activeElement.blur(), 300);
     for (let node = document.getElementById(panel); node; node = node.parentElement) {
       for (const name of ["txt2img", "img2img", "uniid"]) {
@@ -68,12 +68,12 @@ window.uniid ??= (() => {
     if (!button || button.disabled || button.offsetParent === null) return;
     event.preventDefault();
     event.stopPropagation();
-    document.activeElement?.blur?.();  // a number that was just typed counts
+    document.activeElement?.blur?.();  // commits a number that is being typed
     setTimeout(() => button.click(), 150);
   }, true);
 
-  // Gradio focuses a picture that has come. On a phone that shows it; it must take no keys from a field, and
-  // scroll nothing where the result is in view anyway.
+  // Gradio focuses a new picture. On a phone this scrolls to it. It must not take the focus from a field, and must
+  // not scroll on a wide screen, where the result is in view.
   const leaveFocusAlone = () => {
     const focus = HTMLElement.prototype.focus;
     HTMLElement.prototype.focus = function (options) {
@@ -83,27 +83,27 @@ window.uniid ??= (() => {
     };
   };
 
-  // With Tab a list would stay open: gradio opens it at every key but Escape.
+  // Gradio opens a list at every key but Escape, so a list would stay open after Tab.
   const closeListsOnTab = () => document.addEventListener("keydown", (event) => {
     if (event.key === "Tab" && event.target.closest?.("[role=combobox]")) event.stopPropagation();
   }, true);
 
-  // What was typed is kept for a reload, a moment after the last key or click; a message about what is wrong goes
-  // away once something was changed.
+  // Keeps the controls' values for a reload, 0.3 seconds after the last key or click. A change hides the error
+  // message of the last generation.
   const keepWhatIsTyped = () => {
     let waiting;
     const keep = () => {
       clearTimeout(waiting);
       waiting = setTimeout(() => document.querySelector("#uniid_keep")?.click(), 300);
     };
-    const forget = () => {
+    const hideErrors = () => {
       for (const one of document.querySelectorAll("#uniid_words .uniid-bad")) one.style.display = "none";
     };
     for (const kind of ["input", "change", "click"]) {
       document.addEventListener(kind, (event) => {
         if (!event.isTrusted || !event.target.closest?.("#uniid_desk")) return;
         keep();
-        if (kind !== "click") forget();
+        if (kind !== "click") hideErrors();
       }, true);
     }
   };
@@ -116,5 +116,5 @@ window.uniid ??= (() => {
   };
 
   keepFacesNamed();
-  return { tab, looking, confirmed, pictureSize, startPage };
+  return { tab, markDetecting, confirmed, pictureSize, startPage };
 })();

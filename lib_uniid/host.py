@@ -1,4 +1,4 @@
-"""What the pipeline needs from whatever makes the pictures."""
+"""The interface of a host: what the pipeline needs for sampling."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
@@ -15,35 +15,35 @@ from lib_uniid.typing import Float, UInt8
 Picture = UInt8[np.ndarray, "height width 3"]
 
 Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all). Raising from it cancels; everything injected comes out again."""
+"""Called with (steps done, total steps). An exception in it cancels, and everything injected is ejected."""
 
 
 def no_progress(step: int, steps: int) -> None:
-    """Progress that is not shown."""
+    """The default: progress is not shown."""
 
 
 Look = Callable[[], list[Picture]]
-"""Makes small rough pictures of how far each picture is; only calling it costs something."""
+"""Renders small previews of the current latents; only the call takes time."""
 Preview = Callable[[Look], None]
-"""Called after every step with a look that is good until the next."""
+"""Called after every step with a function that is valid until the next step."""
 
 
 def no_preview(look: Look) -> None:
-    """A preview that is not shown."""
+    """The default: previews are not shown."""
 
 
 @runtime_checkable
 class Host(Protocol):
-    """A latent diffusion model of a known family that can be asked for pictures."""
+    """A latent diffusion model of a known base family, with a sampler and a VAE."""
 
     @property
     def base(self) -> Base:
-        """The family of the model."""
+        """The base family of the model."""
         ...
 
     @property
     def unet(self) -> nn.Module:
-        """The network whose attention sites people are injected at."""
+        """The UNet into which identities are injected."""
         ...
 
     @property
@@ -51,22 +51,22 @@ class Host(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the UNet computes in."""
+        """The precision of the UNet."""
         ...
 
     @property
     def side(self) -> int:
-        """Width and height in pixels that the model was trained on."""
+        """Width and height of the training pictures in pixels."""
         ...
 
     def overlong(self, prompt: str) -> str:
-        """The end of ``prompt`` that the text model does not read; empty when it reads all."""
+        """The end of ``prompt`` that is beyond the text model's limit; empty if all of it fits."""
         ...
 
     def invert(
         self, picture: Picture, steps: int, *, progress: Progress = no_progress
     ) -> Float[Tensor, "steps 4 rows columns"]:
-        """The latents on which DDIM without words would make ``picture`` in so many steps, noisiest first."""
+        """The latents of the DDIM inversion of ``picture`` with an empty prompt, noisiest first."""
         ...
 
     def sample(
@@ -82,8 +82,8 @@ class Host(Protocol):
     ) -> Float[Tensor, "pictures 4 rows columns"]:
         """Latents of one picture per seed; from noise, or from ``start`` by ``settings.strength``.
 
-        ``style`` is an inverted picture, which is sampled along as the first row of each half of the batch
-        and is not among the results. Before each call of the UNet ``rows`` is told every batch row's role
+        ``style`` is an inverted picture. It is sampled as the first row of each half of the batch, and is not
+        among the results. Before each call of the UNet the host sets in ``rows`` the role of every batch row
         and the share of the steps done.
         """
         ...

@@ -1,4 +1,4 @@
-"""What needs no host: pictures -> faces -> ID features -> tokens -> plan; and the check of a picture."""
+"""The part of the pipeline without a host: pictures -> faces -> ID features -> plan, and the check."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,10 +35,10 @@ SCORER = "presence"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reference:
-    """A picture of a person, and which of its faces is meant (see :func:`lib_uniid.faces.choice.choose`).
+    """A picture of a person, and the choice of the face in it (see :func:`lib_uniid.faces.choice.choose`).
 
-    Several large pictures are best given as functions that decode them: one is in memory at a time then.
-    ``digest`` is the SHA-256 of the picture's file: where its faces are known, it is not decoded again.
+    Give several large pictures as functions that decode them: then only one is in memory at a time.
+    ``digest`` is the SHA-256 of the picture's file; a picture with cached faces is not decoded again.
     """
 
     picture: Picture | Callable[[], Picture]
@@ -50,9 +50,9 @@ class Reference:
 
 
 class IdentityPipeline:
-    """Finds faces, enrols people, plans what is injected, and checks who is in a finished picture.
+    """Detects faces, enrols people, plans injections, and checks which people are in a finished picture.
 
-    ``beside`` lets the encoders work on the processor, beside a generation; they are then its own.
+    With ``beside`` it has its own encoders on the CPU, which can run beside a generation.
     """
 
     def __init__(self, runtime: Runtime, *, beside: bool = False) -> None:
@@ -66,7 +66,7 @@ class IdentityPipeline:
 
     @property
     def finder(self) -> FaceFinder:
-        """Finds faces; the runtime's."""
+        """The runtime's face detector."""
         return self.runtime.finder
 
     @property
@@ -95,15 +95,15 @@ class IdentityPipeline:
         progress: Progress = no_progress,
         force: bool = False,
     ) -> tuple[Identity, tuple[SeenFace, ...]]:
-        """A person from pictures of them, and the face that was taken from each.
+        """A person's identity from reference pictures, and the chosen face of each.
 
-        Raises ``NoFaceError`` or ``SeveralFacesError`` naming the picture, ``ConfigError`` for a name that
-        :func:`lib_uniid.library.names.checked` refuses, and ``DifferentPeopleError`` for pictures that seem
-        to show several people, unless they are joined by ``force``.
+        Raises ``NoFaceError`` or ``SeveralFacesError`` with the picture's label, ``ConfigError`` for a name
+        that :func:`lib_uniid.library.names.checked` refuses, and without ``force`` ``DifferentPeopleError``
+        for pictures that seem to show several people.
         """
         name = checked(name)
         if not references:
-            raise ConfigError(f"{name} has no pictures; give at least one")
+            raise ConfigError(f"{name} has no reference pictures; give at least one")
         chosen: list[SeenFace] = []
         for number, reference in enumerate(references, start=1):
             chosen.append(self._choose(reference))
@@ -123,19 +123,19 @@ class IdentityPipeline:
     def plan_for(
         self,
         sites: Sequence[Site],
-        asked: Sequence[PersonSettings],
+        requested: Sequence[PersonSettings],
         people: Mapping[str, Identity],
         options: PlanOptions,
         method: str | None = None,
     ) -> Plan | None:
-        """What is injected at these sites, for any UNet that has them; None without people.
+        """The injection plan for any UNet with these sites; None without people.
 
-        ``ConfigError`` where there is no such method, ``PluginError`` where a plugin's method fails.
+        ``ConfigError`` if there is no such method, ``PluginError`` if a plugin's method fails.
         """
-        fingerprint = _encoder_of(asked, people)
+        fingerprint = _encoder_of(requested, people)
 
         def null() -> IDFeatures:
-            with _naming([person.name for person in asked]):
+            with _naming([person.name for person in requested]):
                 return self.models.null_identity(fingerprint)
 
         found = [
@@ -144,7 +144,7 @@ class IdentityPipeline:
                 features=people[person.name].features,
                 mixed=[(people[name].features, share) for name, share in person.mix],
             )
-            for person in asked
+            for person in requested
         ]
         declared = registry.require(method)
         with plugins().guarding(declared.plugin, f"planning with {declared.value.name}"):
@@ -152,18 +152,18 @@ class IdentityPipeline:
         return None if plan is None else guarded(plan, plugins(), declared.plugin)
 
     def announce(self, hook: str, plan: Plan | None) -> None:
-        """Tell plugins of a generation; a plugin that raises is switched off, and the generation goes on."""
+        """Call a hook of all plugins; a plugin that raises is switched off, and the generation continues."""
         for sentence in () if plan is None else plugins().announce(hook, plan=plan):
             self.runtime.notify(sentence)
 
     def check(self, picture: Picture, people: Sequence[Identity]) -> Presence:
-        """Who of ``people`` is in a finished picture; a person of another recogniser is not looked for."""
+        """Check which of ``people`` are in a finished picture; people of another recogniser are unchecked."""
         faces = self.finder.find(picture) if people else ()
         score = scorers()[SCORER].value.load()
         return score(faces, [(one.name, one.embedding) for one in people], self._unchecked(people))
 
     def _unchecked(self, people: Iterable[Identity]) -> dict[str, str]:
-        """Reasons by name; files of earlier versions do not name a recogniser and are compared."""
+        """Reasons by name; identities without a recogniser's name, from old files, are checked."""
         used = self.finder.recogniser if any(one.recogniser for one in people) else None
         return {
             one.name: other_recogniser(one.recogniser, used)
@@ -200,15 +200,15 @@ def _faces(finder: FaceFinder, picture: Picture) -> list[SeenFace]:
     return seen
 
 
-def _encoder_of(asked: Sequence[PersonSettings], people: Mapping[str, Identity]) -> str:
-    """The fingerprint of the encoders that made all people; only some may have been encoded with structure.
+def _encoder_of(requested: Sequence[PersonSettings], people: Mapping[str, Identity]) -> str:
+    """The fingerprint of the encoders of all people; some people may have no structure features.
 
-    Raises ``ConfigError`` for a person who was not given, ``EncoderMismatchError`` for other encoders.
+    Raises ``ConfigError`` for a missing person, ``EncoderMismatchError`` for people of other encoders.
     """
-    names = [name for person in asked for name in (person.name, *dict(person.mix))]
+    names = [name for person in requested for name in (person.name, *dict(person.mix))]
     for name in names:
         if name not in people:
-            raise ConfigError(f"{name!r} is named in the settings and was not given; enrol them first")
+            raise ConfigError(f"{name!r} is in the settings, and no such identity is given; enrol it first")
     fingerprint = max((people[name].features.fingerprint for name in names), key=len)
     for name in names:
         with _naming([name]):
@@ -218,7 +218,7 @@ def _encoder_of(asked: Sequence[PersonSettings], people: Mapping[str, Identity])
 
 @contextmanager
 def _naming(people: Sequence[str]) -> Generator[None]:
-    """Say who has to be enrolled again where encoders were changed."""
+    """Begin an ``EncoderMismatchError`` with the names of the people to re-enrol."""
     try:
         yield
     except EncoderMismatchError as error:

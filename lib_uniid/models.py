@@ -1,4 +1,4 @@
-"""The networks of a model folder, each loaded when it is first needed, and kept."""
+"""The networks of a models folder, each loaded on first use and kept."""
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,11 +24,11 @@ _GPUS = frozenset({"cuda", "mps", "xpu"})
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """Whatever turns pictures of people into what a host is given.
+    """The ID encoders and the methods.
 
-    ``device`` is for the encoders, which are on it only while they work; on a GPU they work in half
-    precision. ``room`` is entered for that time: a host makes room on the device, and takes it back after.
-    ``cache`` keeps encodings between runs. ``notify`` is told what is being loaded, in a few words.
+    ``device`` is for the encoders, which are on it only while they run; on a GPU they run in half precision.
+    ``room`` is a context for that time, in which the host frees memory on the device. ``cache`` keeps
+    encodings between runs. ``notify`` is called with a short text on what is loaded.
     """
 
     folder: ModelFolder
@@ -38,24 +38,24 @@ class Models:
     room: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def encode(self, crops: UInt8[np.ndarray, "r side side 3"]) -> IDFeatures:
-        """ID features of one person; without structure where there is no CLIP image encoder."""
-        encoder = _Moved(self._encoder, self._encoding)
+        """ID features of one person; without structure features if there is no CLIP image encoder."""
+        encoder = _EncoderOnDemand(self._encoder, self._encoding)
         return self.cache.encode(encoder, crops, structure=self._encoder.clip is not None)
 
     def null_identity(self, fingerprint: str) -> IDFeatures:
         """The features of the null identity, by the encoders of this fingerprint.
 
-        They never change, so they are kept beside the encodings, and enrolled people need no encoders.
-        ``EncoderMismatchError`` where the folder's encoders are others.
+        They are constant, so they are cached, and a generation with enrolled people loads no encoders.
+        ``EncoderMismatchError`` if the folder has other encoders.
         """
         path = self.cache.folder / f"null-identity-{fingerprint}.safetensors"
         try:
             return IDFeatures.load(path, fingerprint)
         except (UnknownCheckpointError, EncoderMismatchError):
-            pass  # not made yet, or damaged
+            pass  # not cached, or damaged
         with self._encoding() as encoder:
             features = encoder.uncond(structure="+" in fingerprint)
-            if not features.finite:  # too much for half precision; see _Moved
+            if not features.finite:  # overflow in half precision; see _EncoderOnDemand
                 encoder.in_float32()
                 features = encoder.uncond(structure="+" in fingerprint)
         features = features.to_cpu()
@@ -65,9 +65,9 @@ class Models:
         return features
 
     def method(self, name: str | None = None) -> Method:
-        """What makes plans of people's features; opened once. ``ConfigError`` where there is no such method.
+        """The method of this name, opened once. ``ConfigError`` if there is no such method.
 
-        ``PluginError`` where it cannot be opened and a plugin that is not built in brought it.
+        ``PluginError`` if the method of a plugin that is not built in cannot be opened.
         """
         declared = registry.require(name)
         if declared not in self._methods:
@@ -81,7 +81,7 @@ class Models:
 
     @contextmanager
     def _encoding(self) -> Generator[IDEncoder]:
-        """The encoders, on the device for as long as they work."""
+        """The encoders, on the device inside the context."""
         encoder = self._encoder
         with self.room():
             try:
@@ -104,24 +104,24 @@ class Models:
 
 
 def working_precision(device: torch.device) -> torch.dtype:
-    """Of the face encoders: half on GPUs, where ViT-H then takes 1.3 GB; float32 elsewhere."""
+    """The precision of the face encoders: half on GPUs, where ViT-H takes 1.3 GB; else float32."""
     return torch.float16 if device.type in _GPUS else torch.float32
 
 
 @dataclass(frozen=True, slots=True)
-class _Moved:
-    """The encoders as the cache asks for them: brought to their device only for what is not in the cache."""
+class _EncoderOnDemand:
+    """The encoders for the cache: they move to their device only if an encoding is not cached."""
 
     encoder: IDEncoder
-    at_work: Callable[[], AbstractContextManager[IDEncoder]]
+    on_device: Callable[[], AbstractContextManager[IDEncoder]]
 
     @property
     def fingerprint(self) -> str:
         return self.encoder.fingerprint
 
     def encode(self, crops: UInt8[np.ndarray, "r side side 3"], structure: bool = True) -> IDFeatures:
-        """On the CPU in float32; what overflows in half precision, as on some GPUs, is made in float32."""
-        with self.at_work() as encoder:
+        """ID features on the CPU in float32; after an overflow in half precision, encoded in float32."""
+        with self.on_device() as encoder:
             features = encoder.encode(crops, structure)
             if not features.finite:
                 encoder.in_float32()

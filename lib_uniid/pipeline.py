@@ -1,4 +1,4 @@
-"""The whole story on one page: pictures -> faces -> ID features -> tokens -> plan -> picture -> check."""
+"""The whole pipeline: pictures -> faces -> ID features -> tokens -> plan -> picture -> check."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,14 +40,14 @@ __all__ = [
 ]
 
 AT_ONCE = 4
-"""Pictures of a series that a graphics card samples together. A processor gains nothing by it."""
+"""Pictures of a series that a GPU samples in one batch. On a CPU a batch is not faster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GeneratedPicture:
-    """A finished picture, the seed that makes it again, who is in it, and who was given which place.
+    """A finished picture, its seed, the result of its check, and its routing map.
 
-    ``routing`` holds one map per person at the size of the latent; None with fewer than two people.
+    ``routing`` has one map per person at the size of the latent; None with fewer than two people.
     """
 
     picture: Picture
@@ -57,7 +57,7 @@ class GeneratedPicture:
 
 
 OnPicture = Callable[[int, GeneratedPicture, bool], None]
-"""Called with a picture's number in its series, the picture, and whether no more seeds are tried for it."""
+"""Called with a picture's number in its series, the picture, and whether it is final (no more retries)."""
 
 
 def _no_callback(number: int, made: GeneratedPicture, final: bool) -> None:
@@ -65,9 +65,9 @@ def _no_callback(number: int, made: GeneratedPicture, final: bool) -> None:
 
 
 class Studio(IdentityPipeline):
-    """Enrols people and makes pictures of them, with the networks of a runtime and a host.
+    """Enrols people and generates pictures of them, with the networks of a runtime and a host.
 
-    The host is loaded when the first picture is made, and kept.
+    The host is loaded for the first picture, and kept.
     """
 
     def __init__(self, runtime: Runtime, load_host: Callable[[], Host]) -> None:
@@ -84,14 +84,14 @@ class Studio(IdentityPipeline):
         on_picture: OnPicture = _no_callback,
         preview: Preview = no_preview,
     ) -> list[GeneratedPicture]:
-        """Pictures of the people whom the settings name, checked; with retries, the best of all tries.
+        """Checked pictures of the people in the settings; with retries, the best of all tries.
 
-        The tries of picture n have the seeds ``seed + n + try * pictures``. Every try runs from start to
-        end of ``progress``; before the first one a style picture is inverted, which runs through it, too.
-        ``on_picture`` is called with each finished picture, so a later failure does not lose it.
+        The tries of picture n have the seeds ``seed + n + try * pictures``. ``progress`` runs from start to
+        end for each try, and before them for the inversion of a style picture. ``on_picture`` is called with
+        each finished picture, so a later failure does not lose it.
         """
         if settings.people:
-            _ = self.finder  # what is missing for the check is said before the sampling, not after
+            _ = self.finder  # reports a missing face model before the sampling
         side = self.host.side
         settings = replace(settings, width=settings.width or side, height=settings.height or side)
         order = _Order(
@@ -112,7 +112,7 @@ class Studio(IdentityPipeline):
         return [made[n] for n in range(settings.pictures)]
 
     def plan(self, settings: GenerationSettings, people: Mapping[str, Identity]) -> Plan | None:
-        """What is injected for these people at a size that is set; None without people."""
+        """The injection plan for these people; the settings must have a size. None without people."""
         if not settings.people:
             return None
         options = PlanOptions(
@@ -123,18 +123,18 @@ class Studio(IdentityPipeline):
         registry.require_base(registry.require(settings.method).value, self.host.base)
         return self.plan_for(self._sites, settings.people, people, options, settings.method)
 
-    def _looked_for(self, people: Sequence[Identity], picture: Picture) -> Presence:
-        """As :meth:`check`; where that fails the picture is kept, and why is said of each person."""
+    def _checked(self, people: Sequence[Identity], picture: Picture) -> Presence:
+        """Like :meth:`check`; a failure is the result of each person, and the picture is kept."""
         try:
             return self.check(picture, people)
         except Exception as error:
             reason = explain(error, "checking a picture")
-            asked = [(one.name, one.embedding) for one in people]
-            return check((), asked, unchecked={one.name: reason for one in people})
+            requested = [(one.name, one.embedding) for one in people]
+            return check((), requested, unchecked={one.name: reason for one in people})
 
     @cached_property
     def host(self) -> Host:
-        """What makes the pictures."""
+        """The host, loaded on first use."""
         self.runtime.notify("loading the base model")
         return self._load_host()
 
@@ -160,7 +160,7 @@ class Studio(IdentityPipeline):
     def _tries(
         self, order: "_Order", wanted: Sequence[int], number: int
     ) -> Iterator[tuple[int, GeneratedPicture]]:
-        """Try ``number`` of the pictures that are wanted, some at once."""
+        """Try ``number`` of the wanted pictures, in batches."""
         at_once = 1 if self.host.device.type == "cpu" else AT_ONCE
         groups = [wanted[first : first + at_once] for first in range(0, len(wanted), at_once)]
         for done, group in enumerate(groups):
@@ -191,7 +191,7 @@ class Studio(IdentityPipeline):
         calls.require()
         self.announce("generation_finished", order.plan)
         if calls.compiled:
-            self.runtime.notify("the UNet is compiled: this picture was computed without torch.compile")
+            self.runtime.notify("the UNet is compiled: torch.compile was suspended for this picture")
         maps = None
         if record is not None:
             maps = routing_maps(record, *_latent_size(order.settings, self.host.base.pixels))
@@ -199,7 +199,7 @@ class Studio(IdentityPipeline):
             GeneratedPicture(
                 picture=picture,
                 seed=seed,
-                presence=self._looked_for(order.people, picture),
+                presence=self._checked(order.people, picture),
                 routing=None if maps is None else maps[n % len(maps)],
             )
             for n, (seed, picture) in enumerate(zip(seeds, self.host.decode(latents), strict=True))
@@ -216,7 +216,7 @@ class _Style:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Order:
-    """What stays the same over all tries of a generation; the size is set in ``settings``."""
+    """The parameters that all tries of a generation share; ``settings`` has a size."""
 
     settings: GenerationSettings
     plan: Plan | None
@@ -228,7 +228,7 @@ class _Order:
 
 
 def _latent_size(settings: GenerationSettings, pixels: int) -> tuple[int, int]:
-    """Rows and columns of latents that are so many pixels wide."""
+    """Rows and columns of the latents; one latent is ``pixels`` wide."""
     height, width = settings.height, settings.width
     assert height is not None, "the size is set before anything is planned"
     assert width is not None, "the size is set before anything is planned"
@@ -238,7 +238,7 @@ def _latent_size(settings: GenerationSettings, pixels: int) -> tuple[int, int]:
 def fitted(
     picture: Picture, latent_size: tuple[int, int], pixels: int
 ) -> UInt8[np.ndarray, "fitted_height fitted_width 3"]:
-    """Scaled until it covers latents of (rows, columns), each so many pixels wide; the middle is kept."""
+    """Scaled and centre-cropped to the size of latents in (rows, columns); one latent is ``pixels`` wide."""
     rows, columns = latent_size
     size = (columns * pixels, rows * pixels)
     return np.array(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
@@ -247,7 +247,7 @@ def fitted(
 def routing_maps(
     record: RoutingRecord, rows: int, columns: int
 ) -> Float[np.ndarray, "b i rows columns"] | None:
-    """The mean over all sites of who has which place, in the last step; None where no person was injected."""
+    """The mean routing map of all sites in the last step; None if no person was injected."""
     layers: list[torch.Tensor] = []
     for routing in record.maps.values():
         height, width = grids(rows, columns).get(routing.shape[1], (1, 1))

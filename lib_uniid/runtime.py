@@ -1,6 +1,6 @@
-"""What the WebUI, the page and the command line share: one models folder, and what is loaded from it.
+"""The runtime that WebUI, page and command line share: a models folder and the networks loaded from it.
 
-Made when the WebUI starts, so whatever is heavy is imported when it is first asked for.
+It is created when the WebUI starts, so heavy modules are imported on first use.
 """
 
 import threading
@@ -24,7 +24,7 @@ else:
 
 
 def free_memory() -> None:
-    """Give memory that nothing uses back to the system and to the graphics card."""
+    """Return unused memory to the system and to the GPU."""
     import gc
 
     import torch
@@ -33,23 +33,23 @@ def free_memory() -> None:
     if torch.cuda.is_available():
         try:
             torch.cuda.empty_cache()
-        except RuntimeError:  # a graphics card that failed for good
+        except RuntimeError:  # the GPU has failed
             return
 
 
 class Runtime:
     """A models folder, its index, its library, and the networks, each loaded once and kept.
 
-    Several threads may use it at once: the panel looks for faces beside a generation.
+    Several threads may use it at once: the panel detects faces beside a generation.
 
     Args:
         models_folder: usually a WebUI's ``models``.
-        device: names the device for the encoders, as torch writes it; asked once, when it is first needed.
-        room: entered while the encoders are on the device; a host makes room there, and takes it back after.
-        free: gives memory back after networks are dropped.
-        notify: is told what is being loaded, in a few words.
-        library: the folder of enrolled people, where it is not below the models.
-        cache: the folder of encodings, where it is not beside the models.
+        device: returns torch's name of the device for the encoders; called once, on first use.
+        room: a context while the encoders are on the device, in which the host frees memory there.
+        free: returns memory after networks are dropped.
+        notify: called with a short text on what is loaded.
+        library: the folder of enrolled people; None is ``uniid/library`` below the models.
+        cache: the folder of encodings; None is ``uniid/cache`` below the models.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Runtime:
 
     @property
     def cache(self) -> EncodingCache:
-        """Encodings of pictures; beside the models, or elsewhere where that folder is read-only."""
+        """Encodings of pictures: beside the models, or in the user's cache if that folder is read-only."""
         from lib_uniid.caches import beside
         from lib_uniid.encoders.cache import EncodingCache
 
@@ -89,7 +89,7 @@ class Runtime:
 
     @property
     def seen(self) -> SeenFaces:
-        """Faces that were found in pictures, in the panel or for a generation."""
+        """The cache of faces detected in pictures, in the panel or for a generation."""
         from lib_uniid.faces.seen import SeenFaces
 
         with self._lock:
@@ -99,16 +99,16 @@ class Runtime:
 
     @cached_property
     def device(self) -> Device:
-        """Where the encoders work."""
+        """The device of the encoders."""
         import torch
 
         return torch.device(self._device())
 
     @property
     def index(self) -> ModelFolder:
-        """The model files that there are, as of the last look at the disk.
+        """The model files, as of the last read of the folder.
 
-        Raises ``MissingModelError`` where there is no models folder.
+        Raises ``MissingModelError`` if there is no models folder.
         """
         from lib_uniid.checkpoints.folder import ModelFolder
 
@@ -125,7 +125,7 @@ class Runtime:
         with self._lock:
             if self._models is None:
                 self._models = Models(
-                    folder=self._look_again(),
+                    folder=self._read_again(),
                     device=self.device,
                     cache=self.cache,
                     notify=self.notify,
@@ -134,43 +134,43 @@ class Runtime:
             return self._models
 
     def models_beside(self) -> Models:
-        """Networks on the processor for work beside a generation. They are not kept: they take gigabytes."""
+        """Networks on the CPU for work beside a generation. They are not kept: they take gigabytes."""
         import torch
 
         from lib_uniid.models import Models
 
-        index = self._look_again()
+        index = self._read_again()
         return Models(folder=index, device=torch.device("cpu"), cache=self.cache, notify=self.notify)
 
     @property
     def finder(self) -> FaceFinder:
-        """Finds faces and makes their ID embeddings, on the processor; one for all."""
+        """Detects faces and makes their ID embeddings, on the CPU; shared by all."""
         from lib_uniid.declarations import face_detectors
         from lib_uniid.plugins import plugins
 
         with self._lock:
             if self._finder is None:
-                self.notify("loading the face finder")
-                declared, index = next(iter(face_detectors().values())), self._look_again()
+                self.notify("loading the face detector")
+                declared, index = next(iter(face_detectors().values())), self._read_again()
                 with plugins().guarding(declared.plugin, f"opening the face detector {declared.value.name}"):
                     self._finder = declared.value.open(index)
             return self._finder
 
     def refresh(self) -> None:
-        """Look at the disk again. Networks whose files have changed are dropped, others are kept.
+        """Read the models folder again. If its files have changed, the networks are dropped.
 
-        Raises ``MissingModelError`` where there is no models folder.
+        Raises ``MissingModelError`` if there is no models folder.
         """
-        self._look_again()
+        self._read_again()
 
     def forget(self) -> None:
-        """Drop the index and all networks, and free their memory: the next use opens everything anew."""
+        """Drop the index and all networks, and free their memory; the next use opens the files again."""
         with self._lock:
             self._index = self._models = self._finder = None
         self._free()
 
-    def _look_again(self) -> ModelFolder:
-        """The index as of now. Networks are opened after another look: files may have come since the last."""
+    def _read_again(self) -> ModelFolder:
+        """Read the folder and return the index. Call it before networks are opened: files can change."""
         from lib_uniid.checkpoints.folder import ModelFolder
 
         with self._lock:

@@ -1,4 +1,4 @@
-"""The one file that AUTOMATIC1111 and Forge execute; all that it does is in lib_uniid."""
+"""The script that AUTOMATIC1111 and Forge execute; its functions are in lib_uniid."""
 
 import logging
 
@@ -13,7 +13,7 @@ from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.panel import build
 
-# The host executes this file anew at "Reload UI"; the old one's is then unloaded.
+# At "Reload UI" the host executes this file again and unloads the previous script.
 host = WebUI()
 runtime = Runtime(
     host.models_folder(),
@@ -27,7 +27,7 @@ extension = Extension(host, runtime, lambda values, api: request_of(values, cont
 
 
 class UniID(scripts.Script):
-    """The host makes one per tab, all before it asks any script, its X/Y/Z plot too, for controls."""
+    """The host creates one per tab, before it builds the controls of any script, including the X/Y/Z plot."""
 
     def __init__(self):
         super().__init__()
@@ -40,9 +40,9 @@ class UniID(scripts.Script):
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        """The request (text here, a dict through the API), whether it is on, and the panel's controls.
+        """The panel's components, in the order of the script's arguments (first two are request and switch).
 
-        The host calls this three times per tab, and reads the defaults off the components.
+        The host calls this three times per tab, and reads the defaults from the components.
         """
         panel = build(controller, self.elem_id)
         self.infotext_fields = panel.infotext_fields(KEY, controller.name_of)

@@ -234,7 +234,7 @@ def test_face_models_that_are_missing_are_named_before_the_sampling(
     said: list[str] = []
     with pytest.raises(MissingModelError, match="insightface"):
         open_studio(without, device=DEVICE, notify=said.append).generate(together(ANNA), people)
-    assert said == ["loading the face finder"]
+    assert said == ["loading the face detector"]
 
 
 def test_a_start_picture_of_any_size_is_fitted(studio: Studio, people: dict[str, Identity]):

@@ -16,7 +16,7 @@ from lib_uniid.ui.versions import BARE, SCRIPT
 GONE = "The pictures of this person are no longer kept; upload them again"
 
 # The browser runs this. A generation before the end of the detection fails; the person is not left out.
-_MARK_DETECTING: dict[str, Any] = {SCRIPT: f"(files) => uniid.looking(files, {json.dumps(DETECTING)})"}
+_MARK_DETECTING: dict[str, Any] = {SCRIPT: f"(files) => uniid.markDetecting(files, {json.dumps(DETECTING)})"}
 
 
 class UploadedFaces:

@@ -36,7 +36,7 @@ def controller_of(models: Path, kind: type[PanelController] = PanelController) -
 
 
 class Slow(PanelController):
-    """Looks at pictures called ``slow`` for as long as somebody may need to press a button."""
+    """Delays the detection in pictures named ``slow``, so that a test can press a button."""
 
     def see(self, files: Iterable[Path]) -> tuple[list[Upload], list[str]]:
         files = list(files)

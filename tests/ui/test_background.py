@@ -24,7 +24,7 @@ def test_an_error_of_the_work_is_raised_where_it_is_watched():
         list(reports(work))
 
 
-def test_work_that_nobody_watches_any_more_stops():
+def test_work_stops_after_its_iterator_is_closed():
     stopped, go = threading.Event(), threading.Event()
 
     def work(report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Uploaded pictures become somebody in the library, by the real networks of a models folder."""
+"""Enrolment from uploaded pictures, with the real networks of a models folder."""
 
 import base64
 import shutil
@@ -38,7 +38,7 @@ def uploaded(controller: PanelController, *files: Path) -> list[Upload]:
     return controller.see(files)[0]
 
 
-def test_somebody_is_kept_with_the_face_that_was_clicked(controller: PanelController, tmp_path: Path):
+def test_a_person_is_enrolled_with_the_clicked_face(controller: PanelController, tmp_path: Path):
     both = uploaded(controller, png(tmp_path / "both.png", (64, 64), (190, 60)))
     with pytest.raises(ConfigError, match=r"both\.png shows 2 faces; click the face of this person"):
         list(controller.enrol("Zoe", both))
@@ -50,7 +50,7 @@ def test_somebody_is_kept_with_the_face_that_was_clicked(controller: PanelContro
     assert controller.library.load("Zoe").features.references == 1
 
 
-def test_a_name_that_is_taken_changes_nobody_unless_pictures_are_to_be_added(
+def test_a_taken_name_changes_no_person_unless_pictures_are_added(
     controller: PanelController, tmp_path: Path
 ):
     pictures = uploaded(controller, png(tmp_path / "a.png", (64, 64)), png(tmp_path / "b.png", (60, 64)))
@@ -64,7 +64,7 @@ def test_a_name_that_is_taken_changes_nobody_unless_pictures_are_to_be_added(
         list(controller.enrol("Zoe", pictures, add=True))
 
 
-def test_pictures_without_a_face_keep_nobody(controller: PanelController, tmp_path: Path):
+def test_pictures_without_a_face_enrol_no_person(controller: PanelController, tmp_path: Path):
     with pytest.raises(NoFaceError, match=r"empty\.png: "):
         list(controller.enrol("Zoe", uploaded(controller, png(tmp_path / "empty.png"))))
     with pytest.raises(ConfigError, match="no pictures of this person are uploaded"):
@@ -72,9 +72,7 @@ def test_pictures_without_a_face_keep_nobody(controller: PanelController, tmp_pa
     assert controller.names() == ["Anna", "Ben"]
 
 
-def test_somebody_who_is_deleted_leaves_no_encoding_and_comes_back_whole(
-    controller: PanelController, tmp_path: Path
-):
+def test_a_deleted_person_leaves_no_encoding_and_can_be_restored(controller: PanelController, tmp_path: Path):
     cache = controller.runtime.models_folder / "uniid" / "cache"
     before = {*cache.glob("*.features.safetensors")}
     list(controller.enrol("Zoe", uploaded(controller, png(tmp_path / "zoe.png", (70, 60)))))
@@ -87,9 +85,7 @@ def test_somebody_who_is_deleted_leaves_no_encoding_and_comes_back_whole(
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "0a1b2c3d-0000-4000-8000-00000000000a", "pictures-0a1b"])
-def test_nobody_is_kept_under_what_could_not_be_chosen_as_a_name(
-    controller: PanelController, tmp_path: Path, name: str
-):
+def test_no_person_is_enrolled_under_an_invalid_name(controller: PanelController, tmp_path: Path, name: str):
     with pytest.raises(ConfigError, match="a person's name must"):
         list(controller.enrol(name, uploaded(controller, png(tmp_path / "a.png", (64, 64)))))
     assert controller.names() == ["Anna", "Ben"]

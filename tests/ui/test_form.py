@@ -35,7 +35,7 @@ def asked(form: Form, uploads: Uploads | None = None) -> dict[str, Any]:
     return to_dict(request)
 
 
-def test_nobody_is_left_out_while_faces_are_looked_for():
+def test_no_person_is_left_out_while_faces_are_detected():
     form = filled(PersonForm(who="Anna"), PersonForm(uploads=DETECTING))
     with pytest.raises(ConfigError, match="try again in a moment"):
         request_of(form.values(), Uploads())
@@ -66,12 +66,12 @@ def test_text_that_is_filled_in_counts_instead_of_the_controls():
     assert asked(filled(PersonForm(who="Anna"), request=text))["people"] == [{"name": "Ben"}]
 
 
-def test_tabs_that_are_empty_or_off_ask_for_nobody():
+def test_tabs_that_are_empty_or_off_request_no_person():
     form = filled(PersonForm(who="Anna", enabled=False), PersonForm(), PersonForm(who=" Ben "))
     assert asked(form) == {"version": 1, "people": [{"name": "Ben"}]}
 
 
-def test_with_nobody_chosen_the_remedy_is_said():
+def test_a_form_without_people_fails_with_a_remedy():
     with pytest.raises(ConfigError, match="no person is selected; select a person"):
         request_of(filled().values(), Uploads())
 
@@ -168,7 +168,7 @@ def test_a_style_counts_only_where_it_is_switched_on():
 
 shares = st.floats(0, 1, allow_nan=False)
 scales = st.floats(0, 2, allow_nan=False)
-# A share of 0 is nobody in the panel; the panel cannot show pictures that came along.
+# In the panel a share of 0 means no mix; the panel cannot show references of a request.
 people = st.builds(
     PersonRequest,
     id=st.just(ANNA) | st.none(),
@@ -239,7 +239,7 @@ def test_a_pasted_style_makes_room_for_a_picture():
     assert not asked(form)["style"]["picture"].startswith("sha256:")
 
 
-def test_somebody_who_is_not_enrolled_stays_an_id():
+def test_a_person_who_is_not_enrolled_stays_an_id():
     text = json.dumps({"version": 1, "people": [{"id": ANNA}]})
     values = [read({"UniID": text}) for read in readers("UniID", {}.get)]
     assert asked(Form.of(values))["people"] == [{"id": ANNA}]

@@ -74,9 +74,7 @@ def visitor(page_of: Served) -> Generator[Visitor]:
         yield Visitor(page)
 
 
-def test_a_picture_of_somebody_from_the_library_and_somebody_new(
-    visitor: Visitor, page_of: Served, tmp_path: Path
-):
+def test_a_picture_of_an_enrolled_and_an_uploaded_person(visitor: Visitor, page_of: Served, tmp_path: Path):
     visitor.words("status", "narrow", "2 people in the library")
     visitor.fill("prompt", "two friends at a winter market")
     visitor.number("steps", "2")

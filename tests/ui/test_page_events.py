@@ -143,7 +143,7 @@ def test_a_picture_that_cannot_be_shown_is_named_and_the_next_one_can_be_made(
     assert not last[CANCEL]["interactive"]
 
 
-def test_what_is_kept_for_a_reload_is_no_word_that_faces_are_looked_for(desk: Any):
+def test_a_reload_does_not_restore_the_mark_of_a_running_detection(desk: Any):
     desk._keep([0, 1], 2, "a tab", "a park", "uploads")
     desk._keep([0, 1], 2, "a tab", "a lake", DETECTING)
     assert desk._of("a tab").values == ["a lake", "uploads"]

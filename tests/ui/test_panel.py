@@ -106,7 +106,7 @@ class Driver:
         self.page.wait_for_timeout(2000)
 
     def unfold(self, number: int) -> None:
-        """What says where somebody may be; their tab is open."""
+        """Opens the region controls of a person whose tab is open."""
         self.page.get_by_text("Region, mixing, timing").locator("visible=true").first.click()
         self.part(f"person_{number}_where").wait_for()
 
@@ -118,7 +118,7 @@ class Driver:
         self.part("status").get_by_text("UniPortrait").wait_for()  # switching on looks at what is there
 
     def draw(self, number: int) -> bool:
-        """A line across the middle of somebody's mask; false under gradio 4, where nothing can be drawn."""
+        """Draws a line across the middle of a person's mask; false under gradio 4, which cannot draw."""
         if self.page.evaluate("window.gradio_config.version").startswith("4."):
             return False
         canvas = self.part(f"person_{number}_mask").locator("canvas:visible").last
@@ -167,7 +167,7 @@ def png(path: Path, *centres: tuple[int, int]) -> Path:
     return path
 
 
-def test_somebody_from_the_library_and_somebody_from_pictures(driver: Driver, tmp_path: Path):
+def test_an_enrolled_and_an_uploaded_person(driver: Driver, tmp_path: Path):
     assert driver.ask() == "off"
     driver.switch_on()
     driver.part("status").get_by_text("2 people in the library").wait_for()
@@ -227,7 +227,7 @@ def test_the_structure_scale_is_shown_where_it_counts(driver: Driver):
     scale.wait_for(state="visible")
 
 
-def test_nobody_is_left_out_while_their_pictures_are_looked_at(driver: Driver, tmp_path: Path):
+def test_no_person_is_left_out_while_faces_are_detected(driver: Driver, tmp_path: Path):
     driver.switch_on()
     driver.choose("person_1_who", "Anna")
     driver.tab(2)
@@ -238,7 +238,7 @@ def test_nobody_is_left_out_while_their_pictures_are_looked_at(driver: Driver, t
     assert [one["name"] for one in json.loads(driver.ask())["people"]] == ["Anna", "person 2"]
 
 
-def test_somebody_in_uploaded_pictures_is_kept_in_the_library_and_can_be_chosen(
+def test_a_person_from_uploaded_pictures_is_enrolled_and_can_be_selected(
     driver: Driver, own_models: Path, tmp_path: Path
 ):
     library = Library(folder=own_models / "uniid" / "library")

@@ -38,7 +38,7 @@ def test_pictures_are_not_kept(presets: Presets):
     assert not presets.path.exists()
 
 
-def test_somebody_who_is_enrolled_anew_is_taken_as_they_are_then(presets: Presets):
+def test_a_preset_takes_a_re_enrolled_person_without_a_note(presets: Presets):
     presets.save("one", parse({"version": 1, "people": [{"id": "0", "fingerprint": "1"}]}))
     assert presets.get("one").people[0].fingerprint is None
 

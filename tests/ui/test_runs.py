@@ -70,7 +70,7 @@ def test_a_tab_that_comes_back_finds_its_run_and_starts_no_second_one(
     assert start("a") is not first
 
 
-def test_a_run_that_nobody_watches_makes_way_for_one_that_waits(
+def test_an_unwatched_run_ends_for_a_waiting_one(
     start: Callable[[str], Run[str]], go: threading.Event, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(module, "UNWATCHED_SECONDS", 0.2)

@@ -225,7 +225,7 @@ class Extension:
         self._detach()
         self.runtime.forget()
 
-    # --- inside ---
+    # --- internals ---
 
     def _on_end(self, state: GenerationState) -> None:
         """The processing object was deleted. After a failed generation no hook has ejected the identities."""
@@ -334,6 +334,7 @@ class Extension:
         state.job.end(p)
 
     def _validate(self, p: Any, state: GenerationState, require: Callable[[], None]) -> None:
+        """Run a check; if it raises, the result is invalid and the generation fails."""
         try:
             require()
         except UniIDError as error:
@@ -344,9 +345,9 @@ class Extension:
     def _detach(self) -> None:
         attached, self._attached = self._attached, None
         if attached is not None:
-            state, on = attached
-            state.called |= on.called
-            on.release()
+            state, attachment = attached
+            state.called |= attachment.called
+            attachment.release()
 
     @contextmanager
     def _recording_failure(self, state: GenerationState) -> Generator[None]:

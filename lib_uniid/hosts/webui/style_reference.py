@@ -48,13 +48,13 @@ class Style:
 
 def prepare(
     p: Any,
-    asked: StyleSettings,
+    settings: StyleSettings,
     latent_size: tuple[int, int],
     base: Base,
     encode: Callable[[Any, Tensor], Tensor],
 ) -> Style:
     """Encode the picture with the host's VAE, before sampling; ``latent_size`` is (rows, columns)."""
-    pixels = torch.from_numpy(fitted(asked.picture, latent_size, base.pixels)).float() / 255.0
+    pixels = torch.from_numpy(fitted(settings.picture, latent_size, base.pixels)).float() / 255.0
     # The hosts draw the latents with torch's global random state, which must not change here.
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
@@ -63,7 +63,7 @@ def prepare(
     return Style(
         latents=latents.detach(),
         text=p.sd_model.get_learned_conditioning([""]).detach(),
-        strength=asked.strength,
+        strength=settings.strength,
         base=base,
     )
 

@@ -28,7 +28,7 @@ def kinds_of_request(
     # In a smaller picture a call of one row leaves a narrow UNet single values, which cannot be normalised.
     large = {"width": 64, "height": 64}
     return {
-        "nobody": {},
+        "no people": {},
         "Anna": {"alwayson_scripts": ask(person("Anna"))},
         "Ben in a batch": {"alwayson_scripts": ask(person("Ben")), "batch_size": 2},
         "AND": {"alwayson_scripts": both, "prompt": "a park AND a lake"},

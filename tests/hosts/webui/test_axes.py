@@ -51,7 +51,7 @@ def test_cells_differ_as_the_axes_say_and_none_is_left_in_the_next(start: Any):
     assert written == asked
 
 
-def test_somebody_else_in_a_tab_takes_nothing_of_the_one_before():
+def test_another_person_in_a_tab_takes_nothing_of_the_previous_person():
     p = SimpleNamespace(uniid_axes={axes.Change("name", 1): "Ben"})
     one = {"id": "0", "fingerprint": "1", "weight": 0.5}
     changed = axes.apply_axes(parse({"version": 1, "people": [one]}), p)

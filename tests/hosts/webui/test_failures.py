@@ -190,7 +190,7 @@ def holed(value: float, hole: float) -> Callable[[torch.Tensor], torch.Tensor]:
         (holed(NOTHING, NOTHING), "the decoded picture is black from edge to edge"),
     ],
 )
-def test_a_picture_that_the_decoder_spoils_fails_with_a_remedy(
+def test_a_picture_that_the_decoder_makes_not_finite_fails_with_a_remedy(
     webui: WebUI, decode: Callable[[torch.Tensor], torch.Tensor], said: str
 ):
     webui.host.pixels = decode

@@ -82,12 +82,12 @@ def test_every_field_of_a_person_changes_the_picture(webui: WebUI):
     assert len({picture.numpy().tobytes() for picture in pictures}) == len(pictures)
 
 
-def test_somebody_who_is_mixed_in_wholly_is_that_person(webui: WebUI):
+def test_a_mix_share_of_1_gives_the_other_person(webui: WebUI):
     mixed = made(webui, person("Anna", mix=[{"name": "Ben", "share": 1.0}]))
     assert_near(mixed, made(webui, person("Ben")), within=1e-3)
 
 
-def test_somebody_who_is_switched_off_is_not_there(webui: WebUI):
+def test_a_person_who_is_switched_off_is_not_injected(webui: WebUI):
     alone = made(webui, person("Anna"))
     assert torch.equal(made(webui, person("Anna"), person("Ben", enabled=False)), alone)
 
@@ -101,7 +101,7 @@ def shown(webui: WebUI, picture: np.ndarray) -> None:
     webui.host.pixels = lambda _: pixels
 
 
-def test_everybody_is_looked_for_and_it_is_said_under_the_picture_and_in_the_result(webui: WebUI):
+def test_all_people_are_checked_and_the_check_is_under_the_picture_and_in_the_result(webui: WebUI):
     shown(webui, red_face_picture((64, 64)))
     answer = webui.txt2img(n_iter=2, steps=1, alwayson_scripts=ask(person("Anna"), person("Ben"), check=True))
     assert answer.comments == [
@@ -114,7 +114,7 @@ def test_everybody_is_looked_for_and_it_is_said_under_the_picture_and_in_the_res
     assert "UniID result" not in webui.txt2img(steps=1).result
 
 
-def test_somebody_enrolled_with_another_recogniser_is_said_not_to_be_checked(
+def test_a_note_says_that_a_person_of_another_recogniser_is_not_checked(
     webui: WebUI, monkeypatch: pytest.MonkeyPatch
 ):
     find = Library.find

@@ -65,7 +65,7 @@ def test_each_picture_of_a_plain_generation_has_nothing_of_ours(webui: WebUI):
     assert "UniID" not in webui.txt2img().infotexts[0]
 
 
-def test_somebody_who_was_only_shown_is_asked_for_again(webui: WebUI):
+def test_an_infotext_of_a_person_who_is_not_enrolled_asks_for_the_references_again(webui: WebUI):
     text = webui.txt2img(alwayson_scripts=ask({"references": [FACE]})).infotexts[0]
     failed = webui.txt2img(infotext=text)
     assert failed.status == 500
@@ -82,7 +82,7 @@ def own_library(webui: WebUI, webui_models: Path, tmp_path: Path, monkeypatch: p
     return Library(folder=root / "uniid" / "library")
 
 
-def test_somebody_who_is_gone_is_named_by_the_id(webui: WebUI, own_library: Library):
+def test_a_deleted_person_is_named_by_the_id(webui: WebUI, own_library: Library):
     text = webui.txt2img(alwayson_scripts=ask(person("Anna"))).infotexts[0]
     path = own_library.folder / f"{own_library.ids()['Anna']}.safetensors"
     path.unlink()
@@ -91,7 +91,7 @@ def test_somebody_who_is_gone_is_named_by_the_id(webui: WebUI, own_library: Libr
     assert f"people[0].id: no person with the id '{path.stem}' is enrolled" in failed.error
 
 
-def test_somebody_who_was_enrolled_anew_is_told(webui: WebUI, own_library: Library):
+def test_a_note_says_that_a_person_was_re_enrolled(webui: WebUI, own_library: Library):
     answer = webui.txt2img(alwayson_scripts=ask(person("Anna")))
     other = red_face_picture((64, 64))
     other[40:60, 40:60] = (255, 60, 60)

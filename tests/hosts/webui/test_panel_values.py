@@ -30,7 +30,7 @@ def test_the_panel_and_the_api_make_the_same_picture_and_say_the_same_in_it(webu
     assert torch.equal(latents(again), latents(panel))
 
 
-def test_somebody_from_uploaded_pictures_is_put_in(webui: WebUI, tmp_path: Path):
+def test_a_person_from_uploaded_pictures_is_injected(webui: WebUI, tmp_path: Path):
     uploads, notes = webui.namespace["controller"].see([png(tmp_path / "face.png", (64, 64))])
     assert notes == []
     form = Form(enabled=True, check=False, people=(PersonForm(uploads=text_of(uploads)), *Form().people[1:]))
@@ -38,7 +38,7 @@ def test_somebody_from_uploaded_pictures_is_put_in(webui: WebUI, tmp_path: Path)
     assert torch.equal(latents(shown), latents(webui.txt2img(alwayson_scripts=ask({"references": [FACE]}))))
 
 
-def test_a_panel_that_is_on_with_nobody_in_it_makes_no_picture(webui: WebUI):
+def test_an_enabled_panel_without_people_makes_no_picture(webui: WebUI):
     failed = webui.txt2img(alwayson_scripts=with_panel(Form(enabled=True)))
     assert failed.status == 500
     assert "no person is selected" in failed.error

@@ -73,7 +73,7 @@ def test_a_cursor_passes_each_row_once_and_leaves_strangers_untouched():
     assert rows.roles == (COND,)
 
 
-def test_calls_of_the_unet_that_nobody_announced_are_left_alone_and_said(start: Start):
+def test_unexpected_calls_of_the_unet_are_unchanged_and_noted(start: Start):
     webui = start("a1111")
     unet = any_host(webui).unet
     given = torch.randn(1, 4, 8, 8), torch.tensor([10]), torch.randn(1, 77, 48)
@@ -164,7 +164,7 @@ def test_wrappers_of_others_go_on_before_ours_and_after_it_on_forge(start: Start
     assert calls == [2, 2]
 
 
-# --- everybody ---
+# --- all identities ---
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "one": {"alwayson_scripts": ask(person("Anna"))},

@@ -51,7 +51,7 @@ def any_host(webui: WebUI) -> Any:
 
 
 class Other(Script):
-    """A script of somebody else's, whose hooks are given as functions of p and what follows it."""
+    """Another extension's script; its hooks are given as functions of p and the following arguments."""
 
     def __init__(self, **hooks: Any) -> None:
         for name, function in hooks.items():

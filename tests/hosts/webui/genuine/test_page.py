@@ -79,9 +79,7 @@ def test_a_picture_is_made_with_somebody_who_is_chosen_in_the_panel(panel: Panel
     assert "UniID: " in panel.infotext
 
 
-def test_somebody_in_a_picture_is_kept_and_stands_beside_somebody_of_the_library(
-    panel: Panel, with_page: Running
-):
+def test_an_uploaded_person_is_enrolled_and_is_in_a_picture_with_another(panel: Panel, with_page: Running):
     panel.choose("person_1_who", "Anna")
     panel.place(1, "left half")
     panel.tab(2)
