@@ -120,7 +120,7 @@ def test_strength_sets_the_number_of_steps_but_at_least_one(host: DiffusersHost)
 
 
 def test_a_start_picture_of_another_size_is_refused(host: DiffusersHost):
-    with pytest.raises(ConfigError, match="must be 128 x 128, got 64 x 128"):
+    with pytest.raises(ConfigError, match="must be 128 x 128 px, got 64 x 128 px"):
         host.sample(BRIEF, [0], start=np.zeros((128, 64, 3), dtype=np.uint8))
 
 
