@@ -1,17 +1,16 @@
-"""The developer's one door. It needs Python 3.10 or newer and nothing else.
+"""Commands for developers. It needs Python 3.10 or newer and nothing else.
 
-    python dev.py demo [--out DIR] [--seed N] ...   people into pictures, with the miniature's weights
-    python dev.py serve [--models DIR] [--port N]   the page, in a browser on this machine
-    python dev.py test [pytest arguments]           style, import contracts, types, tests; or pytest alone
-    python dev.py hosts [a1111|forge|neo|classic] [arguments]   tests inside a WebUI's own requirements
-    python dev.py pins                              whether all pins exist for Python 3.10 and 3.13
+    python dev.py demo [--out DIR] [--seed N] ...   pictures with identities, from the miniature's weights
+    python dev.py serve [--models DIR] [--port N]   the stand-alone page, in a browser on this machine
+    python dev.py test [pytest arguments]           style, import contracts, types, tests; or only pytest
+    python dev.py hosts [a1111|forge|neo|classic] [arguments]   tests with a WebUI's requirements
+    python dev.py pins                              check that all pins exist for Python 3.10 and 3.13
     python dev.py lint                              ruff, import contracts, types
-    python dev.py bench NAME [--json]               one of benchmarks/*.py; proofs: the tests that are slow
-    python dev.py setup                             only make or mend the environment
+    python dev.py bench NAME [--json]               one of benchmarks/*.py; proofs: the slow tests
+    python dev.py setup                             only make or repair the environment
 
-The first command makes ``.venv`` beside this file and installs the pinned requirements, ``hosts`` makes
-``.venv-a1111`` and so on; later ones start at once. A set-up that was stopped half-way goes on
-where it was.
+The first command makes ``.venv`` beside this file and installs the pinned requirements; ``hosts`` makes
+``.venv-a1111`` and so on. Later commands start at once. An interrupted setup continues where it stopped.
 """
 
 import sys
@@ -31,13 +30,13 @@ from tools.environment import Environment, SetupError, interpreter, say
 ROOT = Path(__file__).resolve().parent
 
 PYTHONS = ("3.10", "3.13")
-"""The oldest and the newest that UniID runs on."""
+"""The oldest and the newest supported Python."""
 
 IN_CI = ("a1111", "forge", "neo")
 """Forge Classic has A1111's gradio and Forge's rest."""
 
 HOSTS_RUN_ON = ("3.11", "3.10")
-"""Versions of Python for which there are wheels of everything that the WebUIs pin."""
+"""Versions of Python with wheels for all pins of the WebUIs."""
 
 # --- the environments ---
 
@@ -46,7 +45,7 @@ STANDALONE = Environment(
     steps={
         **TORCH,
         "the other packages": ["-c", CONSTRAINTS, "-r", REQUIREMENTS / "dev.txt"],
-        **LDM,  # pip would print an ERROR about what it lacks when other packages come later
+        **LDM,  # pip would print an ERROR about its missing requirements if other packages came later
         "UniID itself, in place": ["-c", CONSTRAINTS, "--no-deps", "--no-build-isolation", "-e", ROOT],
     },
     files=(CONSTRAINTS, REQUIREMENTS / "dev.txt", REQUIREMENTS / "runtime.txt", ROOT / "pyproject.toml"),
@@ -67,7 +66,7 @@ def python(*arguments: str) -> int:
 
 
 def first_failure(*commands: Sequence[str], where: Environment = STANDALONE) -> int:
-    """Run one after another and stop at the first that fails."""
+    """Run commands in order and stop at the first failure."""
     for command in commands:
         say(f"$ {where.folder.name}: python " + " ".join(command))
         code = where.run(*command)
@@ -97,24 +96,24 @@ INSIDE = [
         "ui/test_panel.py",
     )
 ]
-"""Tests of what meets a WebUI's pins: gradio, fastapi, numpy, Pillow, OpenCV, onnxruntime, safetensors."""
+"""Tests of code under a WebUI's pins: gradio, fastapi, numpy, Pillow, OpenCV, onnxruntime, safetensors."""
 TORCH_ALONE = [f"--ignore=tests/hosts/webui/test_{name}.py" for name in ("rows", "style")]
-"""The rest, and these, use torch and einops alone, and are tested stand-alone."""
+"""These and all other tests use only torch and einops, and run stand-alone."""
 
 
 def setup(_arguments: list[str]) -> int:
-    """Only make or mend the environment."""
+    """Only make or repair the environment."""
     STANDALONE.set_up()
     return 0
 
 
 def demo(arguments: list[str]) -> int:
-    """Generate with people, with the miniature's weights."""
+    """Generate pictures with identities, from the miniature's weights."""
     return python("-m", "miniature.demo", *arguments)
 
 
 def serve(arguments: list[str]) -> int:
-    """The page; with the miniature's weights where no other models folder is named and they are there."""
+    """The stand-alone page; with the miniature's weights, if present and no other models folder is named."""
     named = "UNIID_MODELS" in os.environ or any(one.startswith("--models") for one in arguments)
     miniature = ROOT / "miniature" / "models"
     own = [] if named or not any(miniature.glob("Stable-diffusion/*")) else ["--models", str(miniature)]
@@ -122,21 +121,21 @@ def serve(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Check style, import contracts and types and run all but slow tests; with arguments, pytest alone."""
+    """Check style, import contracts and types and run all but slow tests; with arguments, only pytest."""
     if arguments:
         return first_failure(("-m", "pytest", *arguments))
     return first_failure(RUFF, CONTRACTS, TYPES, (*SUITE, "-m", "not slow"))
 
 
 def hosts(arguments: list[str]) -> int:
-    """Run what runs inside a WebUI, under the pins of the one that is named or of those that CI has."""
+    """Run the tests of code inside a WebUI, with the pins of the named WebUI or of those in CI."""
     names = [arguments.pop(0)] if arguments and arguments[0] in HOSTS else IN_CI
     command = ("-m", "pytest", *arguments) if arguments else (*SUITE, *INSIDE, *TORCH_ALONE)
     return max(first_failure(command, where=inside(name)) for name in names)
 
 
 def pins(_arguments: list[str]) -> int:
-    """Ask pip whether every pin has a release for the oldest and the newest Python; nothing is installed."""
+    """Check with pip that every pin has a release for the oldest and the newest Python; installs nothing."""
     pip = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--dry-run", "--no-deps")
     with tempfile.TemporaryDirectory() as nowhere:
         other = ("--ignore-installed", "--only-binary", ":all:", "--target", nowhere, "--python-version")
@@ -149,7 +148,7 @@ def lint(_arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
-    """Run a benchmark by its name."""
+    """Run a benchmark by name."""
     return python("-m", "benchmarks", *arguments)
 
 
@@ -157,13 +156,13 @@ COMMANDS = {command.__name__: command for command in (demo, serve, test, hosts, 
 
 
 def main(argv: list[str]) -> int:
-    """Set up if need be, then run the command; 2 when there is no such command."""
+    """Set up if necessary, then run the command; 2 for an unknown command."""
     name, *arguments = argv or ["--help"]
     if name in {"-h", "--help"}:
         print(__doc__)
         return 0
     if name not in COMMANDS:
-        say(f"there is no command {name!r}; choose one of: {', '.join(COMMANDS)}")
+        say(f"unknown command {name!r}; choose one of: {', '.join(COMMANDS)}")
         return 2
     try:
         return COMMANDS[name](arguments)

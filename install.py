@@ -1,7 +1,7 @@
-"""Run by the WebUI at every start, and by hand with ``--again``: installs what is missing, one by one.
+"""Installs missing packages one by one; the WebUI runs it at every start, a user with ``--again``.
 
-What is there is left alone: every installed version is a constraint for pip. The outcome is remembered, so
-that the next start is quick, and what failed is tried again only when the environment has changed.
+Installed packages stay unchanged: every installed version is a constraint for pip. The outcome is stored, so
+the next start is quick, and a failed package is tried again only after the environment has changed.
 """
 
 import importlib
@@ -28,30 +28,30 @@ for module in sys.argv[1:]:
 VERSION = re.compile(
     r"(\d+!)?\d+(\.\d+)*((a|b|rc)\d+)?(\.?post\d+)?(\.?dev\d+)?(\+[A-Za-z0-9.]+)?", re.IGNORECASE
 )
-"""What pip takes in a constraint; Debian writes others."""
+"""Versions that pip accepts in a constraint; Debian has others."""
 NO_NETWORK = "the network did not answer"
 _UNREACHED = ("Retrying (Retry(", "NewConnectionError", "ReadTimeoutError")
 
 
 def install_missing(pip):
-    """Install each package that is not there; names and reasons of those that could not be."""
+    """Install each missing package; names and reasons of the failures."""
     failed = {}
     for package in NEEDED:
         if installation.is_there(package):
             continue
         try:
             with_constraints(package, pip())
-        except Exception as error:  # the host raises RuntimeError with all that pip has printed
+        except Exception as error:  # the host raises RuntimeError with pip's output
             if any(words in str(error) for words in _UNREACHED):
                 failed[package.name] = NO_NETWORK
-                break  # the others would wait as long
+                break  # the others would time out too
             failed[package.name] = last_words(str(error))
         importlib.invalidate_caches()
     return failed
 
 
 def with_constraints(package, run_pip):
-    """Have the host's pip install something without a change to any version that is there."""
+    """Install a package with the host's pip without changing any installed version."""
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "installed.txt"
         have = installation.installed()
@@ -61,16 +61,19 @@ def with_constraints(package, run_pip):
 
 
 def last_words(printed):
-    """pip's last error, or the last line."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()] or ["pip failed without a word"]
+    """pip's last error, or its last line."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()] or ["pip failed without output"]
     errors = [line for line in lines if "ERROR:" in line]
     return (errors or lines)[-1].partition("ERROR:")[2].strip()[:200] or lines[-1][:200]
 
 
 def cannot_import(packages):
-    """Names and reasons of the packages that do not start, each tried in another process."""
+    """Names and reasons of the packages whose import fails, tested in another process."""
     modules = {package.proof or package.module: package.name for package in packages}
-    environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"}  # older releases of insightface bring it
+    environment = {
+        **os.environ,
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+    }  # a requirement of older releases of insightface
     failed = {}
     while modules:
         command = [sys.executable, "-c", PROOF, *modules]
@@ -81,39 +84,39 @@ def cannot_import(packages):
                 name = modules.pop(module)
                 failed |= {name: words[0][:200]} if state == "fails" else {}
         if modules:  # the process ended inside an import
-            failed[modules.pop(next(iter(modules)))] = f"importing it ends Python with code {done.returncode}"
+            failed[modules.pop(next(iter(modules)))] = f"its import ends Python with code {done.returncode}"
     return failed
 
 
 def complete(pip):
-    """Make everything work, or say what does not; ``pip`` gives the function that runs it."""
+    """Install and test all packages, and return the problems; ``pip`` returns the function that runs pip."""
     failed = install_missing(pip)
     there = [package for package in NEEDED if package.name not in failed]
     failed |= cannot_import(there[:-1])
-    if not failed:  # insightface uses all the others, and would only repeat their failures
+    if not failed:  # insightface imports all the others, and would only repeat their failures
         failed |= cannot_import(there[-1:])
     return [installation.problem(one, failed[one.name]) for one in NEEDED if one.name in failed]
 
 
 def again(problems):
-    """Those of the remembered problems that are left: what is installed may have been mended."""
+    """The stored problems that remain: a user may have repaired a package."""
     there = [
         one for one in NEEDED if one.name in {p.package for p in problems} and installation.is_there(one)
     ]
     failed = cannot_import(there) if there else {}
-    mended = {one.name for one in there} - failed.keys()
-    return tuple(one for one in problems if one.package not in mended)
+    repaired = {one.name for one in there} - failed.keys()
+    return tuple(one for one in problems if one.package not in repaired)
 
 
 def pip_by_hand(command, _):
-    """Without a WebUI: pip shows what it does."""
+    """Run pip without a WebUI, with its output shown."""
     done = subprocess.run(f'"{sys.executable}" -m pip {command} --prefer-binary', shell=True)
     if done.returncode:
-        raise RuntimeError(f"pip ended with code {done.returncode}, its words are above")
+        raise RuntimeError(f"pip ended with code {done.returncode}; its output is above")
 
 
 def launcher():
-    """The WebUI's own way to run pip, as it was configured; ours where this is no WebUI."""
+    """The WebUI's function that runs pip; ours outside a WebUI."""
     try:
         import launch  # pyright: ignore[reportMissingImports], the host's
     except ModuleNotFoundError:
@@ -122,7 +125,7 @@ def launcher():
 
 
 def main(by_hand=False):
-    """Find out, unless it is known, and say what does not work; the problems."""
+    """Check the packages unless the outcome is stored, print the problems and return them."""
     known = None if by_hand else installation.recall()
     problems = complete((lambda: pip_by_hand) if by_hand else launcher) if known is None else again(known)
     offline = any(one.reason == NO_NETWORK for one in problems)

@@ -1,1 +1,1 @@
-"""Measurements with their targets: ``python dev.py bench NAME [--json]`` runs ``NAME.main``."""
+"""Benchmarks with targets: ``python dev.py bench NAME [--json]`` runs ``NAME.main``."""

@@ -1,4 +1,4 @@
-"""Runs one benchmark by its name."""
+"""Runs one benchmark by name."""
 
 import sys
 from importlib import import_module
@@ -8,15 +8,15 @@ NOT_BENCHMARKS = frozenset({"__init__", "__main__", "report"})
 
 
 def names() -> list[str]:
-    """The benchmarks that can be run."""
+    """Names of all benchmarks."""
     return sorted({file.stem for file in Path(__file__).parent.glob("*.py")} - NOT_BENCHMARKS)
 
 
 def main(argv: list[str]) -> int:
-    """Run the benchmark that the first argument names with the others; 2 when there is none of that name."""
+    """Run the benchmark named by the first argument with the other arguments; 2 for an unknown name."""
     name, *arguments = argv or [""]
     if name not in names():
-        print(f"there is no benchmark {name!r}; choose one of: {', '.join(names())}", file=sys.stderr)
+        print(f"unknown benchmark {name!r}; choose one of: {', '.join(names())}", file=sys.stderr)
         return 2
     return import_module(f"benchmarks.{name}").main(arguments)
 

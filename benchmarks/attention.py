@@ -1,13 +1,12 @@
-"""What people cost per step: ``python dev.py bench attention [--json] [--device NAME] [--dtype NAME] ...``.
+"""Cost of identities per step: ``python dev.py bench attention [--json] [--device NAME] [--dtype NAME] ...``.
 
 A step of a Stable Diffusion 1.5 UNet with random weights, 64 x 64 latents and a guided batch of two is timed
-with and without people, in turns, so that a change of the machine's mood hits both. A ratio is the median
-over the rounds of a step with people by the plain step of the same round. The plain step runs on weights
-that were made like those with people: by a merge of the same LoRA at a scale of zero, with the same copies
-kept. A plain step on weights that were never merged is timed beside it (``untouched``), and so is the
-textbook form of the same method. Memory is kept from one step to the next, as torch's allocator on a GPU
-does: what the C library gives back to the system and asks for anew costs a seventh of a step, now more, now
-less.
+with and without people, alternately, so that changes of the machine's speed affect both. A ratio is the
+median over the rounds of the time of a step with people, divided by that of the plain step of the same
+round. The plain step runs on weights made like those with people: by a merge of the same LoRA at scale 0,
+with the same copies kept. A plain step on unmerged weights (``untouched``) and the textbook form of the same
+method are timed too. Freed memory is kept between steps, as torch's allocator on a GPU does; returning it to
+the system costs a varying time, about a seventh of a step.
 """
 
 import argparse
@@ -44,7 +43,7 @@ TOKENS, TEXT_TOKENS, RANK, ID_SCALE = 16, 77, 128, 0.7
 GPU_STEPS = 20
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h: the first off, and no blocks mapped one by one
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h: trimming off, and no separately mapped blocks
 
 Injection = Callable[[], AbstractContextManager[object]]
 
@@ -65,7 +64,7 @@ NARROW = Size(name="narrow", widths=(32, 32, 64, 64), context=32, latent=16, ran
 
 
 class Bench:
-    """One UNet with one adapter; on the meta device it can only be counted."""
+    """One UNet with one adapter; on the meta device only operations can be counted."""
 
     def __init__(self, size: Size, dtype: torch.dtype, device: str) -> None:
         torch.manual_seed(0)
@@ -73,14 +72,14 @@ class Bench:
             self.unet = UNet2DConditionModel(
                 block_out_channels=size.widths, cross_attention_dim=size.context, attention_head_dim=8
             ).eval()
-            nn.Module.to(self.unet, dtype)  # diffusers' own also warns of what does not concern this UNet
+            nn.Module.to(self.unet, dtype)  # diffusers' method prints warnings that do not apply to this UNet
             self.sites = find_sites(self.unet)
             self.adapter = UniPortraitAdapter.for_sites(self.sites, size.rank)
             self.adapter.add_router(TOKENS)
             self.adapter.to(dtype)
             self.latents = torch.randn(2, 4, size.latent, size.latent, dtype=dtype)
             self.text = torch.randn(2, TEXT_TOKENS, size.context, dtype=dtype)
-            self.nobody = torch.randn(TOKENS, size.context, dtype=dtype)
+            self.null = torch.randn(TOKENS, size.context, dtype=dtype)
             self.tokens = torch.randn(max(TARGETS), TOKENS, size.context, dtype=dtype)
 
     def step(self) -> Tensor:
@@ -88,39 +87,39 @@ class Bench:
 
     def plan(self, count: int) -> Plan | None:
         people = [PlannedIdentity(tokens=tokens) for tokens in self.tokens[:count]]
-        return build(self.adapter, self.sites, people, self.nobody)
+        return build(self.adapter, self.sites, people, self.null)
 
     def injection(self, count: int) -> Injection:
-        """Ours; the plan is made once, as in a generation."""
+        """UniID's injection; the plan is made once, as in a generation."""
         plan, rows = self.plan(count), Rows([Role.UNCOND, Role.COND])
         return lambda: injected(self.sites, plan, rows)
 
     def plain(self) -> Injection:
-        """Without people, on weights that went through a merge of zeros."""
+        """No people, on weights after a merge at scale 0."""
         plan = self.plan(1)
         assert plan is not None
         zeros = replace(plan, branches={}, merge_scale=0.0)
         return lambda: injected(self.sites, zeros, Rows([]))
 
     def textbook(self, count: int) -> Injection:
-        return lambda: textbook(self.sites, self.adapter, self.tokens[:count], self.nobody)
+        return lambda: textbook(self.sites, self.adapter, self.tokens[:count], self.null)
 
     def variants(self) -> dict[str, Injection]:
-        """What is compared, by the name of its figures."""
+        """The compared injections, by the names of their figures."""
         ours = {f"people={count}": self.injection(count) for count in TARGETS}
         return ours | {f"textbook/people={TEXTBOOK_PEOPLE}": self.textbook(TEXTBOOK_PEOPLE)}
 
 
 @contextmanager
 def textbook(
-    sites: Sequence[Site], adapter: UniPortraitAdapter, people: Tensor, nobody: Tensor
+    sites: Sequence[Site], adapter: UniPortraitAdapter, people: Tensor, null: Tensor
 ) -> Generator[None]:
-    """The method as it is written down: LoRA beside the weights, everything else anew in every step.
+    """The method as published: LoRA beside the weights, everything else recomputed in every step.
 
-    ``people`` is ``i k d``, ``nobody`` is ``k d``; the rows are uncond and cond. Each person's attention is
+    ``people`` is ``i k d``, ``null`` is ``k d``; the rows are uncond and cond. Each person's attention is
     computed on all rows, and so is the router.
     """
-    tokens = torch.stack([repeat(nobody, "k d -> i k d", i=len(people)), people])
+    tokens = torch.stack([repeat(null, "k d -> i k d", i=len(people)), people])
     with ExitStack() as stack:
         for site in sites:
             for name, lora in adapter.lora("multi", site.index).items():
@@ -161,9 +160,9 @@ class TextbookLayer:
 
 
 def seconds(bench: Bench, injection: Injection) -> float:
-    """The time of a step that is not a generation's first: that one finds freshly merged weights cold.
+    """Time in seconds of a step after a generation's first, which has cold caches after the merge.
 
-    A GPU makes many of them, and is waited for in the end alone.
+    A GPU runs many steps, with one synchronisation at the end.
     """
     steps = GPU_STEPS if bench.latents.is_cuda else 1
     with injection():
@@ -177,7 +176,7 @@ def seconds(bench: Bench, injection: Injection) -> float:
 
 
 def wait(bench: Bench) -> None:
-    """Let a GPU finish what it was given."""
+    """Synchronise with the GPU."""
     if bench.latents.is_cuda:
         torch.cuda.synchronize()
 
@@ -190,7 +189,7 @@ def operations(bench: Bench, injection: Injection) -> int:
 
 
 def count(size: Size) -> Iterator[Figure]:
-    """Operation counts by those of the plain step."""
+    """Operation counts, relative to the plain step."""
     bench = Bench(size, torch.float32, "meta")
     plain = operations(bench, nullcontext)
     for name, injection in bench.variants().items():
@@ -199,14 +198,14 @@ def count(size: Size) -> Iterator[Figure]:
 
 
 def keep_memory() -> None:
-    """Let the C library keep what was freed; only glibc can be told so."""
+    """Make the C library keep freed memory; only glibc has this setting."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def measure(size: Size, dtype: torch.dtype, pairs: int, device: str, only: Sequence[str]) -> Iterator[Figure]:
-    """Times of a step by those of the plain step of the same round; of ``only``, where any are named."""
+    """Times of a step, relative to the plain step of the same round; only those in ``only``, if given."""
     keep_memory()
     bench = Bench(size, dtype, device)
     injections = {name: one for name, one in bench.variants().items() if not only or name in only}
@@ -216,14 +215,14 @@ def measure(size: Size, dtype: torch.dtype, pairs: int, device: str, only: Seque
         beside["untouched"] = nullcontext
     variants: dict[str, Injection] = {"plain": plain, **beside, **injections}
     times: dict[str, list[float]] = {name: [] for name in variants}
-    bench.step()  # the first step also pays for memory
+    bench.step()  # the first step also allocates memory
     for number in tqdm(range(pairs), desc="rounds", unit="round", file=sys.stderr):
         names = list(variants)
         for name in names[number % len(names) :] + names[: number % len(names)]:
             times[name].append(seconds(bench, variants[name]))
     yield Figure(name=f"attention/{size.name}/plain", value=median(times["plain"]), unit="s")
     targets = {f"people={count}": bound for count, bound in TARGETS.items()} if size is FULL else {}
-    for name in [*injections, *beside]:  # plain-again says how far noise alone goes
+    for name in [*injections, *beside]:  # plain-again measures the noise
         ratio = median(ours / plain for ours, plain in zip(times[name], times["plain"], strict=True))
         path = f"attention/{size.name}/{name}/ratio"
         if name in targets:
@@ -240,17 +239,21 @@ def figures(
 
 
 def main(argv: list[str]) -> int:
-    """Print the figures; 1 when one misses its target."""
+    """Print the figures; 1 if one misses its target."""
     parser = argparse.ArgumentParser(prog="bench attention", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one object per line")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="precision of the UNet")
-    parser.add_argument("--latent", type=int, help="side of the latents instead of the layout's own")
-    parser.add_argument("--pairs", type=int, default=9, help="rounds of one plain and one step of each kind")
+    parser.add_argument("--latent", type=int, help="side of the latents (default: the layout's)")
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="NAME", help="such as people=1: time these alone"
+        "--pairs", type=int, default=9, help="rounds of one plain step and one step of each kind"
     )
-    parser.add_argument("--narrow", action="store_true", help="a small UNet, in seconds, without targets")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="such as people=1: time only these"
+    )
+    parser.add_argument(
+        "--narrow", action="store_true", help="a small UNet, which takes seconds and has no targets"
+    )
     options = parser.parse_args(argv)
     size = NARROW if options.narrow else FULL
     if options.latent:

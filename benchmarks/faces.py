@@ -1,10 +1,10 @@
-"""Faces that fill their picture, small ones in large photographs, and what finding the usual ones takes.
+"""Detection of faces that fill their picture and of small faces in large photographs, and its time.
 
 python dev.py bench faces [--json]
 
 The miniature's detector on its twelve sample pictures: cut to the face's box at 100 %, 110 % and 130 %, and
-with a face of 90 pixels in 4000 x 3000. A face is right where it is the only one and its landmarks are those
-that are found in the whole sample, to within 12 % of the box's width.
+with a face of 90 pixels in 4000 x 3000. A face is right if it is the only one and its landmarks are within
+12 % of the box's width of those in the whole sample.
 """
 
 import argparse
@@ -30,7 +30,7 @@ ROUNDS = 10
 
 
 class Sample(NamedTuple):
-    """A picture, and the face that is found in all of it."""
+    """A picture, and the face that is found in the whole picture."""
 
     picture: UInt8[np.ndarray, "height width 3"]
     face: Face
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
 
 
 def figures() -> Iterator[Figure]:
-    """Every figure of the suite."""
+    """All figures of the suite."""
     finder = FaceFinder(PACK, recognise=True)
     samples = [
         Sample(picture, *finder.find(picture)) for picture in map(load_picture, sorted(SAMPLES.glob("*.png")))
@@ -90,7 +90,7 @@ def _small(finder: FaceFinder, samples: Sequence[Sample]) -> Iterator[Figure]:
 def cut_to_face(
     sample: Sample, cut: float
 ) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[float, float]]:
-    """The sample within its face's box, enlarged by ``cut``, and where the whole one begins then."""
+    """The sample cut to its face's box, enlarged by ``cut``, and the offset of the whole sample."""
     height, width = sample.picture.shape[:2]
     left, top, right, bottom = sample.face.box
     x, y, half_wide, half_high = (
@@ -107,7 +107,7 @@ def cut_to_face(
 def in_a_large_picture(
     sample: Sample, seed: int
 ) -> tuple[UInt8[np.ndarray, "height width 3"], float, tuple[float, float]]:
-    """A noisy picture with the sample in it, whose face is ``SMALL`` wide; the sample's scale and place."""
+    """A noisy picture that contains the sample with a face ``SMALL`` wide; the sample's scale and offset."""
     scale = SMALL / sample.width
     small = cv2.resize(sample.picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     draw = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def in_a_large_picture(
 
 
 def is_right(face: Face, sample: Sample, scale: float, place: tuple[float, float]) -> bool:
-    """Whether a face is the sample's, which is ``scale`` times as large there and begins at ``place``."""
+    """Whether a face is the sample's, with the sample scaled by ``scale`` and placed at ``place``."""
     away = np.abs(face.landmarks - (sample.face.landmarks * scale + np.array(place))).max()
     return bool(away < WITHIN * sample.width * scale)
 

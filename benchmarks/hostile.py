@@ -1,10 +1,10 @@
-"""Hostile input: what a file, an infotext or a request can cost, each case in a process of its own.
+"""Hostile input: the cost of files, infotexts and requests, each case in its own process.
 
 python dev.py bench hostile [--json] [CORPUS ...]
 
-A corpus is a module of ``benchmarks/corpus``. Every case is held to: under 1 GB above the memory at its
-start, under 5 s, no unforeseen exception, no process started and no connection made. Cases that miss a target
-are named on standard error. Needs a POSIX system: cases run in forks of a process with everything imported.
+A corpus is a module of ``benchmarks/corpus``. The targets of every case: under 1 GB above the memory at its
+start, under 5 s, no unexpected exception, no process started and no connection made. Cases that miss a
+target are printed to standard error. Needs a POSIX system: cases run in forks of a process with all imports.
 """
 
 import argparse
@@ -32,15 +32,23 @@ from lib_uniid.failures import sentence
 ROOT = Path(__file__).resolve().parents[1]
 MEGABYTES, SECONDS = 1000, 5
 PATIENCE = 60
-"""Seconds until a case is ended."""
+"""Seconds until a case is killed."""
 CEILING = 5 * 2**30
-"""Bytes of address space above those at the start, so that a case cannot take the machine down."""
-_WATCHED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn", "pty.spawn")
+"""Bytes of address space above those at the start; protects the machine."""
+_FORBIDDEN_EVENTS = (
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "os.spawn",
+    "pty.spawn",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one case did. ``answer`` is what the user would read, ``fault`` an unforeseen traceback."""
+    """The result of one case: ``answer`` is the user's message, ``fault`` an unexpected traceback."""
 
     name: str
     seconds: float
@@ -58,7 +66,7 @@ class Outcome:
 
 
 def main(argv: list[str]) -> int:
-    """Run all corpora or those that are named; exit code 1 if a target is missed."""
+    """Run all corpora or the named ones; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("corpus", nargs="*", help=", ".join(corpora()))
@@ -89,7 +97,7 @@ def _figures(names: Sequence[str]) -> Iterator[Figure]:
 
 
 def outcomes_of(name: str, *, quick: bool = False) -> Iterator[Outcome]:
-    """Run the cases of a corpus, one after another, away from this process."""
+    """Run the cases of a corpus, one after another, in another process."""
     command = [sys.executable, "-m", "benchmarks.hostile", name, *(["--quick"] if quick else [])]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
@@ -106,14 +114,14 @@ def outcomes_of(name: str, *, quick: bool = False) -> Iterator[Outcome]:
 def _run_corpus(name: str, *, quick: bool) -> None:
     cases: Iterator[Case] = import_module(f"benchmarks.corpus.{name}").cases()
     out = os.dup(1)
-    os.dup2(2, 1)  # what a door prints must not stand among the outcomes
+    os.dup2(2, 1)  # an entry point's prints must not mix with the outcomes
     for case in cases:
         if case.quick or not quick:
             os.write(out, (json.dumps(asdict(measured(case))) + "\n").encode())
 
 
 def measured(case: Case) -> Outcome:
-    """Write one case and open its door in processes of its own."""
+    """Write one case and run it, each in its own process."""
     with TemporaryDirectory() as folder, TemporaryDirectory() as cache:
         path = _written(case, Path(folder))
         readable, writable = os.pipe()
@@ -127,8 +135,8 @@ def measured(case: Case) -> Outcome:
         status, usage = _waited(child, begin + PATIENCE)
         seconds = time.monotonic() - begin
         with os.fdopen(readable, encoding="utf-8", errors="replace") as pipe:
-            told = [json.loads(line) for line in pipe.read().splitlines()]
-    start, end = told[0], (told[1] if len(told) > 1 else {})
+            reports = [json.loads(line) for line in pipe.read().splitlines()]
+    start, end = reports[0], (reports[1] if len(reports) > 1 else {})
     died = "" if end else f"ended by {_reason(status)}"
     return Outcome(
         name=case.name,
@@ -142,7 +150,7 @@ def measured(case: Case) -> Outcome:
 
 
 def _written(case: Case, folder: Path) -> Path:
-    """Write in a process of its own, too: big inputs must not make this one big."""
+    """Write in another process, so that large inputs do not enlarge this one."""
     readable, writable = os.pipe()
     child = os.fork()
     if not child:
@@ -184,32 +192,32 @@ def _bytes(maxrss: int) -> int:
 
 
 def _child(case: Case, path: Path, writable: int) -> None:
-    """Open the door, tell through the pipe, and end."""
+    """Run the case, report through the pipe, and exit."""
     started: list[str] = []
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
-        if event in _WATCHED or (event == "socket.connect" and not isinstance(arguments[1], str)):
+        if event in _FORBIDDEN_EVENTS or (event == "socket.connect" and not isinstance(arguments[1], str)):
             started.append(event)
 
-    def tell(**values: object) -> None:
+    def report_back(**values: object) -> None:
         os.write(writable, (json.dumps(values) + "\n").encode())
 
     sys.addaudithook(watch)
     memory = psutil.Process().memory_info()
-    tell(rss=memory.rss)
+    report_back(rss=memory.rss)
     resource.setrlimit(resource.RLIMIT_AS, (memory.vms + CEILING, memory.vms + CEILING))
     answer, fault = _opened(case, path)
     children = _bytes(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     count = max(len(started), int(children > 0), len(psutil.Process().children()))
     with suppress(BrokenPipeError):
-        tell(answer=answer[:300], fault=fault[-2000:], processes=count, children=children)
+        report_back(answer=answer[:300], fault=fault[-2000:], processes=count, children=children)
     os._exit(0)
 
 
 def _opened(case: Case, path: Path) -> tuple[str, str]:
-    """What the door answers, and the traceback of an unforeseen failure."""
+    """The entry point's answer, and the traceback of an unexpected failure."""
     try:
-        return repr(case.door(path)), ""
+        return repr(case.entry_point(path)), ""
     except Exception as error:
         words = sentence(error)
         return (words, "") if words else ("", traceback.format_exc())

@@ -1,9 +1,9 @@
-"""``bench house``: what a change of the code costs, and whether its parts lie where they belong.
+"""``bench house``: the number of files that a change touches, and the structure of the code.
 
 python dev.py bench house [--json]
 
-A number of a person is added in a copy of the tree; the tests of the table of fields then hold for it in
-every place: request, settings, panel, infotext, axis, option, docs, and the picture that it changes.
+A number of a person is added in a copy of the tree. The tests of the table of fields then check it in every
+place: request, settings, panel, infotext, axis, option, docs, and its effect on the picture.
 """
 
 import argparse
@@ -37,14 +37,14 @@ ROW = f"""\
         default=1.0,
         high=2.0,
         label="Test strength",
-        meaning="how strongly the test is seen",
+        meaning="strength of the test",
     ),
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """In the one file that ``files`` matches and that holds ``anchor``, a pattern, ``text`` replaces it."""
+    """Replace the pattern ``anchor`` by ``text`` in the one file that matches ``files`` and contains it."""
 
     files: str
     anchor: str
@@ -68,11 +68,11 @@ ADDED = (
         text=rf"weight=\1.weight * \1.{FIELD} ** 2",
     ),
 )
-"""A number of a person, from 0 to 2, and its use."""
+"""Edits that add a number of a person, from 0 to 2, and its use."""
 
 PROOFS = (
     ("-m", "tools.field_table"),  # writes the tables of the docs
-    ("-m", "pytest", "tests/test_fields.py", "-k", FIELD),  # fails where no test is of this field
+    ("-m", "pytest", "tests/test_fields.py", "-k", FIELD),  # fails if no test covers this field
     ("-m", "pytest", "tests/test_fields.py"),
     (
         "-m",
@@ -85,7 +85,7 @@ PROOFS = (
 
 
 def figures() -> Iterator[Figure]:
-    """All of them, the quick ones first."""
+    """All figures, the quick ones first."""
     graph = grimp.build_graph(PRODUCT, cache_dir=None)
     yield Figure.at_most("house/method_lines", lines_of(ROOT / TOY), "lines", LINES)
     outside = len(names_outside(method_names(ROOT / METHODS), ROOT / PRODUCT))
@@ -100,7 +100,7 @@ def figures() -> Iterator[Figure]:
 
 
 def files_touched() -> float:
-    """Files that the new number is written into; NaN where it is not in every place afterwards."""
+    """Number of edited files for the new number; NaN if it is not in every place afterwards."""
     with TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in tracked(ROOT):
@@ -111,21 +111,21 @@ def files_touched() -> float:
 
 
 def change(tree: Path, edit: Edit) -> Path:
-    """Make an edit and give the file's name; ``ValueError`` where it fits in no place, or in several."""
+    """Make an edit and return the file; ``ValueError`` unless it matches exactly one place."""
     places = [path for path in tree.glob(edit.files) if re.search(edit.anchor, path.read_text("utf-8"))]
     if len(places) != 1:
-        message = f"{edit.anchor!r} must be in one file of {edit.files}, is in {len(places)}; mend ADDED"
+        message = f"{edit.anchor!r} must be in one file of {edit.files}, is in {len(places)}; correct ADDED"
         raise ValueError(message)
     text, count = re.subn(edit.anchor, edit.text, places[0].read_text("utf-8"))
     if count != 1:
-        message = f"{edit.anchor!r} must be once in {places[0].name}, is there {count} times; mend ADDED"
+        message = f"{edit.anchor!r} must occur once in {places[0].name}, occurs {count} times; correct ADDED"
         raise ValueError(message)
     places[0].write_text(text, "utf-8")
     return places[0].relative_to(tree)
 
 
 def proved(tree: Path) -> bool:
-    """Whether all proofs hold in a copy of the tree; what fails is printed to stderr."""
+    """Whether all proofs pass in a copy of the tree; failures are printed to stderr."""
     for proof in PROOFS:
         done = subprocess.run(
             [sys.executable, *proof],
@@ -141,21 +141,21 @@ def proved(tree: Path) -> bool:
     return True
 
 
-# --- where parts lie ---
+# --- structure ---
 
 
 def lines_of(path: Path) -> float:
-    """Lines of a file; NaN where there is none."""
+    """Lines of a file; NaN if it does not exist."""
     return len(path.read_text("utf-8").splitlines()) if path.is_file() else math.nan
 
 
 def method_names(folder: Path) -> list[str]:
-    """Every method has a package of its name."""
+    """Names of the methods, each of which has a package."""
     return sorted(path.parent.name for path in folder.glob("*/__init__.py"))
 
 
 def names_outside(names: Iterable[str], product: Path) -> list[str]:
-    """Lines of the product that name a method, in whatever case, outside the folder of the methods."""
+    """Lines of the product that name a method, in any case, outside the folder of the methods."""
     named = re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
     files = sorted(path for path in product.rglob("*.py") if product / "methods" not in path.parents)
     return [
@@ -167,13 +167,13 @@ def names_outside(names: Iterable[str], product: Path) -> list[str]:
 
 
 def imports(graph: Any) -> dict[str, set[str]]:
-    """The product's modules that each of them imports, for types alone too."""
+    """The product's modules that each module imports, including imports for types."""
     modules = {name for name in graph.modules if name.startswith(PRODUCT)}
     return {name: graph.find_modules_directly_imported_by(name) & modules for name in modules}
 
 
 def layers() -> list[list[str]]:
-    """From top to bottom, as ``pyproject.toml`` has them for import-linter."""
+    """Layers from top to bottom, from import-linter's section of ``pyproject.toml``."""
     configuration.configure()
     options = read_user_options(str(ROOT / "pyproject.toml"))
     (contract,) = [one for one in options.contracts_options if one["type"] == "layers"]
@@ -181,7 +181,7 @@ def layers() -> list[list[str]]:
 
 
 def back_arrows(graph: Mapping[str, set[str]], order: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
-    """Imports that do not point down. What the contract would let pass as an exception is among them."""
+    """Imports that do not point down, including exceptions of the contract."""
     rank = {name: number for number, names in enumerate(order) for name in names}
     part = {module: module.split(".")[1] for module in graph if "." in module}
     return [
@@ -193,7 +193,7 @@ def back_arrows(graph: Mapping[str, set[str]], order: Sequence[Sequence[str]]) -
 
 
 def circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:
-    """Groups of modules each of which imports each other one, directly or through others."""
+    """Groups of modules that import one another, directly or indirectly."""
     reached = {module: _reached(graph, module) for module in graph}
     groups = (frozenset(other for other in reached[module] if module in reached[other]) for module in graph)
     return {group for group in groups if group}
@@ -217,7 +217,7 @@ def weights(files: Iterable[Path]) -> int:
 
 
 def tracked(root: Path) -> list[Path]:
-    """Files of a checkout that git tracks, or would."""
+    """Files of a checkout that git tracks or does not ignore."""
     command = [
         "git",
         "-c",
@@ -233,7 +233,7 @@ def tracked(root: Path) -> list[Path]:
 
 
 def main(argv: list[str]) -> int:
-    """Print the figures; 1 when one misses its target."""
+    """Print the figures; 1 if one misses its target."""
     parser = argparse.ArgumentParser(prog="bench house", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one object per line")
     return report(figures(), as_json=parser.parse_args(argv).json)

@@ -1,7 +1,7 @@
-"""``bench install``: the real install.py in environments made from the WebUIs' own requirements.
+"""``bench install``: the real install.py in environments with the WebUIs' requirements.
 
-For each host, what an earlier run of install.py brought is uninstalled; then it runs as the launcher runs it.
-Environments that are not there yet are made first, some minutes and about 3 GB each.
+For each host, the packages of install.py are uninstalled; then it runs as the launcher runs it. Missing
+environments are made first, which takes some minutes and about 3 GB each.
 """
 
 import argparse
@@ -36,7 +36,7 @@ IMPORTS = "import cv2, einops, onnx, onnxruntime, safetensors, insightface.app"
 
 
 def figures(hosts: Sequence[str]) -> Iterator[Figure]:
-    """What was measured in each host's environment."""
+    """Figures of each host's environment."""
     for host in hosts:
         environment = dev.inside(host)
         environment.set_up()
@@ -61,19 +61,19 @@ def measured(host: str, environment: Environment) -> Iterator[Figure]:
 
 
 def run(environment: Environment, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the environment's Python in the project's root and keep what it prints."""
+    """Run the environment's Python in the project's root and capture its output."""
     command = [str(environment.python), *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def frozen(lines: str) -> dict[str, str]:
-    """Names and versions out of ``pip freeze``."""
+    """Names and versions from ``pip freeze``."""
     pairs = (line.partition("==") for line in lines.splitlines() if "==" in line)
     return {name.lower(): version for name, _, version in pairs}
 
 
 def main(argv: list[str]) -> int:
-    """Print the figures; 1 when one misses its target."""
+    """Print the figures; 1 if one misses its target."""
     parser = argparse.ArgumentParser(prog="bench install", description=__doc__)
     parser.add_argument("hosts", nargs="*", metavar="HOST", help=f"{', '.join(HOSTS)} (default: all)")
     parser.add_argument("--json", action="store_true", help="one object per line")

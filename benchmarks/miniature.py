@@ -1,4 +1,4 @@
-"""The miniature end to end: likeness, the right people, words kept. About forty minutes on two cores.
+"""The miniature end to end: likeness, assignment of people, prompt adherence. About 40 minutes on two cores.
 
 python dev.py bench miniature [--json] [--pictures 96] [--models DIR]
 """
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--pictures", type=int, default=96)
-    parser.add_argument("--models", type=Path, help="another model folder than the miniature's own")
+    parser.add_argument("--models", type=Path, help="models folder (default: the miniature's)")
     options = parser.parse_args(argv)
     try:
         evaluation = Evaluation(options.models, pictures=options.pictures, progress=_progress)
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
 
 
 def figures(evaluation: Evaluation) -> Iterator[Figure]:
-    """Every figure of the suite, cheapest first."""
+    """All figures of the suite, the quickest first."""
     yield Figure.at_least("miniature/recogniser/verification", evaluation.verification(), "share", 0.99)
     yield from _meters(evaluation)
     yield from _alone(evaluation)

@@ -1,9 +1,9 @@
-"""Programs that write one library at once, and programs that are killed while they write.
+"""Concurrent writers of one library, and writers that are killed.
 
     python dev.py bench races [--json] [--races 150] [--kills 50]
 
-Every race starts two real processes that open the same folder, wait for one signal and write. A kill ends a
-process that writes without end, at a random moment, by SIGKILL.
+Every race starts two processes that open the same folder, wait for one signal and write. A kill ends a
+process that writes continuously, at a random moment, with SIGKILL.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def person(name: str, mark: float = 0.0) -> Identity:
-    """Features of one reference, told apart by ``mark``."""
+    """Features of one reference, identified by ``mark``."""
     return Identity(
         name=name,
         features=IDFeatures(
@@ -39,7 +39,7 @@ def person(name: str, mark: float = 0.0) -> Identity:
     )
 
 
-# --- what one process does ---
+# --- the work of one process ---
 
 
 def _save(library: Library, mark: int) -> None:
@@ -70,7 +70,7 @@ def _remove_or_rename(library: Library, mark: int) -> None:
 
 
 def _churn(library: Library, mark: int) -> None:
-    """Everything in turn, until killed; each write that is done is said."""
+    """All operations in turn, until killed; prints each finished write."""
     for number in range(10**6):
         name = f"person {mark} {number}"
         library.save(person(name))
@@ -88,7 +88,7 @@ WORK: dict[str, Callable[[Library, int], None]] = {
 
 
 def work(folder: str) -> None:
-    """Races one after another as they come on standard input: a kind, a folder below, a moment, a mark."""
+    """Run the races on standard input: a kind, a subfolder, a time, a mark."""
     print("ready", flush=True)
     for line in sys.stdin:
         kind, below, moment, mark = line.split()
@@ -103,7 +103,7 @@ def work(folder: str) -> None:
 
 
 class Program:
-    """A process of this file."""
+    """A process that runs this file."""
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-m", "benchmarks.races", "--work", str(folder)]
@@ -122,7 +122,7 @@ class Program:
         return self.process.stdout.readline().strip()
 
     def end(self) -> str:
-        """Kill it; what it still had said."""
+        """Kill the process; returns its remaining output."""
         self.process.kill()
         said, _ = self.process.communicate()
         return said
@@ -130,7 +130,7 @@ class Program:
 
 @contextmanager
 def programs(folder: Path, count: int = 2) -> Generator[list[Program]]:
-    """Several at once, ended in the end."""
+    """Several processes, which are killed afterwards."""
     started = [Program(folder) for _ in range(count)]
     try:
         yield started
@@ -159,7 +159,7 @@ def _gone(library: Library, done: int) -> dict[str, int]:
 
 
 def _gone_or_renamed(library: Library, done: int) -> dict[str, int]:
-    """Renamed first, the deletion finds no person of the name; deleted first, the renaming finds none."""
+    """The first of the two operations wins; the second finds no person of that name."""
     return {"returned": len(library.names()) + len(library.deleted()) - 1, "lost": int(done != 1)}
 
 
@@ -170,11 +170,11 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[Library, int], dict[str, int]]
     "remove_or_extend": (("Anna",), _gone),
     "remove_or_rename": (("Anna",), _gone_or_renamed),
 }
-"""Kinds of races: who is there before, and what must hold after."""
+"""Kinds of races: the people before, and the check after."""
 
 
 def race(kind: str, count: int, folder: Path) -> dict[str, int]:
-    """So many races of a kind; how many times something was duplicated, lost or returned."""
+    """Run races of a kind; counts of duplicated, lost and returned people."""
     before, check = KINDS[kind]
     broken: Counter[str] = Counter()
     with programs(folder) as both:
@@ -182,7 +182,7 @@ def race(kind: str, count: int, folder: Path) -> dict[str, int]:
             library = Library(folder=folder / f"{kind}-{number}")
             for name in before:
                 library.save(person(name))
-            # Apart by up to 2 ms to either side: all orders of their steps occur.
+            # An offset of up to 2 ms either way makes all orders of the steps occur.
             moment, apart = time.time() + 0.01, random.uniform(-0.002, 0.002)
             for mark, one in enumerate(both, 1):
                 one.ask(kind, library.folder.name, moment + (apart if mark == 2 else 0.0), mark)
@@ -192,7 +192,7 @@ def race(kind: str, count: int, folder: Path) -> dict[str, int]:
 
 
 def kills(count: int, folder: Path) -> dict[str, int]:
-    """Kill writers at random moments: what was saved and lost, is listed and no person, or left behind."""
+    """Kill writers at random moments; counts of lost people, unreadable people and leftover files."""
     broken = {"lost": 0, "half_made": 0, "parts": 0}
     library = Library(folder=folder / "killed")
     left = 0

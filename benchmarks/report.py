@@ -1,6 +1,6 @@
-"""Figures with their targets, printed the same way by every benchmark and evaluation.
+"""Figures with targets, printed in one format by every benchmark and evaluation.
 
-With ``--json`` one object per line, as soon as it is known; otherwise one table at the end::
+With ``--json`` one object per line, as soon as it is measured; otherwise one table at the end::
 
     def main(argv: list[str]) -> int:
         return report(measure(), as_json="--json" in argv)
@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 class Figure:
     """One measured number.
 
-    ``name`` is a path such as ``attention/sd15/people=2/ratio``. ``target`` is written out (``<= 1.04``) and
-    ``holds`` says whether the value reaches it; both are None for a figure that is only recorded.
+    ``name`` is a path such as ``attention/sd15/people=2/ratio``. ``target`` is a text (``<= 1.04``) and
+    ``holds`` whether the value reaches it; both are None for a figure without a target.
     """
 
     name: str

@@ -1,9 +1,9 @@
-"""Many generations in one WebUI: hooks, memory, infotexts, and whether one depends on those before it.
+"""Many generations in one WebUI: hooks, memory, infotexts, and independence of earlier generations.
 
 python dev.py bench soak [--json] [--generations 500] [--host a1111|forge]
 
-It is the tests' stand-in for a WebUI that runs, around narrow networks. In a genuine WebUI the same is
-``tests/hosts/webui/genuine/test_soak.py``.
+It runs the tests' stand-in for a WebUI, with narrow networks. ``tests/hosts/webui/genuine/test_soak.py`` does
+the same in a genuine WebUI.
 """
 
 import argparse
@@ -41,7 +41,7 @@ KINDS = kinds_of_request(
 
 
 class Standin:
-    """The stand-in WebUI as a place to make pictures in."""
+    """The stand-in WebUI as a maker of pictures."""
 
     def __init__(self, webui: WebUI) -> None:
         self.webui = webui
@@ -66,7 +66,7 @@ class Standin:
 
 
 def main(argv: list[str]) -> int:
-    """Run it on both kinds of host; exit code 1 if a target is missed."""
+    """Run on both types of host; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--generations", type=int, default=500)
@@ -85,7 +85,7 @@ def _measured(kinds: list[str], generations: int) -> Iterator[Figure]:
 
 
 def figures(name: str, soaked: Soaked) -> Iterator[Figure]:
-    """What a soak is held to."""
+    """Figures of a soak, with targets."""
     yield Figure(name=f"{name}/generations", value=soaked.generations, unit="")
     yield Figure(name=f"{name}/interrupts", value=soaked.interrupts, unit="")
     yield Figure.at_most(f"{name}/unlike_the_first_of_their_kind", len(soaked.other), "", 0)

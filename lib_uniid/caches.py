@@ -1,4 +1,4 @@
-"""Where to keep what can be made again: beside what it belongs to, or in the system's folder for caches."""
+"""Folders for caches: beside their data, or in the system's cache folder."""
 
 import hashlib
 import os
@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 VARIABLE = "UNIID_CACHE"
-"""Names the folder in the place of the system's."""
+"""The environment variable that names a folder instead of the system's."""
 
 
 def cache_folder() -> Path:
-    """Of this user; need not exist."""
+    """The user's cache folder; it need not exist."""
     if named := os.environ.get(VARIABLE):
         return Path(named)
     home = Path.home()
@@ -21,7 +21,7 @@ def cache_folder() -> Path:
 
 
 def beside(folder: Path) -> Path:
-    """``folder`` where it can be written to, otherwise a folder for it alone in the user's cache folder."""
+    """``folder`` if it is writable, otherwise its own folder in the user's cache folder."""
     there = next((path for path in (folder, *folder.parents) if path.exists()), None)
     if there is not None and there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return folder

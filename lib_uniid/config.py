@@ -1,4 +1,4 @@
-"""Settings that are valid once they exist: what a generation and each person in it are told to do."""
+"""Settings of a generation and of each person in it, validated on construction."""
 
 import hashlib
 import math
@@ -28,10 +28,10 @@ from lib_uniid.typing import Float32, UInt8
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
 SAME_PERSON = 0.3
-"""Least cosine similarity at which two faces are of one person; ArcFace models part pairs at 0.25 to 0.35."""
+"""Least cosine similarity of two faces of one person; ArcFace models separate pairs at 0.25 to 0.35."""
 
 DDIM = ("ddim", "DDIMScheduler")
-"""The names of the one sampler that goes back exactly the way on which a picture was inverted."""
+"""Names of the only sampler that exactly reverses the inversion of a picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +39,10 @@ class PersonSettings(PersonNumbers):
     """How one person enters one generation.
 
     ``structure_scale`` is how much of the face's shape, pose and expression is copied beside the identity;
-    None takes the method's own default for the number of people. ``mix`` blends in other people, as
-    (name, share) pairs; the rest of the whole stays with this person. ``mask`` is drawn: 1 where the person
-    may appear, 0 elsewhere, at any resolution with the picture's proportions. The person is injected from
-    the fraction ``start`` of the steps up to ``end``.
+    None takes the method's default for the number of people. ``mix`` blends in other people, as
+    (name, share) pairs; this person keeps the remaining share. ``mask`` is 1 where the person may appear and
+    0 elsewhere, at any resolution with the picture's proportions. The person is injected from the fraction
+    ``start`` of the steps up to ``end``.
     """
 
     name: str
@@ -55,18 +55,18 @@ class PersonSettings(PersonNumbers):
         _check(PERSON, self, f"{self.name}: ")
         if not self.start < self.end:
             raise ConfigError(
-                f"{self.name}: start must lie before end, got {self.start} and {self.end}", field="start"
+                f"{self.name}: start must be less than end, got {self.start} and {self.end}", field="start"
             )
         for other, share in self.mix:
             if other == self.name:
                 raise ConfigError(
-                    f"{self.name}: a person cannot be mixed with themselves; name another", field="mix"
+                    f"{self.name}: a person cannot be mixed with themselves; name another person", field="mix"
                 )
             _within("mix", f"{self.name}: share of {other}", MIX["share"], share)
         total = math.fsum(share for _, share in self.mix)
         if total > 1.0 + 1e-6:
             raise ConfigError(
-                f"{self.name}: the shares of the mix must not exceed 1 together, got {total:g}", field="mix"
+                f"{self.name}: the sum of the mix shares must not exceed 1, got {total:g}", field="mix"
             )
         self._check_mask()
 
@@ -82,7 +82,7 @@ class PersonSettings(PersonNumbers):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is allowed and has no effect."""
+        """Sentences about settings that are allowed but have no effect."""
         if self.mask is None or self.mask.min() < 1.0:
             return ()
         return (f"{self.name}: the mask covers the whole picture; it limits nothing",)
@@ -90,11 +90,11 @@ class PersonSettings(PersonNumbers):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StyleSettings:
-    """A picture whose style the pictures of a generation take.
+    """A style reference for the pictures of a generation.
 
-    ``picture`` may have any size: it is scaled until it covers the size asked for, and the middle is kept.
-    ``strength`` is what one of its image tokens weighs in self-attention beside an equally good one of the
-    picture being made: 1 is on equal terms.
+    ``picture`` may have any size: it is scaled to cover the generated size and cropped to the centre.
+    ``strength`` is the factor on the attention weight of its image tokens in self-attention: 1 gives them
+    the same weight as tokens of the generated picture.
     """
 
     picture: UInt8[np.ndarray, "height width 3"]
@@ -112,7 +112,7 @@ class StyleSettings:
 
     @property
     def sha256(self) -> str:
-        """Of the decoded picture, in hex: what a record says of it instead of showing it."""
+        """SHA-256 of the decoded picture in hex; records hold it in place of the picture."""
         digest = hashlib.sha256(f"{self.picture.shape}".encode())
         digest.update(np.ascontiguousarray(self.picture).tobytes())
         return digest.hexdigest()
@@ -120,13 +120,13 @@ class StyleSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSettings:
-    """One call's worth of pictures. Sizes are in pixels; None takes the size the model was trained on.
+    """Settings of one call. Sizes are in pixels; None takes the size the model was trained on.
 
-    Picture n of the call has the seed ``seed + n``. ``strength`` matters only with a start picture: the share
-    of the steps that is run on it. ``retries`` is how many further seeds may be tried for a picture in which
-    a person is missing. With a ``style`` the sampler is DDIM, and the prompt may be empty; where
-    there is one it is for the pictures being made, and the style picture is sampled along without words.
-    ``method`` is a registered one; None takes the built-in one.
+    Picture n of the call has the seed ``seed + n``. ``strength`` applies only with a start picture: the share
+    of the steps that is run on it. ``retries`` is the number of further seeds to try for a picture in which
+    a person is missing. With a ``style`` the sampler is DDIM, and the prompt may be empty; the prompt applies
+    to the generated pictures, and the style picture is sampled with an empty prompt.
+    ``method`` is the name of a registered method; None takes the built-in one.
     """
 
     prompt: str
@@ -148,15 +148,13 @@ class GenerationSettings:
 
     def __post_init__(self) -> None:
         if not self.prompt.strip() and self.style is None:
-            raise ConfigError(
-                "the prompt is empty; say in a few words what the picture shows", field="prompt"
-            )
+            raise ConfigError("the prompt is empty; describe the picture in a few words", field="prompt")
         _side("width", self.width)
         _side("height", self.height)
         _check(GENERATION, self)
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(
-                f"seed must lie in [0, {MAX_SEED}], or be -1 for a random one, got {self.seed}", field="seed"
+                f"seed must lie in [0, {MAX_SEED}], or be -1 for a random seed, got {self.seed}", field="seed"
             )
         if self.sampler not in SAMPLERS and not self.sampler.endswith("Scheduler"):
             known = ", ".join(SAMPLERS)
@@ -165,7 +163,7 @@ class GenerationSettings:
             )
         if self.style is not None and self.sampler not in DDIM:
             raise ConfigError(
-                f"sampler must be ddim where a picture's style is taken, got {self.sampler!r}; leave it out",
+                f"sampler must be ddim with a style picture, got {self.sampler!r}; leave the sampler out",
                 field="sampler",
             )
         self._check_people()
@@ -195,22 +193,22 @@ class GenerationSettings:
 
 
 def drawn_seed(seed: int) -> int:
-    """-1 is a random seed, at every door; any other is taken as it is, and checked by the settings."""
+    """A random seed for -1; any other value is returned unchanged, and the settings check it."""
     return secrets.randbelow(MAX_SEED + 1) if seed == RANDOM_SEED else seed
 
 
-def _check(table: Table, settings: object, whose: str = "") -> None:
-    """All numbers of the table are within their ranges; None is allowed where it is the default."""
+def _check(table: Table, settings: object, prefix: str = "") -> None:
+    """Raise ConfigError unless all numbers of the table are in range; None must be the default."""
     for row in numbers(table):
         value = getattr(settings, row.name)
         if value is None and row.default is None:
             continue
-        _within(row.name, whose + row.said, row, value)
+        _within(row.name, prefix + row.label_in_text, row, value)
 
 
-def _within(field: str, said: str, row: Row, value: Any) -> None:
+def _within(field: str, label: str, row: Row, value: Any) -> None:
     if not row.low <= value <= row.high:  # also refuses NaN
-        raise ConfigError(f"{said} must lie in [{row.low:g}, {row.high:g}], got {value:g}", field=field)
+        raise ConfigError(f"{label} must lie in [{row.low:g}, {row.high:g}], got {value:g}", field=field)
 
 
 def _side(field: str, value: int | None) -> None:

@@ -1,17 +1,17 @@
-"""Everything that can be wrong, by name.
+"""Exceptions that UniID raises.
 
-Each message says what is wrong, with the value, and what to do about it. Core code raises these; each door
-catches what reaches it and asks :func:`lib_uniid.failures.explain` for the sentence.
+Each message says what is wrong, with the value, and what to do. Core code raises these; each interface
+(command line, page, panel, API) catches them and calls :func:`lib_uniid.failures.explain` for the sentence.
 """
 
 from collections.abc import Iterable
 
 
 class UniIDError(Exception):
-    """Base of every error that a person can do something about.
+    """Base of every error that a user can act on.
 
-    ``field`` says where it is wrong: the path of a field in a request, such as ``people[0].weight``, the name
-    of a setting, or a picture by the label that its caller gave it. It is None for an error of no field.
+    ``field`` names what is wrong: the path of a field in a request, such as ``people[0].weight``, the name
+    of a setting, or the caller's label of a picture. It is None if no field is concerned.
     """
 
     field: str | None
@@ -21,7 +21,7 @@ class UniIDError(Exception):
         self.field = field
 
     def within(self, path: str) -> None:
-        """Say that what is wrong lies in ``path``; the message begins with it from then on."""
+        """Prefix ``field`` and the message with ``path``."""
         self.field = f"{path}.{self.field}" if self.field else path
         self.args = (f"{path}: {self}",)
 
@@ -31,11 +31,11 @@ class ConfigError(UniIDError):
 
 
 class PictureError(UniIDError):
-    """A file that is no picture, is damaged, or is too large to open safely."""
+    """A file that is not a picture, is damaged, or is too large to open safely."""
 
 
 class NoFaceError(UniIDError):
-    """No face was found where one is needed."""
+    """No face was found, and one is needed."""
 
 
 class SeveralFacesError(UniIDError):
@@ -51,23 +51,23 @@ class FileError(UniIDError):
 
 
 class MissingModelError(UniIDError):
-    """A model file that is needed and not there."""
+    """A model file that is needed and missing."""
 
 
 class MissingPackageError(UniIDError):
-    """A Python package that is needed and not there, or cannot be imported."""
+    """A Python package that is needed and missing, or cannot be imported."""
 
 
 class DownloadError(UniIDError):
-    """A model file that could not be fetched, or is not the published one."""
+    """A model file that could not be downloaded, or is not the published one."""
 
 
 class UnknownCheckpointError(UniIDError):
-    """A weights file that cannot be read safely, or is of no known kind."""
+    """A weights file that cannot be read safely, or whose type is unknown."""
 
 
 class CheckpointMismatchError(UniIDError):
-    """A weights file of a known kind whose tensors do not fit it exactly."""
+    """A weights file of a known type whose tensors do not match that type exactly."""
 
     def __init__(
         self,
@@ -84,16 +84,16 @@ class CheckpointMismatchError(UniIDError):
 
 
 class EncoderMismatchError(UniIDError):
-    """Features made by another encoder than the one the weights expect."""
+    """Features made by an encoder other than the one the weights expect."""
 
 
 class HostTooOldError(UniIDError):
-    """A host without something that the extension needs."""
+    """A host that lacks something the extension needs."""
 
 
 class HooksIgnoredError(UniIDError):
-    """A UNet that was computed without the hooks that were set on its layers."""
+    """A UNet that ran without the hooks registered on its layers."""
 
 
 class PluginError(UniIDError):
-    """A plugin that raised, or that does not fit; it is named."""
+    """A plugin that raised or is not compatible; the message names it."""

@@ -1,7 +1,7 @@
-"""One sentence for every failure that can be foreseen: what is wrong, with the value, and what to do.
+"""One sentence for every expected failure: what is wrong, with the value, and what to do.
 
-Each door (command line, page, panel, API) catches what reaches it and asks here. Libraries are known by the
-names of their classes, so nothing heavy is imported.
+Each interface (command line, page, panel, API) passes caught errors to this module. Errors of libraries are
+recognised by the names of their classes, so nothing heavy is imported.
 """
 
 import errno
@@ -20,16 +20,16 @@ from lib_uniid.printing import shortened, visible
 
 AGAIN = "get the file again (uniid doctor says from where)"
 
-# --- what doors ask for ---
+# --- for the interfaces ---
 
 
 def explain(error: BaseException, doing: str = "") -> str:
-    """The sentence for any failure; one that was not foreseen goes to the log file, which is named.
+    """The sentence for any failure; an unexpected one is written to the log file, which the sentence names.
 
-    ``doing`` says in a word or two what was being done, for the log.
+    ``doing`` names the action in a word or two, for the log.
     """
-    if foreseen := sentence(error):
-        return foreseen
+    if expected := sentence(error):
+        return expected
     path = logs.record(error, doing)
     what = f"an unexpected failure: {_named(error)}"
     if path is None:
@@ -43,7 +43,7 @@ def sentence(error: OSError) -> str: ...
 @overload
 def sentence(error: BaseException) -> str | None: ...
 def sentence(error: BaseException) -> str | None:
-    """The sentence for a failure that can be foreseen, on one line; None for any other."""
+    """The sentence for an expected failure, on one line; None for any other."""
     if isinstance(error, UniIDError):
         return visible(" ".join(str(error).split()))
     for found in (out_of_memory, _packages, _libraries):
@@ -56,11 +56,11 @@ def sentence(error: BaseException) -> str | None:
 
 @contextmanager
 def reading(path: Path) -> Generator[None]:
-    """Name the file in whatever fails while it is read.
+    """Name the file in every error raised while it is read.
 
     Raises:
-        FileError: for ``OSError``, and for what decoders raise on damaged data (``ValueError``, ``EOFError``,
-            ``KeyError``, errors of pickle, zip and safetensors).
+        FileError: for ``OSError``, and for errors of decoders on damaged data (``ValueError``, ``EOFError``,
+        ``KeyError``, errors of pickle, zip and safetensors).
     """
     try:
         yield
@@ -88,7 +88,7 @@ _ON_THE_CARD = re.compile(r"CUDA|CUBLAS|HIP|MPS|XPU", re.IGNORECASE)
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """The sentence where memory is not enough, of the computer or of its graphics card."""
+    """The sentence for too little memory, of the computer or of its graphics card."""
     short = isinstance(error, MemoryError) or _is_a(error, "OutOfMemoryError")
     short = short or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
     short = short or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None)
@@ -104,7 +104,7 @@ def out_of_memory(error: BaseException) -> str | None:
 # --- packages ---
 
 PACKAGES = {"cv2": "opencv-python", "PIL": "pillow", "open_clip": "open_clip_torch", "yaml": "pyyaml"}
-"""What to install, where a module is called otherwise than its package."""
+"""Packages whose name differs from the module's."""
 
 _MISSING = re.compile(
     r"No module named '([\w.]+)'|import dependency (\w+)|requires the (\w+) (?:library|package)"
@@ -118,8 +118,8 @@ def _packages(error: BaseException) -> str | None:
     if isinstance(error, ImportError | ValueError | AttributeError) and _NUMPY.search(str(error)):
         module = _imported(error)
         return (
-            f"{module} was built for another version of numpy than the one installed;"
-            f" install both again: pip install --force-reinstall numpy {PACKAGES.get(module, module)}"
+            f"{module} was built for a numpy version other than the installed one;"
+            f" reinstall both: pip install --force-reinstall numpy {PACKAGES.get(module, module)}"
         )
     if not isinstance(error, ImportError):
         return None
@@ -129,17 +129,17 @@ def _packages(error: BaseException) -> str | None:
         missing = error.name
     module = (missing or _imported(error)).split(".")[0]
     if module == "lib_uniid":
-        return f"UniID is not installed completely ({_message(error)}); install it again"
+        return f"UniID is not installed completely ({_message(error)}); reinstall it"
     if words := installation.advice(module, "it is not installed" if missing else _message(error)):
         return words
     remedy = f"pip install {PACKAGES.get(module, module)}"
     if missing:
         return f"{module} is not installed; install it ({remedy}), or see what is missing with uniid doctor"
-    return f"{module} cannot be imported ({_message(error)}); install it again: {remedy} --force-reinstall"
+    return f"{module} cannot be imported ({_message(error)}); reinstall it: {remedy} --force-reinstall"
 
 
 def _imported(error: BaseException) -> str:
-    """The package whose import failed: the first on the way down that is neither ours nor Python's."""
+    """The package whose import failed: the first in the traceback that is neither ours nor Python's."""
     step = error.__traceback__
     while step is not None:
         top = str(step.tb_frame.f_globals.get("__name__", "")).split(".")[0]
@@ -176,20 +176,20 @@ def _libraries(error: BaseException) -> str | None:
 
 _BY_NUMBER: dict[int, str] = {
     errno.ENOSPC: "the disk is full, {file} cannot be written; free some space and try again",
-    errno.EROFS: "{file} cannot be written, its disk is read-only; choose another folder",
-    errno.EACCES: "{file} cannot be opened: permission denied; check its permissions, or choose another",
-    errno.EPERM: "{file} cannot be changed: not permitted; check its owner, or choose another place",
-    errno.ENOENT: "there is no file or folder {file}; check the path",
+    errno.EROFS: "{file} cannot be written: its disk is read-only; choose another folder",
+    errno.EACCES: "{file} cannot be opened: permission denied; check its permissions, or choose another file",
+    errno.EPERM: "{file} cannot be changed: not permitted; check its owner, or choose another folder",
+    errno.ENOENT: "file or folder {file} not found; check the path",
     errno.EISDIR: "{file} is a folder, and a file is needed; check the path",
     errno.ENOTDIR: "{file} is a file, and a folder is needed; choose another folder",
-    errno.EEXIST: "{file} is there already and cannot be replaced; choose another place",
+    errno.EEXIST: "{file} already exists and cannot be replaced; choose another folder",
     errno.ENAMETOOLONG: "the name {file} is too long for this disk; choose a shorter one",
-    errno.ELOOP: "{file} is a link that leads to itself; remove the link",
+    errno.ELOOP: "{file} is a link to itself; remove the link",
     errno.EMFILE: "too many files are open; close other programs and try again",
     errno.ENFILE: "too many files are open; close other programs and try again",
-    errno.EIO: "the disk reports an error at {file}; check the disk, or choose another place",
-    errno.EADDRINUSE: "the port is taken by another program; choose another with --port",
-    errno.EADDRNOTAVAIL: "the address is not one of this computer; choose another",
+    errno.EIO: "the disk reports an error at {file}; check the disk, or choose another folder",
+    errno.EADDRINUSE: "the port is in use by another program; choose another with --port",
+    errno.EADDRNOTAVAIL: "the address does not belong to this computer; choose another",
     errno.EPIPE: "the output was closed before everything was written",
 }
 _BY_NUMBER[getattr(errno, "EDQUOT", errno.ENOSPC)] = _BY_NUMBER[errno.ENOSPC]
@@ -211,7 +211,7 @@ def _system(error: OSError) -> str:
 
 
 def _file(error: OSError) -> str:
-    """The file that an error is about; for a temporary one, the folder that it was to be made in."""
+    """The file of an error; for a temporary file, its folder."""
     given = error.filename
     if not isinstance(given, str | bytes) or not given:
         return ""
@@ -220,7 +220,7 @@ def _file(error: OSError) -> str:
 
 
 def _file_on_the_way(name: str) -> str | None:
-    """The part of a path that is a file where a folder is needed."""
+    """The part of a path that is a file, although a folder is needed."""
     for path in (Path(name), *Path(name).parents):
         try:
             if path.is_file():
@@ -230,22 +230,22 @@ def _file_on_the_way(name: str) -> str | None:
     return None
 
 
-# --- what comes out of files, and onto terminals ---
+# --- contents of files, and text for terminals ---
 
 
 def _not_text(error: BaseException) -> str:
-    return f"a file holds something else than text ({_message(error)}); check the file, or get it again"
+    return f"a file is not text ({_message(error)}); check the file, or download it again"
 
 
 def _not_encodable(error: BaseException) -> str:
     assert isinstance(error, UnicodeEncodeError)
     letters = visible(error.object[error.start : error.end])
     where = f"are not in the encoding {error.encoding}"
-    return f"the letters '{letters}' {where}; rename it, or set PYTHONIOENCODING=utf-8"
+    return f"the characters '{letters}' {where}; rename it, or set PYTHONIOENCODING=utf-8"
 
 
 def _damaged(error: BaseException) -> str:
-    return f"a file ends too early or is damaged ({_message(error)}); get it again"
+    return f"a file ends too early or is damaged ({_message(error)}); download it again"
 
 
 _OUT_OF_FILES: tuple[tuple[type[BaseException], Callable[[BaseException], str]], ...] = (
@@ -264,7 +264,7 @@ def _is_a(error: BaseException, name: str) -> bool:
 
 
 def _from(error: BaseException, *packages: str) -> bool:
-    """Whether a class of one of these packages is among those of the error."""
+    """Whether a class of the error comes from one of these packages."""
     return any(kind.__module__.split(".")[0] in packages for kind in type(error).__mro__)
 
 
@@ -273,7 +273,7 @@ def _named(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """What the library says, in one line of sensible length."""
+    """The library's message on one line, shortened."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return shortened(visible(" ".join(text.split())) or type(error).__name__, 200)
 

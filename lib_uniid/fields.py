@@ -1,10 +1,10 @@
-"""The one table of fields: of a request, of what is in it, and of a generation.
+"""The table of fields: of a request, of its parts, and of a generation.
 
-A row says what a field is called, what it may hold and how it is shown. Made from it are: the checking of
-requests and of settings, the panel's sliders, pasting, the axes of the X/Y/Z plot, the command line's options
+A row gives a field's name, its allowed values and how it is shown. The table drives the validation of
+requests and settings, the panel's sliders, pasting, the axes of the X/Y/Z plot, the command line's options
 and the tables of ``docs/``. A number of a person is a row of :data:`PERSON` and a line of
-:class:`PersonNumbers`, which requests and settings inherit. Only the standard library is used here, because
-this is imported when the WebUI starts.
+:class:`PersonNumbers`, which requests and settings inherit. This module uses only the standard library,
+because it is imported when the WebUI starts.
 """
 
 import math
@@ -18,10 +18,10 @@ MAX_REFERENCES = 16
 MAX_FACE = 999
 MAX_SIDE = 2048
 STYLE_STRENGTH = math.exp(-0.5)
-"""The official demo adds -0.5 to the logits of the style's tokens: their weights are multiplied by this."""
+"""The official demo adds -0.5 to the logits of the style tokens, which multiplies their weights by this."""
 
 Routing = Literal["auto", "mask", "off"]
-"""How a place in the picture gets its person: by the router, by drawn masks, or not (the mean of all)."""
+"""How image tokens are assigned to people: by the router, by drawn masks, or not (the mean of all)."""
 
 SAMPLERS = (
     "ddim",
@@ -35,7 +35,7 @@ SAMPLERS = (
     "pndm",
     "unipc",
 )
-"""Short names; the class name of any diffusers scheduler is accepted beside them."""
+"""Short names; the class name of any diffusers scheduler is accepted too."""
 
 Kind = Literal[
     "number", "whole", "flag", "choice", "text", "name", "picture", "region", "method", "record", "list"
@@ -44,19 +44,18 @@ Place = Literal["panel", "axis", "option"]
 """Where a number is shown: as a slider of the panel, an axis of the plot, an option of the command line."""
 
 REQUIRED: Final = object()
-"""In the place of the default of a field that has none."""
+"""Marks a field without a default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One field.
 
-    A default of None makes None an allowed value; ``unset`` says in words what it stands for. ``low`` and
-    ``high`` limit a number, ``high`` the length of a list; ``step`` is the slider's. ``label`` and ``info``
-    are of its control, ``axis`` is the plot's label where it is another, and ``option`` the command line's
-    name where it is another. ``meaning`` is shown by the command line's help and the docs. A ``folded``
-    slider stands in the part of the panel that is closed at first. ``of_people`` marks a setting of a
-    generation that does nothing without people.
+    A default of None makes None an allowed value; ``unset`` describes its effect. ``low`` and ``high`` limit
+    a number, ``high`` the length of a list; ``step`` is the slider's. ``label`` and ``info`` are the texts of
+    its control. ``axis`` is the plot's label and ``option`` the command line's name, where these differ.
+    ``meaning`` is shown by the command line's help and the docs. A ``folded`` slider is in the collapsed part
+    of the panel. ``of_people`` marks a setting of a generation that has no effect without people.
     """
 
     name: str
@@ -78,22 +77,22 @@ class Row:
 
     @property
     def range(self) -> str:
-        """What a number may be, in words."""
+        """The allowed range of a number, as text."""
         return f"{self.low:g} to {self.high:g}" if self.low < self.high else f"{self.low:g}"
 
     @property
     def flag(self) -> str:
-        """The command line's name, without dashes before it."""
+        """The command line's name, without leading dashes."""
         return (self.option or self.name).replace("_", "-")
 
     @property
-    def said(self) -> str:
-        """The label in the middle of a sentence."""
+    def label_in_text(self) -> str:
+        """The label inside a sentence."""
         return self.label if self.label[1:2].isupper() else self.label[:1].lower() + self.label[1:]
 
     @property
-    def rest(self) -> str:
-        """The default, in words."""
+    def default_text(self) -> str:
+        """The default, as text."""
         if self.default is REQUIRED:
             return "required"
         default = f"{self.default:.2g}" if isinstance(self.default, float) else str(self.default)
@@ -114,7 +113,7 @@ REFERENCE = _table(
         kind="whole",
         low=1,
         high=MAX_FACE,
-        meaning="the face that is meant, counted from the left",
+        meaning="the number of the face, counted from the left",
         unset="the only face",
     ),
     Row(name="largest", kind="flag", default=False, meaning="take the largest face"),
@@ -127,26 +126,26 @@ MIX = _table(
         default=REQUIRED,
         high=1.0,
         label="Mix share",
-        info="Share of the other person",
-        axis="Share of the other in the mix",
-        meaning="the share of the other person; the shares of a mix are at most 1 together",
+        info="Share of the other person, 0 to 1",
+        axis="Mix share of the other person",
+        meaning="the share of the other person; the sum of the shares is at most 1",
     ),
-    Row(name="id", kind="text", meaning="of an enrolled person", unset="the name is used"),
-    Row(name="name", kind="name", meaning="of an enrolled person", unset="the id is used"),
+    Row(name="id", kind="text", meaning="of an enrolled person", unset="the person of that name"),
+    Row(name="name", kind="name", meaning="of an enrolled person", unset="the person of that id"),
 )
 
 PERSON = _table(
-    Row(name="id", kind="text", meaning="of an enrolled person", unset="the name is used"),
+    Row(name="id", kind="text", meaning="of an enrolled person", unset="the person of that name"),
     Row(
         name="name",
         kind="name",
         meaning="of an enrolled person; with references it is only a label",
-        unset="the id or the references are used",
+        unset="the person of that id, or the references",
     ),
     Row(
         name="fingerprint",
         kind="text",
-        meaning="written by infotexts; a note is made when the person was re-enrolled since",
+        meaning="written by infotexts; UniID adds a note if the person was re-enrolled since",
         unset="not compared",
     ),
     Row(
@@ -180,21 +179,21 @@ PERSON = _table(
         kind="list",
         default=(),
         high=MAX_PEOPLE,
-        meaning="other enrolled people who are blended in; objects as described below",
+        meaning="other enrolled people to blend in; objects as described below",
         unset="none",
     ),
     Row(
         name="mask",
         kind="picture",
-        meaning="a picture in base64, white where the person may appear; in a picture with clear parts, what "
-        "is painted counts",
+        meaning="a picture in base64, white where the person may appear; in a picture with transparency, "
+        "the opaque parts count",
         unset="the router decides",
     ),
     Row(
         name="region",
         kind="region",
         label="Region",
-        meaning="a named part of the picture in the place of a mask",
+        meaning="a named part of the picture, instead of a mask",
         unset="the router decides",
     ),
     Row(
@@ -217,7 +216,7 @@ PERSON = _table(
         meaning="share of the steps after which the person is no longer injected",
         folded=True,
     ),
-    Row(name="enabled", kind="flag", default=True, label="On", meaning="false leaves this person out"),
+    Row(name="enabled", kind="flag", default=True, label="On", meaning="if false, this person is left out"),
 )
 
 STYLE = _table(
@@ -230,9 +229,9 @@ STYLE = _table(
         high=2.0,
         step=0.01,
         label="Style strength",
-        info="Weight of the style picture; generating takes longer with it",
+        info="Weight of the style picture; a style picture makes generation slower",
         option="style_strength",
-        meaning="how much of the style is taken",
+        meaning="weight of the style picture's image tokens",
     ),
 )
 
@@ -243,15 +242,15 @@ _ROUTING = Row(
     choices=get_args(Routing),
     label="Routing",
     info="auto: the router decides; mask: your masks do; off: average all identities everywhere",
-    meaning="who gets which place: by the router, by masks, or no routing",
+    meaning="assignment of places in the picture to people, by the router, by masks, or none",
     of_people=True,
 )
 _METHOD = Row(
     name="method",
     kind="method",
     label="Method",
-    meaning="how identities are injected, by a method's name as uniid plugins lists it",
-    unset="the built-in one",
+    meaning="the method that injects identities; uniid plugins lists the names",
+    unset="the built-in method",
     of_people=True,
 )
 _IDENTITY_SCALE = Row(
@@ -281,7 +280,7 @@ REQUEST = _table(
         kind="flag",
         default=True,
         label="Enable UniID",
-        meaning="false has the request ignored",
+        meaning="if false, the request is ignored",
     ),
     _METHOD,
     _ROUTING,
@@ -290,7 +289,7 @@ REQUEST = _table(
         name="style",
         kind="record",
         label="Style reference",
-        meaning="an object as described below, whose style is taken",
+        meaning="the style reference, an object as described below",
         unset="none",
     ),
     Row(
@@ -298,7 +297,7 @@ REQUEST = _table(
         kind="flag",
         default=True,
         label="Check identities in the result",
-        meaning="look for the people in the finished pictures",
+        meaning="check whether the people are in the finished pictures",
     ),
     Row(
         name="fallback",
@@ -306,14 +305,14 @@ REQUEST = _table(
         default="fail",
         choices=("fail", "plain"),
         label="On error, generate without identities",
-        meaning="what to do when identities cannot be applied; plain generates without them and adds a note",
+        meaning="the reaction to an error; plain generates without identities and adds a note",
     ),
     Row(
         name="show_routing",
         kind="flag",
         default=False,
         label="Show routing map",
-        meaning="add pictures with each person's places tinted, where there are several people",
+        meaning="add pictures that tint each person's places; needs several people",
     ),
 )
 
@@ -327,7 +326,7 @@ GENERATION = _table(
         default=0,
         high=20,
         label="Retries",
-        meaning="further seeds while a person is missing",
+        meaning="number of further seeds to try if a person is missing",
         of_people=True,
     ),
     Row(name="steps", kind="whole", default=25, low=1, high=150, label="Steps", meaning="sampling steps"),
@@ -338,7 +337,7 @@ GENERATION = _table(
         low=1,
         high=MAX_PICTURES,
         label="Pictures",
-        meaning="how many, each with the next seed",
+        meaning="number of pictures; each has the next seed",
     ),
     Row(
         name="cfg_scale",
@@ -372,7 +371,7 @@ GENERATION = _table(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonNumbers:
-    """The numbers of a person, as a request and the settings hold them."""
+    """The numbers of a person in a request and in the settings."""
 
     weight: float = PERSON["weight"].default
     structure_scale: float | None = PERSON["structure_scale"].default
@@ -381,12 +380,12 @@ class PersonNumbers:
 
 
 def numbers_of(person: object) -> dict[str, Any]:
-    """The numbers of a person by name, out of anything that has them all."""
+    """The numbers of a person by name, from any object with these attributes."""
     return {one.name: getattr(person, one.name) for one in fields(PersonNumbers)}
 
 
 def numbers(table: Table, shown: Place | None = None) -> list[Row]:
-    """The rows of a table that hold a number; those that are ``shown`` there, where that is said."""
+    """The rows of a table that hold a number; with ``shown``, only those of that place."""
     return [
         row for row in table.values() if row.kind in ("number", "whole") and (not shown or shown in row.shown)
     ]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, folders that one program at a time writes, and the digest of bytes."""
+"""Atomic writes, folders with one writer at a time, and digests of files."""
 
 import hashlib
 import os
@@ -13,17 +13,17 @@ from lib_uniid.failures import sentence
 
 try:
     import fcntl
-except ImportError:  # Windows, where an open file cannot be deleted anyway
+except ImportError:  # Windows, which does not delete an open file
     fcntl = None
 
 ABANDONED = 3600.0
-"""Seconds after which a temporary file is taken for abandoned, where files have no locks."""
+"""Seconds after which a temporary file counts as abandoned, on systems without file locks."""
 PATIENCE = 30.0
-"""Seconds to wait for another program that writes; it takes milliseconds, unless its process is stopped."""
+"""Seconds to wait for another writer; a write takes milliseconds, unless the process is suspended."""
 
 
 def sha256(path: Path) -> str:
-    """Of a file's bytes, in hex."""
+    """SHA-256 of a file's bytes, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
@@ -33,11 +33,11 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path, None, None]:
-    """Give a temporary path in the same folder to write to; it becomes ``path`` if nothing was raised.
+    """Yield a temporary path in the same folder; it is renamed to ``path`` unless an error is raised.
 
-    Readers see the old file or the new one, never half of it, and also after a power failure. Only the
-    owner may read it. Nothing is left behind after an error, and what a killed writer left in this folder
-    is removed. Raises ``OSError``.
+    Readers see the old file or the new one, never a part of it, even after a power failure. Only the owner
+    may read it. An error leaves no temporary file, and temporary files of killed writers in this folder
+    are removed. Raises ``OSError``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale(path.parent)
@@ -56,21 +56,21 @@ def replacing(path: Path) -> Generator[Path, None, None]:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what killed writers of :func:`replacing` left in a folder; a living one keeps its file."""
+    """Remove temporary files of killed writers of :func:`replacing`; running writers keep theirs."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") and entry.name.endswith(".part"):
-                with suppress(OSError):  # of a living writer, gone already, or in a folder that is read-only
+                with suppress(OSError):  # in use, removed already, or in a read-only folder
                     _remove_unclaimed(entry.path)
 
 
 @contextmanager
 def exclusive(lock: Path) -> Generator[None, None, None]:
-    """Only one thread of one program at a time gets in; the others wait for :data:`PATIENCE` seconds.
+    """Admit one thread of one program at a time; others wait for up to :data:`PATIENCE` seconds.
 
-    ``lock`` is a file that stays; its folder has to be there. It counts between programs of one machine,
-    and on network drives that keep locks. A killed program holds none. Raises ``ConfigError`` when the
-    wait was in vain, ``OSError`` where the folder is read-only.
+    ``lock`` is a permanent file; its folder must exist. The lock holds between programs of one machine,
+    and on network drives that support locks. A killed program releases it. Raises ``ConfigError`` after the
+    wait, ``OSError`` if the folder is read-only.
     """
     from filelock import FileLock, Timeout
 
@@ -79,12 +79,12 @@ def exclusive(lock: Path) -> Generator[None, None, None]:
         held.acquire()
     except Timeout as error:
         raise ConfigError(
-            f"{lock.parent} has been written by another program for {PATIENCE:.0f} seconds; "
+            f"another program has been writing to {lock.parent} for {PATIENCE:.0f} seconds; "
             "wait for it or end it, then try again"
         ) from error
     except NotImplementedError as error:
         raise ConfigError(
-            f"the drive of {lock.parent} keeps no locks; use a folder on another one"
+            f"the drive of {lock.parent} does not support file locks; use a folder on another drive"
         ) from error
     try:
         yield
@@ -93,21 +93,21 @@ def exclusive(lock: Path) -> Generator[None, None, None]:
 
 
 def require_writable(folder: Path) -> None:
-    """Try whether files can be written into ``folder``, or into the one in which it would be made.
+    """Check that files can be written into ``folder``, or into the nearest existing folder above it.
 
-    Nothing is left behind. Raises ``FileError`` that says what is in the way.
+    The probe file is removed. Raises ``FileError`` with the reason.
     """
     try:
         there = _nearest(folder)
         with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(bytes(4096))
     except OSError as error:
-        # Named by the folder, because the probe has a random name.
+        # The error names the folder, because the probe has a random name.
         raise FileError(sentence(OSError(error.errno, error.strerror, str(folder)))) from error
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder itself, or the nearest above it that is there."""
+    """The folder itself, or the nearest existing one above it."""
     for path in (folder, *folder.parents):
         with suppress(FileNotFoundError, NotADirectoryError):
             path.stat()
@@ -116,13 +116,13 @@ def _nearest(folder: Path) -> Path:
 
 
 def private_folder(folder: Path) -> None:
-    """Make a folder that only its owner may read, where there is none."""
+    """Make a folder that only its owner may read, unless it exists."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a file, in the place of one that may be there; a power failure does not undo it."""
+    """Rename a file and replace an existing one; the change survives a power failure."""
     for _ in range(100 if fcntl is None else 0):  # on Windows a file that is being read cannot be moved
         with suppress(PermissionError):
             source.replace(target)
@@ -134,19 +134,19 @@ def move(source: Path, target: Path) -> None:
 
 
 def _claimed(path: Path) -> tuple[int, Path]:
-    """A new file and its handle, which keeps :func:`remove_stale` from it for as long as it is open."""
+    """A new file and its handle; while the handle is open, :func:`remove_stale` keeps the file."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".part")
         if fcntl is not None:
-            with suppress(OSError):  # a drive without locks: there nothing is ever removed
+            with suppress(OSError):  # a drive without locks, where stale files stay
                 fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, Path(name)
-        os.close(handle)  # removed between the two lines above
+        os.close(handle)  # another process removed it between the two lines above
 
 
 def _remove_unclaimed(path: str) -> None:
-    if fcntl is None:  # no lock says that a writer lives: one that waits for a reader has closed its file
+    if fcntl is None:  # without locks, age decides: a writer that waits for a reader has closed its file
         if time.time() - os.stat(path).st_mtime > ABANDONED:
             os.unlink(path)
         return
@@ -159,7 +159,7 @@ def _remove_unclaimed(path: str) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    """Make sure that a file's bytes, or a folder's list of files, are on the disk."""
+    """Flush a file's bytes, or a folder's list of files, to the disk."""
     folder = path.is_dir()
     handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:

@@ -1,7 +1,7 @@
-"""The packages that a WebUI does not bring: which are needed, which version fits, what is wrong with them.
+"""Packages that a WebUI does not install: which are needed, which version fits, which do not work.
 
-``install.py`` tries to install them and remembers the outcome in a small file. The panel and all error
-sentences read it here. Standard library alone: at a WebUI's start nothing is imported to find out.
+``install.py`` tries to install them and stores the outcome in a small file. The panel and all error
+messages read it here. This module uses only the standard library and imports none of the packages.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ class Package(NamedTuple):
     choose: Callable[[Versions], str]
     others: tuple[str, ...] = ()
     proof: str = ""
-    """The module that is imported to see whether it works; ``module`` where this is empty."""
+    """The module whose import is the test; if empty, ``module``."""
 
 
 class Problem(NamedTuple):
-    """A package that is needed and does not work: why, and what the user runs by hand."""
+    """A needed package that does not work: the reason, and the command that the user runs."""
 
     package: str
     reason: str
@@ -48,10 +48,10 @@ def _pinned(arguments: str) -> Callable[[Versions], str]:
 
 
 def _onnx(versions: Versions) -> str:
-    """The release whose generated code the installed protobuf reads.
+    """The release whose generated code the installed protobuf can read.
 
-    onnx 1.17 and newer need protobuf 4.25.1. 1.16.2 asks for 3.20.2, and runs with the 3.20.0 that
-    AUTOMATIC1111 and Forge pin (tried), so pip must not look at its requirements.
+    onnx 1.17 and newer need protobuf 4.25.1. 1.16.2 requires 3.20.2, but runs with the 3.20.0 that
+    AUTOMATIC1111 and Forge pin, so pip must ignore its requirements.
     """
     protobuf = versions.get("protobuf")
     old = protobuf is not None and _numbers(protobuf) < (4, 25, 1)
@@ -59,36 +59,36 @@ def _onnx(versions: Versions) -> str:
 
 
 def _onnxruntime(_: Versions) -> str:
-    """1.23.2 is the last for Python 3.10, runs with numpy 1.26 and 2, and has no wheel for Python 3.15."""
+    """1.23.2 is the last for Python 3.10; it runs with numpy 1.26 and 2, and has no wheel for Python 3.15."""
     return "onnxruntime==1.23.2" if sys.version_info < (3, 14) else "onnxruntime"
 
 
 def _opencv(versions: Versions) -> str:
-    """4.11 is the last that runs with numpy 1. Not the headless build: other extensions open windows."""
+    """4.11 is the last release for numpy 1. Not the headless build: other extensions open windows."""
     old = _numbers(versions.get("numpy", "2")) < (2,)
     return "opencv-python==4.11.0.86" if old else "opencv-python==5.0.0.93"
 
 
 NEEDED = (
     Package("opencv-python", "cv2", _opencv, ("opencv-contrib-python", "opencv-python-headless")),
-    # Those of constraints.txt; every host known to us brings its own.
+    # Versions of constraints.txt; all known hosts install their own.
     Package("einops", "einops", _pinned("einops==0.8.2")),
     Package("safetensors", "safetensors", _pinned("safetensors==0.8.0")),
     Package("pluggy", "pluggy", _pinned("pluggy==1.7.0")),
-    # insightface's own requirements, as constraints.txt has them for Python 3.10; every host brings them.
+    # insightface's requirements, as in constraints.txt for Python 3.10; all known hosts install them.
     Package("tqdm", "tqdm", _pinned("tqdm==4.70.1")),
     Package("requests", "requests", _pinned("requests==2.34.2")),
     Package("scipy", "scipy", _pinned("scipy==1.15.3")),
     Package("scikit-image", "skimage", _pinned("scikit-image==0.25.2")),
     Package("onnxruntime", "onnxruntime", _onnxruntime, ("onnxruntime-gpu", "onnxruntime-directml")),
     Package("onnx", "onnx", _onnx),
-    # The first release that is one wheel for all; its requirements are the lines above.
+    # The first release with one wheel for all platforms; its requirements are the lines above.
     Package("insightface", "insightface", _pinned("--no-deps insightface==2.1"), proof="insightface.app"),
 )
 
 
 def installed() -> dict[str, str]:
-    """Every distribution of this environment, from the names of pip's folders; the first of a name counts."""
+    """Versions of all distributions here, from the names of pip's folders; the first of a name counts."""
     found: dict[str, str] = {}
     for name, version in _records():
         found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
@@ -110,17 +110,17 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
-# --- what was found out ---
+# --- the stored outcome ---
 
 
 def fingerprint() -> str:
-    """Changes when a package, the interpreter or this file does."""
+    """A hash that changes with the packages, the interpreter and this file."""
     facts = repr((sys.version, sys.prefix, sorted(installed().items())))
     return hashlib.sha256(facts.encode() + Path(__file__).read_bytes()).hexdigest()
 
 
 def remember(problems: Sequence[Problem]) -> None:
-    """Write the outcome where there is a place that can be written; without one it is found out again."""
+    """Write the outcome to the first writable file; without one, the next start checks again."""
     text = json.dumps({"fingerprint": fingerprint(), "problems": problems}, indent=1)
     for file in state_files():
         try:
@@ -132,7 +132,7 @@ def remember(problems: Sequence[Problem]) -> None:
 
 
 def recall() -> tuple[Problem, ...] | None:
-    """The outcome for the environment as it is now; None when it has to be found out."""
+    """The stored outcome for the current environment; None if there is none."""
     now = fingerprint()
     return next((problems for known, problems in _outcomes() if known == now), None)
 
@@ -147,17 +147,17 @@ def _outcomes() -> Iterator[tuple[str, tuple[Problem, ...]]]:
 
 
 def state_files() -> tuple[Path, Path]:
-    """Beside the extension, or among the user's caches where that is read-only; one per environment."""
+    """Beside the extension, or in the user's cache folder if that is read-only; one per environment."""
     name = f"uniid-packages-{hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]}.json"
     caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
     return ROOT / name, Path(caches, "uniid", name)
 
 
-# --- what is wrong now ---
+# --- the current state ---
 
 
 def problems() -> tuple[Problem, ...]:
-    """The packages that are missing now, or did not work when this very environment was checked."""
+    """Packages that are missing now, or failed when this environment was checked."""
     known = {one.package: one for _, found in reversed(tuple(_outcomes())) for one in found}
     checked = {one.package for one in recall() or ()}
     return tuple(
@@ -171,12 +171,12 @@ def is_there(package: Package) -> bool:
     """Whether Python finds it; it is not imported."""
     try:
         return find_spec(package.module) is not None
-    except (ImportError, ValueError):  # a module without a spec, as tests and some hosts put in place
+    except (ImportError, ValueError):  # a module without a spec, as some hosts register
         return package.module in sys.modules
 
 
 def problem(package: Package, reason: str) -> Problem:
-    """What is wrong with ``package``, with the command that installs it, or mends what is there."""
+    """The problem of ``package``, with the command that installs or repairs it."""
     if "libGL" in reason or "libgthread" in reason:
         return Problem(package.name, reason, "apt-get install libgl1 libglib2.0-0")
     versions = installed()
@@ -188,15 +188,15 @@ def problem(package: Package, reason: str) -> Problem:
 
 
 def sentence(found: Sequence[Problem]) -> str:
-    """What does not work and why, and the command to run by hand."""
+    """The packages that do not work, the reasons, and the command to run."""
     reasons = ", ".join(f"{one.package} ({one.reason})" for one in found)
     verb = "does" if len(found) == 1 else "do"
-    remedy = "stop this program, run the command in a terminal and start it again"
+    remedy = "stop this program, run this command in a terminal and restart the program"
     return f"{reasons} {verb} not work; {remedy}: {command(found)}"
 
 
 def command(found: Sequence[Problem]) -> str:
-    """One line for a terminal that mends all of it."""
+    """One command line that repairs all of them."""
     again = ROOT / "install.py"
     if len(found) > 1 and again.is_file():
         return f'"{sys.executable}" "{again}" --again'
@@ -204,12 +204,12 @@ def command(found: Sequence[Problem]) -> str:
 
 
 def advice(module: str, reason: str) -> str | None:
-    """The sentence for a module that could not be imported; None where it is not one of ours to install."""
+    """The sentence for a module that could not be imported; None if UniID does not install it."""
     package = next((one for one in NEEDED if one.module == module.split(".")[0]), None)
     return None if package is None else sentence(problems() or [problem(package, reason)])
 
 
 def require() -> None:
-    """Raise MissingPackageError with the sentence unless everything is there."""
+    """Raise MissingPackageError with the sentence unless all packages work."""
     if found := problems():
         raise MissingPackageError(sentence(found))

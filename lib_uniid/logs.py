@@ -1,7 +1,7 @@
-"""The log file: what went wrong and was not foreseen, for a report.
+"""The log file: unexpected failures, for bug reports.
 
-It holds tracebacks and versions, and nothing of pictures. It is turned over at 1 MB, two old ones are kept,
-and its owner alone can read it.
+It holds tracebacks and versions, and no picture data. It is rotated at 1 MB, two old files are kept, and only
+its owner can read it.
 """
 
 import logging
@@ -24,12 +24,12 @@ _DATA = re.compile(r"[A-Za-z0-9+/=_-]{120,}|(?:\\x[0-9a-f]{2}){16,}")
 
 class _File(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
-        """A full disk is told to the caller, and not printed."""
+        """Raise the error, such as a full disk, instead of printing it."""
         raise
 
 
 def log_file() -> Path:
-    """Where this system keeps the logs of a user's programs."""
+    """The log file in the user's log folder of this system."""
     home = Path.home()
     folder = {
         "win32": Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "uniid" / "logs",
@@ -39,9 +39,9 @@ def log_file() -> Path:
 
 
 def record(error: BaseException, doing: str = "") -> Path | None:
-    """Append the traceback of ``error`` to the log file; None where it cannot be written.
+    """Append the traceback of ``error`` to the log file; None if it cannot be written.
 
-    ``doing`` says in a word or two what was being done, such as ``uniid generate``.
+    ``doing`` names the action in a word or two, such as ``uniid generate``.
     """
     path = log_file()
     try:

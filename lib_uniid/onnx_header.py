@@ -1,7 +1,7 @@
 """Inputs and outputs of an ONNX file, read without its weights.
 
-An ONNX file is one protocol buffer. Weights are fields to skip over, so a file of 170 MB is looked through in
-milliseconds and without the onnx package. Field numbers are from onnx.proto.
+An ONNX file is one protocol buffer. Weights are skipped, so a file of 170 MB is parsed in milliseconds and
+without the onnx package. Field numbers are from onnx.proto.
 """
 
 import mmap
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_FIELDS = 200_000
-"""Of all messages of a file together; insightface's largest have a few thousand."""
+"""Fields in all messages of a file; insightface's largest files have a few thousand."""
 
 MAX_NAME = 1000
 GRAPH = 7  # of ModelProto
@@ -23,40 +23,40 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
 
 Extent = tuple[int, int]
-"""Of a field: where it begins and ends; of an integer, its value twice."""
+"""Start and end of a field; for an integer, its value twice."""
 
 
 class TooManyFieldsError(ValueError):
-    """A file has more fields than are read."""
+    """A file has more than :data:`MAX_FIELDS` fields."""
 
 
 class Buffer(mmap.mmap):
-    """A file's bytes, and how many fields were read of them."""
+    """A file's bytes, and the number of fields read from them."""
 
     fields = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxHeader:
-    """Shape of the first input (0 for a free side) and the number of outputs."""
+    """Shape of the first input (0 for a dynamic size) and the number of outputs."""
 
     input_shape: tuple[int, ...]
     outputs: int
 
     @property
     def detects(self) -> bool:
-        """insightface takes it for a face detector (its model_zoo routes by these rules)."""
+        """Whether insightface loads it as a face detector, by the rules of its model_zoo."""
         return self.outputs >= 5
 
     @property
     def recognises(self) -> bool:
-        """insightface takes it for a face recogniser."""
+        """Whether insightface loads it as a face recogniser."""
         sides = self.input_shape[2:4]
         return self.outputs == 1 and len(sides) == 2 and sides[0] == sides[1] >= 112 and not sides[0] % 16
 
 
 def read_onnx_header(path: Path) -> OnnxHeader | None:
-    """What insightface decides by; None where a file is no ONNX model, damaged, or has too many fields."""
+    """The header of an ONNX model; None if the file is not one, is damaged, or has too many fields."""
     try:
         with opened(path) as data:
             return _read(data)
@@ -66,7 +66,7 @@ def read_onnx_header(path: Path) -> OnnxHeader | None:
 
 @contextmanager
 def opened(path: Path) -> Generator[Buffer]:
-    """The bytes of a file, which are read where they are looked at; ``ValueError`` where it is empty."""
+    """The bytes of a memory-mapped file; ``ValueError`` if it is empty."""
     with path.open("rb") as file, Buffer(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield data
 
@@ -84,7 +84,7 @@ def _read(data: Buffer) -> OnnxHeader | None:
         elif number == INITIALIZER:
             weights.add(tensor_name(data, start, end))
         outputs += number == _OUTPUT
-    # Old exporters list weights as inputs, too.
+    # Old exporters list weights as inputs too.
     shapes = [shape for name, shape in inputs if name not in weights]
     return OnnxHeader(input_shape=shapes[0], outputs=outputs) if shapes else None
 
@@ -111,12 +111,12 @@ def _shape(data: Buffer, start: int, end: int) -> tuple[int, ...]:
 
 
 def tensor_name(data: Buffer, start: int, end: int) -> bytes:
-    """The name in a TensorProto, or as much of it as is read."""
+    """The name in a TensorProto, cut to :data:`MAX_NAME` bytes."""
     return first_text(data, start, end, _TENSOR_NAME)
 
 
 def first_text(data: Buffer, start: int, end: int, wanted: int) -> bytes:
-    """The first field of this number, or nothing."""
+    """The first field of this number, or empty bytes."""
     texts = nested(data, start, end, wanted)
     return next((data[first : min(last, first + MAX_NAME)] for first, last in texts), b"")
 
@@ -130,8 +130,8 @@ def fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, Extent]]:
     """Number and extent of every field of a message.
 
     Raises:
-        TooManyFieldsError: with those that were read before.
-        ValueError, IndexError: damaged, or no protocol buffer.
+        TooManyFieldsError: more than :data:`MAX_FIELDS` fields were read.
+        ValueError, IndexError: damaged, or not a protocol buffer.
     """
     position = start
     while position < end:
@@ -151,7 +151,7 @@ def fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, Extent]]:
         else:
             raise ValueError(f"wire type {wire}")
         if position + length > end:
-            raise ValueError("a field ends behind its message")
+            raise ValueError("a field ends after its message")
         yield key >> 3, (position, position + length)
         position += length
 

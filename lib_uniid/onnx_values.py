@@ -1,4 +1,4 @@
-"""Whether the weights in an ONNX file are numbers, read without the onnx package and some blocks at a time.
+"""Checks that the weights in an ONNX file are finite, block by block and without the onnx package.
 
 Field numbers and types are from onnx.proto.
 """
@@ -34,49 +34,49 @@ _EXPONENTS = {
     _DOUBLE: ("<u8", 0x7FF0_0000_0000_0000),
     _BFLOAT: ("<u2", 0x7F80),
 }
-"""Unsigned integers of a type's width, and the bits that are all set in NaN and infinite values alone."""
+"""Unsigned integers of a type's width, and the bits that are all set only in NaN and infinite values."""
 
 _BLOCK = 2**18
-"""Bytes that are looked at together; they stay in the processor's cache."""
+"""Bytes per block; a block fits the processor's cache."""
 
-_Left = dict[str, None]
-"""What was not checked, in words and in order."""
+_Unchecked = dict[str, None]
+"""What was not checked, as an ordered set of phrases."""
 
 
 def require_finite(path: Path) -> str | None:
     """Read the weights of an ONNX file: initializers, and constants of more than one number in its nodes.
 
     Returns:
-        What of them was not checked, in words, or None where all were. What the networks compute of them
-        is checked in any case (:mod:`lib_uniid.faces.detection`).
+        What was not checked, in words, or None if all weights were. The outputs of the networks are always
+        checked (:mod:`lib_uniid.faces.detection`).
 
     Raises:
-        UnknownCheckpointError: the first ones with NaN or infinite values, by name.
+        UnknownCheckpointError: names the first tensor with NaN or infinite values.
     """
-    left: _Left = {}
+    unchecked: _Unchecked = {}
     name = None
     try:
         with opened(path) as data:
-            name = next(_broken(data, left), None)
+            name = next(_broken(data, unchecked), None)
     except TooManyFieldsError as error:
-        left[str(error)] = None
+        unchecked[str(error)] = None
     except (OSError, ValueError, IndexError):
-        left["the file is damaged"] = None
+        unchecked["the file is damaged"] = None
     if name is not None:
         raise UnknownCheckpointError(
             f"{path.name} is damaged: {name} holds values that are NaN or infinite; download it again"
         )
-    return "; ".join(left) or None
+    return "; ".join(unchecked) or None
 
 
-def _broken(data: Buffer, left: _Left) -> Iterator[str]:
-    for name, tensor in _tensors(data, left):
-        if not _is_finite(data, *tensor, left):
+def _broken(data: Buffer, unchecked: _Unchecked) -> Iterator[str]:
+    for name, tensor in _tensors(data, unchecked):
+        if not _is_finite(data, *tensor, unchecked):
             yield name.decode(errors="replace")
 
 
-def _tensors(data: Buffer, left: _Left) -> Iterator[tuple[bytes, Extent]]:
-    """Initializers come first: nodes may have more fields than are read."""
+def _tensors(data: Buffer, unchecked: _Unchecked) -> Iterator[tuple[bytes, Extent]]:
+    """Initializers first: nodes may exceed the limit on fields."""
     graphs = list(nested(data, 0, len(data), GRAPH))
     for graph in graphs:
         for tensor in nested(data, *graph, INITIALIZER):
@@ -84,14 +84,14 @@ def _tensors(data: Buffer, left: _Left) -> Iterator[tuple[bytes, Extent]]:
     for graph in graphs:
         for number, field in fields(data, *graph):
             if number == _NODE:
-                yield from _constants(data, *field, left)
+                yield from _constants(data, *field, unchecked)
             elif number == _SPARSE:
-                left["sparse ones"] = None
+                unchecked["sparse weights"] = None
     if any(True for _ in nested(data, 0, len(data), _FUNCTIONS)):
-        left["those in functions"] = None
+        unchecked["weights in functions"] = None
 
 
-def _constants(data: Buffer, start: int, end: int, left: _Left) -> Iterator[tuple[bytes, Extent]]:
+def _constants(data: Buffer, start: int, end: int, unchecked: _Unchecked) -> Iterator[tuple[bytes, Extent]]:
     for attribute in nested(data, start, end, _ATTRIBUTE):
         for number, field in fields(data, *attribute):
             if number in (_TENSOR, _TENSORS):
@@ -100,24 +100,24 @@ def _constants(data: Buffer, start: int, end: int, left: _Left) -> Iterator[tupl
                 name = tensor_name(data, *field) or first_text(data, start, end, _NODE_OUTPUT)
                 yield name or b"a constant", field
             elif number in _SUBGRAPHS:
-                left["those in subgraphs"] = None
+                unchecked["weights in subgraphs"] = None
             elif number in _SPARSE_TENSORS:
-                left["sparse ones"] = None
+                unchecked["sparse weights"] = None
 
 
 def _is_one_number(data: Buffer, start: int, end: int) -> bool:
-    """Of a node's constants: a bound or a mask's value, which may be infinite."""
+    """Whether a node's constant is a scalar: a bound or a mask's value, which may be infinite."""
     return all(side == (1, 1) for number, side in fields(data, start, end) if number == _DIMS)
 
 
-def _is_finite(data: Buffer, start: int, end: int, left: _Left) -> bool:
+def _is_finite(data: Buffer, start: int, end: int, unchecked: _Unchecked) -> bool:
     kind, _ = dict(fields(data, start, end)).get(_DATA_TYPE, (0, 0))
     if kind not in _EXPONENTS and kind not in _WHOLE:
-        left["those of another type than float16, bfloat16, float32 and float64"] = None
+        unchecked["weights of a type other than float16, bfloat16, float32 and float64"] = None
     for number, (first, last) in fields(data, start, end):
         finite = True
         if number == _LOCATION and first:
-            left["those in other files"] = None
+            unchecked["weights in other files"] = None
         elif number == _RAW and kind in _EXPONENTS:
             finite = _are_finite(data, first, last, kind)
         elif number in (_FLOATS, _DOUBLES):
@@ -125,7 +125,7 @@ def _is_finite(data: Buffer, start: int, end: int, left: _Left) -> bool:
         elif number == _INTEGERS and kind in (_HALF, _BFLOAT):
             finite = _are_finite_halves(data, first, last, kind)
             if first == last:
-                left["those that are written one by one"] = None
+                unchecked["16-bit weights that are not packed"] = None
         if not finite:
             return False
     return True
@@ -144,10 +144,10 @@ def _are_finite(data: Buffer, first: int, last: int, kind: int) -> bool:
 
 
 def _are_finite_halves(data: Buffer, first: int, last: int, kind: int) -> bool:
-    """The same of 16-bit numbers that are written as variable-length integers.
+    """The same for 16-bit numbers that are stored as variable-length integers.
 
-    These have 7 bits a byte, the lowest first; only the last byte is below 0x80. So bits 7 to 13 are in the
-    second byte, and bit 14, where the exponent ends, is the lowest of the third.
+    These have 7 bits per byte, the lowest first; only the last byte is below 0x80. So bits 7 to 13 are in the
+    second byte, and bit 14, the exponent's highest, is the lowest of the third.
     """
     import numpy as np
 

@@ -1,6 +1,6 @@
-"""Text that others wrote (names, paths, contents of files), made safe to print.
+"""Untrusted text (names, paths, contents of files), made safe to print.
 
-A terminal obeys control characters, and may know only some letters. Both are shown as escapes here.
+Control characters, and characters that the terminal's encoding lacks, are shown as escapes.
 """
 
 import json
@@ -10,23 +10,23 @@ from argparse import ArgumentParser
 from typing import Any, NoReturn, TextIO
 
 _JOINERS = "\u200c\u200d\u00ad"
-"""Invisible characters that names are spelled with, and that change nothing else."""
+"""Invisible characters that are part of the spelling of names and have no other effect."""
 
-_OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories that move the cursor, turn the line around, or cannot be encoded."""
+_CONTROL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that move the cursor, change the text direction, or cannot be encoded."""
 
 LONGEST = 400
 """Characters of one quoted value."""
 
 
 def visible(text: str) -> str:
-    r"""Text on one line, with control characters as escapes: a terminal shows ``\x1b[2J`` and does nothing.
+    r"""Text on one line, with control characters as escapes: ``\x1b[2J`` is shown and not executed.
 
-    Bytes of a file name that are no text (lone surrogates in Python) are shown as ``\xe9``.
+    Bytes of a file name that are not text (lone surrogates in Python) are shown as ``\xe9``.
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escaped(one) if _is_obeyed(one) else one for one in text)
+    return "".join(_escaped(one) if _is_control(one) else one for one in text)
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
@@ -38,30 +38,30 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Text with the letters that ``encoding`` lacks as escapes, such as ``写`` in cp1252."""
+    """Text with the characters that ``encoding`` lacks as escapes, such as ``写`` in cp1252."""
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def one_json(value: Any, encoding: str) -> str:
-    """JSON on one line that any terminal can show: escaped where ``encoding`` cannot write it."""
+    """JSON on one line, with escapes for characters that ``encoding`` lacks."""
     text = json.dumps(value, ensure_ascii=False)
     plain = text == visible(text) and text == encodable(text, encoding)
     return text if plain else json.dumps(value)
 
 
-def _is_obeyed(character: str) -> bool:
-    return unicodedata.category(character) in _OBEYED and character not in _JOINERS
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in _CONTROL and character not in _JOINERS
 
 
 def _escaped(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file name that is no text
+    if 0xDC80 <= code <= 0xDCFF:  # how Python stores a byte of a file name that is not text
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
 
 
 class Parser(ArgumentParser):
-    """Says what is wrong in one line, and prints what the terminal can show."""
+    """Prints errors on one line, and only characters that the terminal can show."""
 
     def error(self, message: str) -> NoReturn:
         words = shortened(visible(" ".join(message.split())))

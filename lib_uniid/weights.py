@@ -1,4 +1,4 @@
-"""Tensors out of a file and into a module: they fit exactly, or the message names them."""
+"""Tensors from a file into a module: an exact match, or an error that names the differences."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,9 +10,9 @@ from lib_uniid.errors import CheckpointMismatchError
 
 
 def read_small(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file that is read again and again, whole and at once.
+    """Tensors and metadata of a safetensors file that is read repeatedly, in one read.
 
-    ``safe_open`` would leave 80 bytes behind for every tensor (seen with safetensors 0.8.0). Raises
+    ``safe_open`` leaks 80 bytes for every tensor (safetensors 0.8.0). Raises
     ``OSError``, ``SafetensorError`` and ``ValueError``.
     """
     from safetensors.torch import load
@@ -24,10 +24,10 @@ def read_small(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], part: str) -> None:
-    """Put ``state`` into ``module``; the tensors are taken over, not copied.
+    """Load ``state`` into ``module``; the tensors are assigned, not copied.
 
-    ``module`` may live on the meta device. ``part`` is the name of the weights in the message. Raises
-    CheckpointMismatchError with every name that is missing, unexpected or of another shape.
+    ``module`` may be on the meta device. ``part`` names the weights in the message. Raises
+    CheckpointMismatchError with every name that is missing, unexpected or of the wrong shape.
     """
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     require_names(state, expected, part)
@@ -35,8 +35,8 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], part: str) -> N
     if misshapen:
         first = misshapen[0]
         raise CheckpointMismatchError(
-            f"{part}: {first} has shape {list(state[first].shape)} where {list(expected[first])} is expected "
-            f"({len(misshapen)} such tensors); the file belongs to another model, get the matching one",
+            f"{part}: {first} has shape {list(state[first].shape)}, expected {list(expected[first])} "
+            f"({len(misshapen)} such tensors); the file belongs to another model; get the matching one",
             misshapen=misshapen,
         )
     module.load_state_dict(state, assign=True)
@@ -48,27 +48,27 @@ def require_names(state: Iterable[str], expected: Iterable[str], part: str) -> N
     if missing or unexpected:
         found = ", ".join(_some("missing", missing) + _some("unexpected", unexpected))
         raise CheckpointMismatchError(
-            f"{part}: {found}; the file is damaged or of another kind, download it again",
+            f"{part}: {found}; the file is damaged or of another type; download it again",
             missing=missing,
             unexpected=unexpected,
         )
 
 
 def shape_of(state: Mapping[str, Tensor], name: str, part: str, dimensions: int = 2) -> tuple[int, ...]:
-    """The shape of a tensor that sizes are read off.
+    """The shape of a tensor that determines sizes.
 
-    Raises CheckpointMismatchError when it is missing, empty, or has another number of dimensions.
+    Raises CheckpointMismatchError if it is missing, empty, or has a wrong number of dimensions.
     """
     if name not in state:
         raise CheckpointMismatchError(
-            f"{part}: missing {name}; the file is damaged or of another kind, download it again",
+            f"{part}: missing {name}; the file is damaged or of another type; download it again",
             missing=[name],
         )
     shape = tuple(state[name].shape)
     if len(shape) != dimensions or not all(shape):
         raise CheckpointMismatchError(
-            f"{part}: {name} has shape {list(shape)} where {dimensions} dimensions are expected; "
-            "the file is damaged or of another kind, download it again",
+            f"{part}: {name} has shape {list(shape)}, expected {dimensions} dimensions; "
+            "the file is damaged or of another type; download it again",
             misshapen=[name],
         )
     return shape

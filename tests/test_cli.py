@@ -103,7 +103,7 @@ def test_every_person_option_reaches_the_picture(here: Path, uniid: Callable[...
 
 def test_a_picture_without_people_says_so_and_a_seed_is_drawn(here: Path, uniid: Callable[..., Any]):
     made = uniid("generate", "a park", "--steps", "1", "--width", "64", "--height", "72", "--cfg-scale", "1")
-    assert "no person was named" in made["notes"][0]
+    assert "no --person was given" in made["notes"][0]
     (picture,) = made["pictures"]
     assert f"-{picture['seed']}.png" in picture["path"]
     assert np.asarray(Image.open(picture["path"])).shape == (72, 64, 3)
@@ -112,7 +112,7 @@ def test_a_picture_without_people_says_so_and_a_seed_is_drawn(here: Path, uniid:
 def test_the_end_of_a_prompt_that_is_not_read_is_named(uniid: Callable[..., Any]):
     long = "cat " * 75 + "dog"
     notes = uniid("generate", "a park", "--negative-prompt", long, *QUICK)["notes"]
-    assert "the negative prompt is too long, its end is not read: dog" in notes
+    assert "the negative prompt is too long; its end is ignored: dog" in notes
     assert not any(note.startswith("the prompt is") for note in notes)
 
 
@@ -140,7 +140,7 @@ def test_a_style_is_taken_and_recorded_by_its_hash_alone(here: Path, uniid: Call
     assert "style" not in plain
     official = uniid("generate", "a park", "--style-from", "group.png", *QUICK)
     assert official["style"]["strength"] == pytest.approx(math.exp(-0.5))
-    assert official["notes"][0].endswith("the model's plain picture in that style")
+    assert official["notes"][0].endswith("a picture without identities in that style")
 
 
 def test_faces_are_listed_left_to_right(uniid: Callable[..., Any]):
@@ -174,7 +174,7 @@ def test_the_doctor_says_what_is_missing_and_where_to_get_it(here: Path, capsys:
         missing = [line for line in words.splitlines() if "MISSING: " in line or "optional: " in line]
         assert len(missing) == len(sources())
         assert all(" from https://" in line and " into " in line and " MB: " in line for line in missing[1:])
-        assert "uniid fetch gets what is missing" in words
+        assert "uniid fetch downloads the missing files" in words
         assert words.endswith("not ready to generate yet: files or packages are missing\n")
 
 
@@ -261,13 +261,13 @@ NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=an
         (("generate", "a park", "--from", "text.png"), "text.png is not a picture"),
         (("generate", "a park", "--style-from", "text.png"), "text.png is not a picture"),
         (("generate", "a park", "--style-from", "nothing.png"), "nothing.png"),
-        (("generate", "a park", "--style-strength", "1"), "--style-strength needs the picture"),
+        (("generate", "a park", "--style-strength", "1"), "--style-strength needs a style reference"),
         (("generate", "a park", *STYLE, "--style-strength", "3"), "strength must lie in [0.01, 2], got 3"),
-        (("generate", "a park", *STYLE, "--sampler", "euler"), "sampler must be ddim where"),
+        (("generate", "a park", *STYLE, "--sampler", "euler"), "sampler must be ddim with"),
         (("generate", "a park", "--sampler", "NoSuchScheduler"), "NoSuchScheduler"),
         (("generate", "a park", "--base", "lora.safetensors"), "lora.safetensors is a LoRA"),
         (("generate", "a park", "--base", "text.png"), "text.png"),
-        (("generate", "a park", "--models", "nowhere"), "there is no models folder nowhere"),
+        (("generate", "a park", "--models", "nowhere"), "models folder nowhere not found"),
         (("generate", "a park", "--models", "."), "no base model under"),
         (("generate", "a park", "--device", "toaster"), "toaster"),
         (("enrol", "Anna", "group.png"), "write FILE#2 for the second face from the left, or choose for all"),
@@ -281,8 +281,8 @@ NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=an
         (("generate", "a park", "--strength", "0.5"), "--strength needs a start picture; add --from"),
         (("generate", "a park", "--weight", "0.5"), "--weight needs a person"),
         (("generate", "a park", "--identity-scale", "0.5"), "--identity-scale needs a person"),
-        (("generate", "a park", "--seed", "-2"), "or be -1 for a random one, got -2"),
-        (("generate", "a park", "--from", ""), "--from is empty; name a picture file"),
+        (("generate", "a park", "--seed", "-2"), "or be -1 for a random seed, got -2"),
+        (("generate", "a park", "--from", ""), "--from is empty; give a picture file"),
         (("generate", "a park", "--out", "text.png"), "text.png is a file, and a folder is needed"),
         (("generate", "a park", "--out", "text.png/below"), "text.png is a file, and a folder is needed"),
         (("generate", "a park", "--out", "x" * 300), "is too long for this disk"),
@@ -294,10 +294,10 @@ NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=an
         (("people", "list", "--library", "text.png"), "text.png is a file, and a folder is needed"),
         (
             ("generate", "a park", "--models", "text.png"),
-            "text.png is no folder, and a models folder",
+            "text.png is not a folder; give the models folder",
         ),
-        (("doctor", "--models", "text.png"), "text.png is no folder, and a models folder"),
-        (("faces", ""), "a picture is empty; name a picture file"),
+        (("doctor", "--models", "text.png"), "text.png is not a folder; give the models folder"),
+        (("faces", ""), "a picture is empty; give a picture file"),
         (("faces", "x" * 300), "is too long for this disk"),
         (("enrol", "Anna", "x" * 300), "is too long for this disk"),
     ],
@@ -409,11 +409,10 @@ def test_a_model_file_is_fetched_where_somebody_says_so(
         assert (models / "uniid" / "uniportrait-router_sd15.bin").read_bytes() == b"weights"
         monkeypatch.setenv("UNIID_OFFLINE", "1")
         assert main(["fetch", "faceid", "--models", str(models)]) == 2
-    assert "nothing is fetched while UNIID_OFFLINE" in capsys.readouterr().err
+    assert "downloads are off while UNIID_OFFLINE" in capsys.readouterr().err
     assert main(["fetch", "everything", "--models", str(models)]) == 2
     assert (
-        "there is no model file 'everything'; choose from insightface, faceid, router"
-        in capsys.readouterr().err
+        "unknown model file 'everything'; choose from insightface, faceid, router" in capsys.readouterr().err
     )
 
 

@@ -83,9 +83,7 @@ def test_a_style_needs_no_prompt_and_goes_with_ddim_alone():
     style = StyleSettings(picture=PICTURE)
     assert GenerationSettings(prompt="", style=style).sampler == "ddim"
     assert GenerationSettings(prompt="", style=style, sampler="DDIMScheduler")
-    with pytest.raises(
-        ConfigError, match="sampler must be ddim where a picture's style is taken, got 'euler'"
-    ):
+    with pytest.raises(ConfigError, match="sampler must be ddim with a style picture, got 'euler'"):
         GenerationSettings(prompt="a cat", style=style, sampler="euler")
 
 

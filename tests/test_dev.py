@@ -129,4 +129,4 @@ def test_where_no_such_python_is_installed_that_is_said(
 ):
     monkeypatch.setattr(dev, "HOSTS_RUN_ON", ("3.99", "3.98"))
     assert dev.main(["hosts", "neo"]) == 1
-    assert "Python 3.99 or 3.98 is needed here" in capsys.readouterr().err
+    assert "Python 3.99 or 3.98 is needed and was not found" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_an_interpreter_is_looked_for_on_the_path_and_then_among_those_of_pyenv(
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     running = "{}.{}".format(*sys.version_info)
     assert interpreter(["3.99", running]) == sys.executable
-    with pytest.raises(SetupError, match=r"Python 3\.99 is needed here"):
+    with pytest.raises(SetupError, match=r"Python 3\.99 is needed and was not found"):
         interpreter(["3.99"])
     kept = executable(tmp_path / "versions" / "3.99.1" / "bin" / "python", 0)
     chooses_none = executable(tmp_path / "bin" / "python3.99", 127)
@@ -102,7 +102,7 @@ def test_the_torchvision_hook_is_there_only_where_it_is_needed(
     monkeypatch.setattr(Environment, "capture", lambda self, code: probe)  # pyright: ignore[reportUnknownLambdaType]
     start = venv.folder / "torchvision_schemas.pth"
     start.write_text("from an earlier set-up")
-    venv.mend_torchvision(venv.folder)
+    venv.repair_torchvision(venv.folder)
     assert start.is_file() == hooked
 
 
@@ -110,7 +110,7 @@ def test_another_failure_of_torchvision_is_reported(venv: Environment, monkeypat
     failed = finished(1, "Traceback\nImportError: no such library\n")
     monkeypatch.setattr(Environment, "capture", lambda self, code: failed)  # pyright: ignore[reportUnknownLambdaType]
     with pytest.raises(SetupError, match="no such library"):
-        venv.mend_torchvision(venv.folder)
+        venv.repair_torchvision(venv.folder)
 
 
 # A torch of which torchvision finds only what the hook declares, and the order in which things happen.

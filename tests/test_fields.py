@@ -12,7 +12,7 @@ import pytest
 from lib_uniid.api.infotext import describe
 from lib_uniid.api.request import TABLES, PersonRequest, Request, parse, parse_json
 from lib_uniid.commands.options import parser
-from lib_uniid.commands.settings import asked
+from lib_uniid.commands.settings import arguments_of
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import ConfigError
 from lib_uniid.fields import GENERATION, PERSON, REQUIRED, Row, numbers
@@ -63,11 +63,11 @@ def test_a_number_of_a_person_is_checked_by_its_row_at_every_door(row: Row):
 
     def option(value: float) -> Any:
         line = ["generate", "a cat", "--person", "Anna", f"--{row.flag}", str(value)]
-        return asked(parser().parse_args(line, Namespace())).settings.people[0]
+        return arguments_of(parser().parse_args(line, Namespace())).settings.people[0]
 
     for door in (request, settings, axis, option):
         assert getattr(door(inside(row)), row.name) == pytest.approx(inside(row))
-        with pytest.raises(ConfigError, match=rf"({row.name}|{row.said}) must"):
+        with pytest.raises(ConfigError, match=rf"({row.name}|{row.label_in_text}) must"):
             door(row.high + 1.0)
 
 
@@ -111,7 +111,7 @@ def test_a_number_of_a_person_is_an_axis_for_all_people_and_for_each(row: Row):
 def test_axes_stand_in_the_order_in_which_they_stood():
     labels = [axis.label for axis in axes.axes(list)]
     own = ["Method", "Identity scale", "Style strength", "Routing"]
-    numbers = ["Weight", "Structure scale", "Share of the other in the mix", "Start", "End"]
+    numbers = ["Weight", "Structure scale", "Mix share of the other person", "Start", "End"]
     for_all = [f"{number}, all people" for number in numbers]
     old = [f"[UniID] {label}" for label in [*own, *for_all, "Weight, person 1"]]
     assert [label for label in labels if label in old] == old

@@ -119,7 +119,7 @@ def test_a_failure_is_tried_again_only_when_the_environment_has_changed(
     said = capsys.readouterr().out.splitlines()
     assert said == 2 * [
         f"UniID: {ABSENT} (No matching distribution found for x) does not work; stop this program, run "
-        f'the command in a terminal and start it again: "{sys.executable}" -m pip install {ABSENT}==1'
+        f'this command in a terminal and restart the program: "{sys.executable}" -m pip install {ABSENT}==1'
     ]
     put(packages, "another", "1.0")
     install.main()
@@ -211,7 +211,7 @@ def test_what_cannot_be_imported_is_named_with_its_reason_though_it_ends_python(
         for name in ("uniid_ends", "uniid_raises", "uniid_works")
     ]
     assert install.cannot_import(needed) == {
-        "uniid_ends": "importing it ends Python with code 3",
+        "uniid_ends": "its import ends Python with code 3",
         "uniid_raises": "ImportError: no libx",
     }
 

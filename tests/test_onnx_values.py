@@ -119,14 +119,14 @@ def elsewhere() -> TensorProto:
 @pytest.mark.parametrize(
     ("tensors", "nodes", "said"),
     [
-        ((), (subgraph(),), "those in subgraphs"),
-        ((elsewhere(),), (), "those in other files"),
+        ((), (subgraph(),), "weights in subgraphs"),
+        ((elsewhere(),), (), "weights in other files"),
         (
             (TensorProto(name="small", data_type=TensorProto.FLOAT8E5M2, dims=[1], raw_data=b"\x7c"),),
             (),
-            "those of another type than float16, bfloat16, float32 and float64",
+            "weights of a type other than float16, bfloat16, float32 and float64",
         ),
-        ((elsewhere(),), (subgraph(), subgraph()), "those in other files; those in subgraphs"),
+        ((elsewhere(),), (subgraph(), subgraph()), "weights in other files; weights in subgraphs"),
     ],
     ids=["subgraph", "other file", "float8", "two"],
 )
@@ -141,7 +141,7 @@ def test_sparse_weights_and_those_of_functions_are_said_not_to_be_checked(file: 
     model.graph.sparse_initializer.add(dims=[1])
     model.functions.add(name="one")
     onnx.save(model, file)
-    assert require_finite(file) == "sparse ones; those in functions"
+    assert require_finite(file) == "sparse weights; weights in functions"
 
 
 def test_numbers_that_are_not_packed_are_said_not_to_be_checked(file: Path):
@@ -151,7 +151,7 @@ def test_numbers_that_are_not_packed_are_said_not_to_be_checked(file: Path):
     graph = b"\x2a" + bytes([len(tensor)]) + tensor
     file.write_bytes(file.read_bytes() + b"\x3a" + bytes([len(graph)]) + graph)
     assert list(onnx.load(file).graph.initializer[-1].int32_data) == [1, 2]
-    assert require_finite(file) == "those that are written one by one"
+    assert require_finite(file) == "16-bit weights that are not packed"
 
 
 def test_a_damaged_or_hostile_file_is_no_failure(file: Path):

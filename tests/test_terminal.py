@@ -101,7 +101,7 @@ def test_a_port_that_is_taken_or_none_is_said(here: Path):
         other.listen()
         port = str(other.getsockname()[1])
         words = one_sentence(uniid("serve", "--port", port, "--models", "models"))
-    assert f"port {port} is taken by another program; choose another with --port" in words
+    assert f"port {port} is in use by another program; choose another with --port" in words
     words = one_sentence(uniid("serve", "--port", "70000"))
     assert "a port is a number from 1 to 65535, got '70000'" in words
 

@@ -1,8 +1,9 @@
-"""Environments of the WebUIs: their own requirements, then UniID's install.py as their launchers run it.
+"""Environments of the WebUIs: their requirements, then UniID's install.py as their launchers run it.
 
-``requirements/hosts`` has copies of the requirement files; the ``.lock`` beside each says what these bring.
-Two things differ from a user's installation. torch is that of ``constraints.txt``, so that one wheel serves
-all; it needs a newer setuptools than the hosts pin. And CLIP, which the launchers build, is left out.
+``requirements/hosts`` has copies of the requirement files; the ``.lock`` beside each lists their resolved
+versions. Two things differ from a user's installation. torch is that of ``constraints.txt``, so that all
+share one wheel; it needs a newer setuptools than the hosts pin.
+CLIP, which the launchers build, is left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,33 +19,33 @@ INSTALLER = (ROOT / "install.py", ROOT / "lib_uniid" / "installation.py", LAUNCH
 
 Steps = Mapping[str, Sequence[str | Path]]
 
-# torchvision comes alone: its registry build may name GPU packages that the installed torch does without.
+# torchvision without requirements: its registry build may require GPU packages that this torch does not need.
 TORCH: Steps = {
     "torch": ["-c", CONSTRAINTS, "torch"],
     "torchvision": ["-c", CONSTRAINTS, "--no-deps", "torchvision"],
 }
-# The WebUIs' own UNet is there for tests; of what its package names, only torch and einops are used.
+# The WebUIs' UNet, for tests; of its requirements only torch and einops are used.
 LDM: Steps = {"ldm": ["-c", CONSTRAINTS, "--no-deps", "stable-diffusion-sdkit"]}
 
 HOSTS = ("a1111", "forge", "neo", "classic")
 
 BESIDE = {
-    # It has no diffusers, whose narrow UNet stands in for the host's in the tests.
+    # The host has no diffusers, whose narrow UNet replaces the host's in the tests.
     "a1111": ("diffusers==0.31.0",),
-    # What its built-in preprocessors bring with mediapipe, over the opencv-python 4.10 that it pins.
+    # Its built-in preprocessors install this with mediapipe, over the pinned opencv-python 4.10.
     "neo": ("opencv-contrib-python==5.1.0.95",),
 }
 
 
 def environment(host: str, made_with: str) -> Environment:
-    """What UniID meets inside a WebUI; it is not installed there, extensions run from their folders."""
+    """The environment of UniID inside a WebUI; UniID runs from its folder, as extensions do."""
     lock = REQUIREMENTS / "hosts" / f"{host}.lock"
     tests = REQUIREMENTS / "inside.txt"
     return Environment(
         folder=ROOT / f".venv-{host}",
         steps={
             **TORCH,
-            # Both files name every version, and Forge Neo's launcher installs against requirements of gradio.
+            # Both files pin every version, and Forge Neo's launcher ignores requirements of gradio.
             "what the WebUI requires": ["--prefer-binary", "--no-deps", "-r", lock, *required(host)],
             "UniID's packages, by install.py": [LAUNCHER],
             **LDM,
@@ -56,17 +57,17 @@ def environment(host: str, made_with: str) -> Environment:
 
 
 def required(host: str) -> list[str]:
-    """The lines of the WebUI's own file, but for torch and setuptools."""
+    """The lines of the WebUI's file, except torch and setuptools."""
     lines = (REQUIREMENTS / "hosts" / f"{host}.txt").read_text().splitlines()
     wanted = [line.partition(" #")[0].strip() for line in lines if line.strip() and line[0] != "#"]
     return [*(line for line in wanted if line.partition("==")[0] not in {"torch", "setuptools"}), *ours()]
 
 
 def pinned(version: str) -> list[str]:
-    """The pins of ``constraints.txt`` that count for a version of Python.
+    """The pins of ``constraints.txt`` that apply to a version of Python.
 
-    Without torch's own, which are large, the package that comes as source, and the one that pip refuses to
-    look up from another Python.
+    Without torch's requirements, which are large, the package that has only a source release, and the one
+    that pip refuses to look up from another Python.
     """
     minor = int(version.partition(".")[2])
     lines = [line for line in CONSTRAINTS.read_text().splitlines() if line[0] != "#"]

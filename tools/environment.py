@@ -1,4 +1,4 @@
-"""Virtual environments from pins: made once, mended where a set-up was stopped, left alone when whole."""
+"""Virtual environments from pins: made once, completed after an interruption, unchanged if complete."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 SCHEMAS = Path(__file__).with_name("torchvision_schemas.py")
 SCHEMAS_MISSING = "operator torchvision::nms does not exist"
 PATIENCE = 15.0
-"""Seconds that a command has to end after Ctrl+C; a page closes its connections in that time."""
+"""Seconds for a command to end after Ctrl+C; the page closes its connections in that time."""
 
 
 class SetupError(Exception):
@@ -20,12 +20,12 @@ class SetupError(Exception):
 
 
 def say(message: str) -> None:
-    """Print a line of progress, also through a pipe at once."""
+    """Print a line of progress without buffering."""
     print(message, file=sys.stderr, flush=True)
 
 
 def call(command: Sequence[str | Path], folder: Path) -> int:
-    """Run a command and return its exit code; Ctrl+C reaches it, too, and it says how that ends."""
+    """Run a command and return its exit code; Ctrl+C reaches the command too and ends it."""
     with subprocess.Popen(command, cwd=folder) as child:
         try:
             return child.wait()
@@ -38,7 +38,7 @@ def call(command: Sequence[str | Path], folder: Path) -> int:
 
 
 def interpreter(versions: Sequence[str]) -> str:
-    """A Python of the first of these versions that is installed: this one, on the path, or kept by pyenv."""
+    """The first of these versions of Python that is installed: this one, on the path, or in pyenv."""
     for version in versions:
         if version == "{}.{}".format(*sys.version_info):
             return sys.executable
@@ -46,11 +46,11 @@ def interpreter(versions: Sequence[str]) -> str:
         for found in (shutil.which(f"python{version}"), *sorted(kept.glob(f"{version}.*/bin/python"))):
             if found is not None and _starts(found):
                 return str(found)
-    raise SetupError(f"Python {' or '.join(versions)} is needed here, and none was found; install one")
+    raise SetupError(f"Python {' or '.join(versions)} is needed and was not found; install one")
 
 
 def _starts(python: str | Path) -> bool:
-    """What pyenv puts on the path does not, where it keeps that version and has not chosen it."""
+    """Whether it starts; pyenv's commands on the path do not start for versions that are not selected."""
     return subprocess.run([python, "--version"], capture_output=True, check=False).returncode == 0
 
 
@@ -58,10 +58,9 @@ def _starts(python: str | Path) -> bool:
 class Environment:
     """A virtual environment beside ``dev.py``.
 
-    ``steps`` says what is installed, in this order: what it is called, and pip's arguments for it, or a
-    script that does it. ``files`` are those that decide what comes of the steps; when one of them changes,
-    the steps are gone through again.
-    ``made_with`` is the interpreter that it gets.
+    ``steps`` are the installation steps, in order: a name, and pip's arguments or a script. ``files``
+    determine the result of the steps; if one of them changes, the steps run again. ``made_with``
+    is its interpreter.
     """
 
     folder: Path
@@ -76,27 +75,27 @@ class Environment:
 
     @property
     def stamp(self) -> Path:
-        """Where a whole environment has its fingerprint."""
+        """The file with a complete environment's fingerprint."""
         return self.folder / "uniid-stamp"
 
     def fingerprint(self) -> str:
-        """Hash of all that decides what is in it; the folder counts: the install is in place."""
+        """Hash of all inputs; the folder is one of them, because the install is editable."""
         digest = hashlib.sha256(repr((str(self.folder), self.steps)).encode())
         for file in (*self.files, SCHEMAS):
             digest.update(file.read_bytes())
         return digest.hexdigest()
 
     def is_ready(self) -> bool:
-        """Whether it is whole and made from today's requirements."""
+        """Whether it is complete and made from the current requirements."""
         return self.python.is_file() and self.stamp.is_file() and self.stamp.read_text() == self.fingerprint()
 
     def set_up(self) -> None:
-        """Make it whole; does nothing when it is. :class:`SetupError` where that can't be done."""
+        """Complete it if necessary; raises :class:`SetupError` on failure."""
         if self.is_ready():
             return
         say(
-            f"setting up {self.folder.name}: some minutes and about 2 GB the first time, more where torch "
-            "brings its GPU libraries"
+            f"setting up {self.folder.name}: some minutes and about 2 GB the first time, more if torch "
+            "includes GPU libraries"
         )
         self.make()
         self.stamp.unlink(missing_ok=True)
@@ -106,23 +105,23 @@ class Environment:
         drop_half_installed(site_packages)
         self.install()
         say("checking")
-        self.mend_torchvision(site_packages)
+        self.repair_torchvision(site_packages)
         self.check_libraries()
         self.stamp.write_text(self.fingerprint())
         say("ready")
 
     def run(self, *arguments: str) -> int:
-        """Run its Python in the project's root and return the exit code; made whole before that."""
+        """Complete it, run its Python in the project's root and return the exit code."""
         self.set_up()
         return call([self.python, *arguments], self.folder.parent)
 
     def capture(self, code: str) -> subprocess.CompletedProcess[str]:
-        """Run Python code in it and keep what that prints."""
+        """Run Python code in it and capture the output."""
         command = [self.python, "-c", code]
         return subprocess.run(command, cwd=self.folder.parent, capture_output=True, text=True, check=False)
 
     def make(self) -> None:
-        """Create it, again from nothing if its interpreter or pip does not start."""
+        """Create it; recreate it if its interpreter or pip does not start."""
         if self.python.is_file() and self.capture("import pip").returncode == 0:
             return
         say(f"making {self.folder.name}")
@@ -132,7 +131,7 @@ class Environment:
         )
 
     def install(self) -> None:
-        """Go through the steps; pip skips what is there, so a second time is short."""
+        """Run the steps; pip skips installed packages, so a second run is short."""
         pip = [self.python, "-m", "pip", "--disable-pip-version-check", "install"]
         for number, (what, arguments) in enumerate(self.steps.items(), 1):
             say(f"[{number}/{len(self.steps)}] {what}")
@@ -140,7 +139,7 @@ class Environment:
             command = [self.python, *arguments] if script else [*pip, *arguments]
             self._call(command, fails_with=f"pip could not install {what}")
 
-    def mend_torchvision(self, site_packages: Path) -> None:
+    def repair_torchvision(self, site_packages: Path) -> None:
         """Install ``tools/torchvision_schemas.py`` as a start-up hook, only where torchvision needs it."""
         module, start = site_packages / SCHEMAS.name, site_packages / f"{SCHEMAS.stem}.pth"
         for file in (module, start):
@@ -165,12 +164,12 @@ class Environment:
         """Run a command with its output shown."""
         code = subprocess.call([str(part) for part in command], cwd=self.folder.parent)
         if code != 0:
-            raise SetupError(f"{fails_with} (exit code {code}); run the same command again to go on")
+            raise SetupError(f"{fails_with} (exit code {code}); run the same command again to continue")
 
 
 def drop_half_installed(site_packages: Path) -> None:
-    """Forget packages whose installation was killed: pip writes INSTALLER after a package's last file."""
+    """Remove records of packages whose installation was killed: pip writes INSTALLER last."""
     for info in site_packages.glob("*.dist-info"):
         if not (info / "INSTALLER").is_file():
-            say(f"installing again, it was cut off: {info.name.removesuffix('.dist-info')}")
+            say(f"reinstalling after an interruption: {info.name.removesuffix('.dist-info')}")
             shutil.rmtree(info)

@@ -2,7 +2,7 @@
 
     python -m tools.field_table
 
-writes them between the lines that name them, such as ``<!-- fields: person -->`` and ``<!-- end -->``.
+writes each between the lines with its name, such as ``<!-- fields: person -->`` and ``<!-- end -->``.
 """
 
 import re
@@ -18,12 +18,12 @@ PLACE = re.compile(r"(<!-- fields: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def written(page: str) -> str:
-    """The text of a page with its tables as the table of fields has them."""
+    """The text of a page with its tables up to date."""
     return PLACE.sub(lambda found: f"{found[1]}\n{markdown(TABLES[found[2]])}\n{found[3]}", page)
 
 
 def markdown(table: Table) -> str:
-    """One line per field: its name, what it may be, its default."""
+    """One line per field: its name, allowed values, default."""
     lines = [f"| `{row.name}` | {_allowed(row)} | {_default(row)} |" for row in table.values()]
     return "\n".join(["| field | allowed | default |", "|---|---|---|", *lines, ""])
 
@@ -45,11 +45,11 @@ def _choices(names: Iterable[str]) -> str:
 
 
 def _default(row: Row) -> str:
-    return f"`{row.rest}`" if row.kind in ("flag", "choice") else row.rest
+    return f"`{row.default_text}`" if row.kind in ("flag", "choice") else row.default_text
 
 
 def main() -> None:
-    """Write every page whose tables are not as they should be."""
+    """Write every page whose tables have changed."""
     for path in DOCS.glob("*.md"):
         text = path.read_text(encoding="utf-8")
         if written(text) != text:

@@ -1,7 +1,7 @@
 """A start-up hook for the development environment, never part of the product.
 
-Some package registries pair a CPU build of torch with a GPU build of torchvision. The latter's library cannot
-be loaded then, and ``import torchvision`` stops with "operator torchvision::nms does not exist", although
+Some package registries pair a CPU build of torch with a GPU build of torchvision. The latter's library then
+fails to load, and ``import torchvision`` stops with "operator torchvision::nms does not exist", although
 nothing here calls that operator. ``dev.py`` copies this file into such an environment, with a ``.pth`` file
 that imports it when Python starts: on the first import of torchvision the two operators are declared, without
 code behind them. Nothing heavy is imported before that.
@@ -19,7 +19,7 @@ SCHEMAS = (
 
 
 class DeclaringLoader(SourceFileLoader):
-    """Loads torchvision as ever, after declaring the operators that torch does not know."""
+    """Loads torchvision after declaring the operators that torch lacks."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Declare, then run ``torchvision/__init__.py``."""
@@ -30,18 +30,18 @@ class DeclaringLoader(SourceFileLoader):
             name = schema.partition("(")[0]
             if not hasattr(torch.ops.torchvision, name):
                 library.define(schema)
-        module.__dict__["_declared_operators"] = library  # they go away with the Library object
+        module.__dict__["_declared_operators"] = library  # they are removed with the Library object
         super().exec_module(module)
 
 
 class TorchvisionFinder:
-    """Finds torchvision, and nothing else, with :class:`DeclaringLoader`."""
+    """Finds only torchvision, with :class:`DeclaringLoader`."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The usual spec with the loader exchanged, or None for every other module."""
+        """The usual spec with the loader replaced, or None for every other module."""
         if name != "torchvision":
             return None
         spec = PathFinder.find_spec(name, path, target)

@@ -1,6 +1,6 @@
 """Hostile input: each module of this folder has ``cases()``, and ``benchmarks/hostile.py`` measures them.
 
-A case writes one file and hands it to one door: the function that a user's file would reach.
+A case writes one file and passes it to one entry point: the function that reads a user's file.
 """
 
 from collections.abc import Callable
@@ -14,21 +14,21 @@ class Case:
 
     Attributes:
         name: unique in its module, such as ``9-bytes-of-4-gigabytes``.
-        door: opens what was written. A value or a foreseeable error is an answer, any other exception is a
-            fault. It runs in a process of its own, forked from one that has imported the case's module, so
-            what the module imports is not measured.
-        write: puts the input into an empty folder that it is given; returns the path for the door.
+        entry_point: opens the file. A value or an expected error is an answer, any other
+            exception is a fault. It runs in its own process, forked after the import of the case's module, so
+            imports are not measured.
+        write: writes the input into an empty folder; returns the path for ``entry_point``.
         quick: small enough for the tests.
     """
 
     name: str
-    door: Callable[[Path], object]
+    entry_point: Callable[[Path], object]
     write: Callable[[Path], Path]
     quick: bool = True
 
 
 def writes(name: str, text: Callable[[], str]) -> Callable[[Path], Path]:
-    """A case's ``write`` for a text; surrogates are written as they are."""
+    """A case's ``write`` for a text; surrogates are kept."""
 
     def write(folder: Path) -> Path:
         path = folder / name
@@ -39,5 +39,5 @@ def writes(name: str, text: Callable[[], str]) -> Callable[[Path], Path]:
 
 
 def read(path: Path) -> str:
-    """What :func:`writes` wrote."""
+    """Read a file of :func:`writes`."""
     return path.read_text(encoding="utf-8", errors="surrogatepass")

@@ -1,4 +1,4 @@
-"""Hostile texts that are kept or pasted: infotexts, the panel's own texts and ``presets.json``."""
+"""Hostile stored or pasted texts: infotexts, the panel's fields and ``presets.json``."""
 
 import base64
 import json
@@ -21,45 +21,49 @@ PATHS = ("../../../../etc/passwd", "/etc/shadow", "C:\\Windows\\win.ini", "\\\\s
 
 
 def cases() -> Iterator[Case]:
-    """Every text through every door that takes a text."""
+    """Every text through every entry point for texts."""
     for name, text in TEXTS.items():
-        for door in (infotext, request_field, uploads_field, pasted_field, presets_file):
+        for entry_point in (infotext, request_field, uploads_field, pasted_field, presets_file):
             yield Case(
-                name=f"{name}/{door.__name__}",
-                door=door,
+                name=f"{name}/{entry_point.__name__}",
+                entry_point=entry_point,
                 write=writes("presets.json", text),
                 quick=name not in LARGE,
             )
     for name, request in REQUESTS.items():
-        for door, wrapped in ((infotext, request), (presets_use, _preset_of(request))):
-            yield Case(name=f"{name}/{door.__name__}", door=door, write=writes("presets.json", wrapped))
+        for entry_point, wrapped in ((infotext, request), (presets_use, _preset_of(request))):
+            yield Case(
+                name=f"{name}/{entry_point.__name__}",
+                entry_point=entry_point,
+                write=writes("presets.json", wrapped),
+            )
     for name, text in PRESETS.items():
         yield Case(
             name=f"{name}/presets_use",
-            door=presets_use,
+            entry_point=presets_use,
             write=writes("presets.json", text),
             quick=name not in LARGE,
         )
 
 
 def infotext(path: Path) -> object:
-    """As the host asks for the value of each control when an infotext is pasted."""
+    """Paste an infotext: the host requests the value of each control."""
     text, values = read(path), readers(KEY, lambda _: None)
     return [entry({KEY: text}) for entry in values][:2]
 
 
 def request_field(path: Path) -> object:
-    """The panel's field *Request (JSON)*, when a picture is asked for."""
+    """The panel's field *Request (JSON)*, when a generation starts."""
     return _asked(Form(enabled=True, request=read(path)))
 
 
 def uploads_field(path: Path) -> object:
-    """The list of uploads of a person's tab, which the page sends back."""
+    """The list of uploads of a person's tab, which the page returns."""
     return _asked(Form(enabled=True, people=(PersonForm(uploads=read(path)),)))
 
 
 def pasted_field(path: Path) -> object:
-    """What a person's tab keeps of a pasted infotext, which the page sends back."""
+    """The part of a pasted infotext in a person's tab, which the page returns."""
     return _asked(Form(enabled=True, people=(PersonForm(who="Anna", pasted=read(path)),)))
 
 
@@ -68,12 +72,12 @@ def _asked(form: Form) -> object:
 
 
 def presets_file(path: Path) -> object:
-    """The text in the place of the presets' file, as the panel lists it."""
+    """The text as the presets' file, which the panel lists."""
     return Presets(path=path).names()[:3]
 
 
 def presets_use(path: Path) -> object:
-    """Every preset of a file is listed and used, one is looked for that is not there, and one is deleted."""
+    """List and use every preset of a file, request a missing one, and delete one."""
     presets = Presets(path=path)
     names = presets.names()
     for name in names[:20]:

@@ -1,4 +1,4 @@
-"""Pictures that take time or memory, name other programs, or are no pictures, and where they come in."""
+"""Hostile pictures: slow, large, referring to other programs, or not pictures, for every entry point."""
 
 import base64
 import io
@@ -19,21 +19,25 @@ from lib_uniid.ui.form_request import mask_text
 from lib_uniid.ui.pasting import form_of
 
 SIDE = 7000
-"""Of the largest square pictures: 49 megapixels."""
+"""Pixels; side of the largest square pictures, 49 megapixels."""
 
 
 def cases() -> Iterator[Case]:
-    """Every file of this corpus, by every door that a picture can come in."""
+    """Every file of this corpus, through every entry point for pictures."""
     for name, make in FILES.items():
-        yield Case(name=name, door=load_picture, write=_writing(make), quick=name not in LARGE)
+        yield Case(name=name, entry_point=load_picture, write=_writing(make), quick=name not in LARGE)
         if name not in LONG:
-            for door, (opens, wrapped) in DOORS.items():
+            for entry_point, (opens, wrapped) in ENTRY_POINTS.items():
                 writes = _writing(lambda make=make, wrapped=wrapped: wrapped(make()))
-                yield Case(name=f"{name}/{door}", door=opens, write=writes, quick=name not in LARGE)
+                yield Case(
+                    name=f"{name}/{entry_point}", entry_point=opens, write=writes, quick=name not in LARGE
+                )
     for count in (16, 4):
         name = f"request_of_{count}_times_49_megapixels"
-        yield Case(name=name, door=_ask, write=_writing(lambda count=count: _request(count)), quick=False)
-    yield Case(name="request_of_base64_and_blanks", door=_ask, write=_writing(_blanks), quick=False)
+        yield Case(
+            name=name, entry_point=_ask, write=_writing(lambda count=count: _request(count)), quick=False
+        )
+    yield Case(name="request_of_base64_and_blanks", entry_point=_ask, write=_writing(_blanks), quick=False)
 
 
 def _writing(make: Callable[[], bytes]) -> Callable[[Path], Path]:
@@ -50,7 +54,7 @@ def _paste(path: Path) -> None:
 
 
 def _ask(path: Path) -> None:
-    """As a generation does before anything else: the pictures of each person, one after another."""
+    """Read the pictures of each person, one after another, as a generation does first."""
     request = parse_json(path.read_text())
     check_pictures(request)
     for person in request.people:
@@ -69,12 +73,12 @@ def _pasted(data: bytes) -> bytes:
     return json.dumps({"version": 1, "people": [person], "style": {"picture": text}}).encode()
 
 
-DOORS: Mapping[str, tuple[Callable[[Path], object], Callable[[bytes], bytes]]] = {
+ENTRY_POINTS: Mapping[str, tuple[Callable[[Path], object], Callable[[bytes], bytes]]] = {
     "mask": (load_mask, _same),
     "drawn": (lambda path: mask_text({"composite": path}), _same),
     "infotext": (_paste, _pasted),
 }
-"""What opens a file beside ``load_picture``, and how a picture stands in it."""
+"""Further functions that read a picture, and the encoding of a picture for each."""
 
 
 def _request(count: int) -> bytes:
@@ -93,7 +97,7 @@ def _asked(references: Sequence[str]) -> bytes:
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """One of a PNG."""
+    """One chunk of a PNG."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -111,7 +115,7 @@ def png(width: int, height: int, *before: bytes, pixels: bytes = b"", colour: in
 
 
 def flat_png(width: int, height: int, channels: int = 4) -> bytes:
-    """Valid, in one colour, and small for its size."""
+    """A valid PNG in one colour, with few bytes for its size."""
     colour = {1: 0, 3: 2, 4: 6}[channels]
     return png(width, height, pixels=bytes((1 + channels * width) * height), colour=colour)
 
@@ -121,7 +125,7 @@ def _small_png(*before: bytes) -> bytes:
 
 
 def directory(entries: int, size: int) -> bytes:
-    """A TIFF or EXIF whose every entry names the whole of it."""
+    """A TIFF or EXIF whose every entry refers to the whole file."""
     rows = b"".join(struct.pack("<HHII", tag, 7, size, 8) for tag in range(1, entries + 1))
     return (b"II*\0" + struct.pack("<IH", 8, entries) + rows).ljust(size + 16, b"\0")
 
@@ -138,12 +142,12 @@ def _text_bomb() -> bytes:
 
 
 def jpeg(width: int = 8, height: int = 8, **options: object) -> bytes:
-    """Valid and grey."""
+    """A valid grey JPEG."""
     return _saved(Image.new("RGB", (width, height), "grey"), "JPEG", **options)
 
 
 def _scans(scans: int) -> bytes:
-    """A progressive JPEG that says its last scan again and again."""
+    """A progressive JPEG that repeats its last scan."""
     data = jpeg(SIDE, SIDE, progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:-2] + data[last:-2] * scans + b"\xff\xd9"
@@ -167,7 +171,7 @@ def _exif_bomb() -> bytes:
 
 
 def gif(*before: bytes) -> bytes:
-    """Valid, with these blocks before its image."""
+    """A valid GIF with these blocks before its image."""
     data = _saved(Image.new("P", (8, 8)), "GIF")
     place = 13 + 3 * 2 ** ((data[10] & 7) + 1) if data[10] & 0x80 else 13
     return data[:place] + b"".join(before) + data[place:]
@@ -219,7 +223,7 @@ def _tiff_of(width: int, height: int, *further: tuple[int, int, int, int], size:
 
 
 def _tiff_directories() -> bytes:
-    """Directories that Pillow follows once the pixels are decoded, each naming all of the file many times."""
+    """Directories that Pillow follows after decoding; each refers many times to the whole file."""
     inner = directory(60_000, 8 * 2**20)[8:]
     head = _tiff_of(
         8,
@@ -241,7 +245,7 @@ def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def _noise(kind: str, **options: object) -> bytes:
-    """49 megapixels that no coding makes small, from a few rows said again."""
+    """49 megapixels of repeated noise rows that compress badly."""
     rows = np.random.default_rng(0).integers(0, 256, (70, SIDE, 3), dtype=np.uint8)
     return _saved(Image.fromarray(np.tile(rows, (100, 1, 1))), kind, **options)
 
@@ -302,7 +306,7 @@ FILES: Mapping[str, Callable[[], bytes]] = {
     "tiff/itself": lambda: _tiff_of(8, 8, (330, 4, 1, 8), (34665, 4, 1, 8)),
     "tiff/compression": lambda: _tiff_of(8, 8, (259, 3, 1, 50_000)),
 }
-"""How each file is made; the large ones take a second or two."""
+"""The makers of the files; the large ones take a second or two."""
 
 LONG = frozenset(
     {
@@ -316,7 +320,7 @@ LONG = frozenset(
         "bmp/runs",
     }
 )
-"""Too many bytes to stand in an infotext."""
+"""Files with too many bytes for an infotext."""
 
 LARGE = (
     {name for name in FILES if "49_megapixels" in name}
@@ -326,4 +330,4 @@ LARGE = (
         "jpeg/1000_scans",
     }
 )
-"""Half a second or more to make."""
+"""Files that take half a second or more to make."""

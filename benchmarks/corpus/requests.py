@@ -12,22 +12,26 @@ PERSON = {"name": "Anna"}
 
 
 def from_api(path: Path) -> object:
-    """As the WebUI's API hands it over: JSON that is parsed already."""
+    """As from the WebUI's API: parsed JSON."""
     return parse(json.loads(read(path)))
 
 
 def from_text(path: Path) -> object:
-    """As an infotext and the panel hold it."""
+    """As from an infotext or the panel: JSON text."""
     return parse_json(read(path))
 
 
 def cases() -> Iterator[Case]:
-    """Texts, then objects through both doors."""
+    """Texts, then objects through both entry points."""
     for name, data in TEXTS.items():
-        yield Case(name=name, door=from_text, write=writes("request.json", data))
+        yield Case(name=name, entry_point=from_text, write=writes("request.json", data))
     for name, data in OBJECTS.items():
-        for door in (from_api, from_text):
-            yield Case(name=f"{name}/{door.__name__}", door=door, write=writes("request.json", data))
+        for entry_point in (from_api, from_text):
+            yield Case(
+                name=f"{name}/{entry_point.__name__}",
+                entry_point=entry_point,
+                write=writes("request.json", data),
+            )
 
 
 def _request(**values: object) -> Data:

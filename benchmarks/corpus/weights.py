@@ -1,4 +1,4 @@
-"""Hostile weights files and models folders. The door is what every refresh of the panel opens."""
+"""Hostile weights files and models folders. The entry point is the search of every Refresh of the panel."""
 
 import io
 import json
@@ -16,7 +16,7 @@ Data = Callable[[], bytes]
 
 
 def see(root: Path) -> object:
-    """All that is told of a models folder."""
+    """The full report on a models folder."""
     folder = ModelFolder(root, also=())
     return folder.report(), folder.unused()
 
@@ -24,12 +24,12 @@ def see(root: Path) -> object:
 def cases() -> Iterator[Case]:
     """Single files, bare and as the pickle of a zip archive, then whole folders."""
     for name, data in PICKLES.items():
-        yield Case(name=name, door=see, write=_file(data))
-        yield Case(name=f"{name}-zipped", door=see, write=_file(lambda data=data: zipped(data())))
+        yield Case(name=name, entry_point=see, write=_file(data))
+        yield Case(name=f"{name}-zipped", entry_point=see, write=_file(lambda data=data: zipped(data())))
     for name, data in FILES.items():
-        yield Case(name=name, door=see, write=_file(data), quick=name not in SLOW)
+        yield Case(name=name, entry_point=see, write=_file(data), quick=name not in SLOW)
     for name, write in FOLDERS.items():
-        yield Case(name=name, door=see, write=write)
+        yield Case(name=name, entry_point=see, write=write)
 
 
 def _file(data: Data) -> Callable[[Path], Path]:
@@ -53,7 +53,7 @@ def zipped(pickled: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
 
 
 def _doubled(levels: int) -> bytes:
-    """A tuple of itself twice, of itself twice, ... as the key of a dictionary: hashing takes 2 ** levels."""
+    """Nested pairs of the same tuple as the key of a dictionary: hashing takes 2 ** levels steps."""
     pairs = b"".join(bytes([*b"q", n, *b"h", n, 0x86]) for n in range(levels))
     return b"\x80\x02})" + pairs + b"Ns."
 
@@ -63,7 +63,7 @@ def _nested_dictionaries(levels: int) -> bytes:
 
 
 def _shared(levels: int) -> bytes:
-    """Dictionaries that unfold to 100 ** levels entries."""
+    """Dictionaries that expand to 100 ** levels entries."""
     content: dict[str, object] = {}
     for _ in range(levels):
         content = {str(number): content for number in range(100)}
@@ -71,7 +71,7 @@ def _shared(levels: int) -> bytes:
 
 
 def _tensor(side: int, strides: str = "K\x01\x85") -> bytes:
-    """A tensor that claims a side far beyond what the file holds."""
+    """A tensor whose stated side is far larger than the file."""
     storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
     size = b"\x8a\x08" + struct.pack("<q", side)
     rebuilt = b"ctorch._utils\n_rebuild_tensor_v2\n((" + storage[1:] + size + b"tQK\x00" + size + b"\x85"
@@ -170,7 +170,7 @@ SLOW = frozenset(
 
 
 def _loops(folder: Path) -> Path:
-    """Links to the folders above, so that every path goes on without end."""
+    """Links to the parent folders, so that every path continues without end."""
     for name in "abcdefgh":
         (folder / "uniid" / name).mkdir(parents=True)
         for other in "abcdefgh":
@@ -185,7 +185,7 @@ def _many_files(folder: Path) -> Path:
 
 
 def _many_pickles(folder: Path) -> Path:
-    """Each is within the budget of one file."""
+    """Many pickles, each within the limits of one file."""
     data = b"\x80\x02](" + b"}" * 400_000 + b"e."
     for number in range(60):
         (folder / f"{number}.pt").write_bytes(data)

@@ -1,5 +1,5 @@
-"""Weights files: what they are, whether they are whole and safe, and their tensors.
+"""Weights files: their type, checks of completeness and safety, and their tensors.
 
-``header``, ``format``, ``formats``, ``families``, ``sources`` and ``folder`` look without loading and without
-torch; ``reading`` and ``loading`` bring tensors.
+``header``, ``format``, ``formats``, ``families``, ``sources`` and ``folder`` inspect files without loading
+them and without torch; ``reading`` and ``loading`` load tensors.
 """

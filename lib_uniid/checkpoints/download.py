@@ -1,7 +1,7 @@
-"""Getting model files, when a user says so: resumed where it stopped, checked, whole or not there.
+"""Downloads of model files at a user's request: resumed, checked and atomic.
 
-Only the standard library is used, so that it works in any host. ``HF_ENDPOINT`` names a mirror of the hub;
-with ``UNIID_OFFLINE`` or ``HF_HUB_OFFLINE`` set nothing is asked of the network.
+This module uses only the standard library, so it works in any host. ``HF_ENDPOINT`` names a mirror of the
+hub; if ``UNIID_OFFLINE`` or ``HF_HUB_OFFLINE`` is set, no connection is made.
 """
 
 import json
@@ -18,7 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from lib_uniid.checkpoints.opcodes import Frugal, PickleError
+from lib_uniid.checkpoints.opcodes import BoundedReader, PickleError
 from lib_uniid.checkpoints.pickled import MAX_DIRECTORY
 from lib_uniid.checkpoints.sources import Piece, Source
 from lib_uniid.errors import DownloadError
@@ -26,29 +26,29 @@ from lib_uniid.files import replacing, sha256
 
 HUB = "https://huggingface.co"
 SECONDS = 30
-"""Without a byte, until a server is given up."""
+"""Seconds without data before a connection counts as failed."""
 BLOCK = 2**20
 MAX_MEMBER = 2**29
-"""Bytes of a file in an archive; the largest that is wanted has 174 MB."""
+"""Bytes of a file in an archive; the largest needed one has 174 MB."""
 
 MAX_BYTES = 2**33
-"""Of a file that is fetched; the largest that is published has 2.5 GB."""
+"""Bytes of a downloaded file; the largest published one has 2.5 GB."""
 
 SPARE = 2**28
-"""Bytes that stay free on the disk."""
+"""Bytes to leave free on the disk."""
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with a file's name, its bytes so far, and in all where known. Raising from it stops; what was
-fetched is kept for the next time."""
+"""Called with a file's name, the bytes so far, and the total if known. An error raised by it stops the
+download; the received part is kept for the next try."""
 
 
 def no_progress(name: str, done: int, size: int | None) -> None:
-    """Progress that is not shown."""
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    """What a server says of a file before it sends it."""
+    """A server's response headers for a file."""
 
     begins: int
     size: int | None
@@ -57,13 +57,13 @@ class _Answer:
 
 
 def offline(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the user wants nothing fetched; our own variable wins, where it is set."""
+    """Whether the user forbids downloads; UniID's variable takes precedence."""
     said = environment.get("UNIID_OFFLINE") or environment.get("HF_HUB_OFFLINE") or ""
     return said.strip().lower() in {"1", "true", "yes", "on"}
 
 
 def address(piece: Piece, source: Source, environment: Mapping[str, str] = os.environ) -> str:
-    """Where a piece is fetched from."""
+    """The URL of a piece."""
     if piece.url is not None:
         return piece.url
     endpoint = (environment.get("HF_ENDPOINT") or HUB).rstrip("/")
@@ -78,19 +78,21 @@ def fetch(
     progress: Progress = no_progress,
     environment: Mapping[str, str] = os.environ,
 ) -> list[Path]:
-    """Get everything of a row of ``sources`` that is not there; the paths, in the folder where it belongs.
+    """Download all missing files of a row of ``sources`` into its folder; returns their paths.
 
-    ``damaged`` says that what is there is to be replaced.
+    ``damaged`` replaces existing files.
 
-    Raises ``DownloadError``: offline, nothing to fetch, no connection, refused, no room, or a file that is
-    not the published one. What came so far of it is kept, and the next try goes on from there.
+    Raises ``DownloadError``: offline, nothing to download, no connection, refused, no disk space, or a file
+    that is not the published one. The received part is kept, and the next try continues from there.
     """
     if not source.pieces:
-        raise DownloadError(f"{source.name} cannot be fetched from here; get {source.path} by hand")
+        raise DownloadError(
+            f"{source.name} cannot be downloaded automatically; download {source.path} manually"
+        )
     if offline(environment):
         raise DownloadError(
-            "nothing is fetched while UNIID_OFFLINE or HF_HUB_OFFLINE is set; unset it, or put "
-            f"{source.path} from {source.repository} into {root / source.placed} by hand"
+            "downloads are off while UNIID_OFFLINE or HF_HUB_OFFLINE is set; unset it, or put "
+            f"{source.path} from {source.repository} into {root / source.placed} manually"
         )
     got: list[Path] = []
     for piece in source.pieces:
@@ -112,7 +114,7 @@ def _get(url: str, target: Path, piece: Piece, progress: Progress) -> None:
         _forget(part)
         raise DownloadError(
             f"{target.name} from {url} is not the published file: its sha256 is {found}, not {wanted}; "
-            "try again, or from another place"
+            "try again, or use another source"
         )
     if piece.members:
         _unpack(part, target.parent, piece)
@@ -123,7 +125,7 @@ def _get(url: str, target: Path, piece: Piece, progress: Progress) -> None:
 
 
 def _transfer(url: str, part: Path, name: str, progress: Progress) -> _Answer:
-    """Bring ``part`` to the full length; it goes on where it is, if the file there is still the same."""
+    """Complete ``part``; an existing part is continued if the server's file is unchanged."""
     have = part.stat().st_size if part.is_file() else 0
     kept = _kept(part, url) if have else None
     try:
@@ -140,27 +142,27 @@ def _transfer(url: str, part: Path, name: str, progress: Progress) -> _Answer:
                     file.write(block)
                     done += len(block)
                     progress(name, done, answer.size)
-                    if done > MAX_BYTES:  # of a server that does not say how much it sends
+                    if done > MAX_BYTES:  # the server did not state a length
                         _forget(part)
                         raise DownloadError(_too_large(name, done))
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # there was nothing left to send, or the file is another one now
+        if error.code == 416:  # nothing is left to send, or the file has changed
             _forget(part)
         raise DownloadError(_refused(url, error.code)) from error
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: an address or a length that is none
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: an invalid address or length
         reason = getattr(error, "reason", error)
         raise DownloadError(
             f"{url} cannot be reached ({reason}); check the connection and try again"
         ) from error
     if answer.size is not None and done != answer.size:
         raise DownloadError(
-            f"{name} broke off after {done} of {answer.size} bytes; try again, it goes on from there"
+            f"the download of {name} stopped after {done} of {answer.size} bytes; try again to continue"
         )
     return answer
 
 
 def _opened(url: str, begin: int, etag: str | None) -> tuple[Any, str | None]:
-    """The response, and the sum that was stated on the way to it."""
+    """The response, and the checksum that a redirect stated."""
     headers = {"User-Agent": "uniid", "Accept-Encoding": "identity"}
     if begin:
         headers["Range"] = f"bytes={begin}-"
@@ -168,14 +170,14 @@ def _opened(url: str, begin: int, etag: str | None) -> tuple[Any, str | None]:
             headers["If-Range"] = etag
     request = urllib.request.Request(url, headers=headers)
     if request.type not in {"http", "https"}:
-        raise DownloadError(f"{url} is no address that is fetched from; HF_ENDPOINT must begin with https://")
+        raise DownloadError(f"{url} is not an https address; HF_ENDPOINT must begin with https://")
     redirects = _Redirects()
     response = urllib.request.build_opener(redirects).open(request, timeout=SECONDS)
     return response, redirects.linked
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Keeps what the hub says of a file before it sends the client on to where the file lies."""
+    """Keeps the hub's headers for a file before the redirect to the file's server."""
 
     linked: str | None = None
 
@@ -184,7 +186,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         self.linked = self.linked or headers.get("X-Linked-Etag")
         if req.type == "https" and not newurl.startswith("https://"):
-            raise DownloadError(f"{req.full_url} leads to {newurl}, which is not encrypted; get it by hand")
+            raise DownloadError(
+                f"{req.full_url} redirects to {newurl}, which is not encrypted; download the file manually"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -194,9 +198,11 @@ def _read_head(response: Any, linked: str | None) -> _Answer:
     if response.status == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", ""))
         if found is None:
-            raise DownloadError(f"{response.url} answers with a part that it does not name; try again later")
+            raise DownloadError(f"{response.url} sent a part without its range; try again later")
         begins, size = int(found[1]), found[2]
-    stated = str(linked or headers.get("X-Linked-Etag") or "").strip('"')  # the hub's sum of a large file
+    stated = str(linked or headers.get("X-Linked-Etag") or "").strip(
+        '"'
+    )  # the hub's checksum of a large file
     return _Answer(
         begins=begins,
         size=None if size is None else int(size),
@@ -206,9 +212,9 @@ def _read_head(response: Any, linked: str | None) -> _Answer:
 
 
 def _unpack(archive: Path, folder: Path, piece: Piece) -> None:
-    """Take the wanted members out of a zip archive: each bounded, checked, and under a name of ours."""
+    """Extract the needed members of a zip archive: limited in size, checked, and with our file names."""
     try:
-        with Frugal(archive, MAX_DIRECTORY) as file, zipfile.ZipFile(file) as opened:
+        with BoundedReader(archive, MAX_DIRECTORY) as file, zipfile.ZipFile(file) as opened:
             file.left = archive.stat().st_size
             inside = {Path(entry.filename).name: entry for entry in opened.infolist()}
             for name, wanted in piece.members.items():
@@ -236,7 +242,7 @@ def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo | None, target: Pat
         raise DownloadError(_not_published(target.name, f"a file of {entry.file_size} bytes", wanted))
     with replacing(target) as temporary:
         with opened.open(entry) as packed, temporary.open("wb") as file:
-            shutil.copyfileobj(packed, file, BLOCK)  # zipfile gives out no more than the size it states
+            shutil.copyfileobj(packed, file, BLOCK)  # zipfile returns at most the size that the entry states
         digest = sha256(temporary)
         if digest != wanted:
             raise DownloadError(_not_published(target.name, f"sha256 {digest}", wanted))
@@ -244,18 +250,18 @@ def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo | None, target: Pat
 
 def _not_published(name: str, found: str, wanted: str) -> str:
     return (
-        f"{name} is not the published file: what was found is {found}, and sha256 {wanted} is needed; "
-        "get it from another place"
+        f"{name} is not the published file: got {found}, expected sha256 {wanted}; "
+        "download it from another source"
     )
 
 
 def _note(part: Path) -> Path:
-    """Which file the part is of."""
+    """The file that records the origin of a part."""
     return part.with_name(f"{part.name}.json")
 
 
 def _kept(part: Path, url: str) -> str | None:
-    """The mark of the file that a part is of; None where it cannot be gone on with."""
+    """The ETag of a part's file; None if the part cannot be continued."""
     try:
         noted = json.loads(_note(part).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -275,17 +281,17 @@ def _require_room(folder: Path, name: str, answer: _Answer) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + SPARE:
         raise DownloadError(
-            f"{size / 1e9:.1f} GB do not fit into {folder}, where {free / 1e9:.1f} GB are free; make room"
+            f"{size / 1e9:.1f} GB do not fit into {folder}: {free / 1e9:.1f} GB are free; free some space"
         )
 
 
 def _too_large(name: str, size: int | None) -> str:
-    return f"{name} is not the published file: it has {size} bytes or more; get it from another place"
+    return f"{name} is not the published file: it has {size} bytes or more; download it from another source"
 
 
 def _refused(url: str, code: int) -> str:
     if code in (401, 403):
-        return f"{url} is not open to all (HTTP {code}); accept its licence there and get it by hand"
+        return f"{url} is restricted (HTTP {code}); accept its licence there and download it manually"
     if code == 404:
-        return f"{url} is not there (HTTP 404); it may have moved, get it by hand"
+        return f"{url} was not found (HTTP 404); it may have moved, download it manually"
     return f"{url} was refused (HTTP {code}); try again later"

@@ -1,4 +1,4 @@
-"""What a file that is none of ours seems to be, so that a person learns more than that it does not fit."""
+"""Guesses the type of files that UniID does not use, for better error messages."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A kind of file by names that begin, or are, as ``pattern``, and by ``test`` where names do not tell."""
+    """A type of file, recognised by names that match ``pattern``, and by ``test`` if names are ambiguous."""
 
     title: str
     pattern: str
@@ -25,7 +25,7 @@ class Family:
 
 
 def _context(shapes: Shapes, *, wide: bool) -> bool:
-    """Whether key projections read SDXL's text, 2048 wide."""
+    """Whether key projections take SDXL's text embeddings, 2048 wide."""
     widths = {shape[-1] for name, shape in shapes.items() if name.endswith("to_k_ip.weight")}
     return (2048 in widths) == wide
 
@@ -39,7 +39,7 @@ def _family_of(base: Base) -> Family:
     )
 
 
-# The first that fits is named, so the narrower ones come first.
+# The first match is used, so the narrower ones come first.
 FAMILIES = (
     Family(
         title="an IP-Adapter for SDXL",
@@ -78,7 +78,7 @@ FAMILIES = (
 
 
 def identify(header: Header) -> str:
-    """A guess in words, "a LoRA"; or by its first name where nothing is recognised."""
+    """A guess such as "a LoRA"; for an unknown type, a text with the first tensor's name."""
     for family in FAMILIES:
         if family.matches(header):
             return family.title
@@ -86,4 +86,4 @@ def identify(header: Header) -> str:
         return f"part of a {whole.title}"
     if not header.shapes:
         return "a file without tensors"
-    return f"of no known kind (its first tensor is {next(iter(header.shapes))})"
+    return f"of an unknown type (its first tensor is {next(iter(header.shapes))})"

@@ -1,4 +1,4 @@
-"""A folder of models: which of the needed files are there, found by content, whatever they are called."""
+"""A folder of models: which of the needed files exist, found by content and not by name."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.formats import detect, formats
 from lib_uniid.checkpoints.header import read_header
 from lib_uniid.checkpoints.places import usual_places
-from lib_uniid.checkpoints.seen import Finding, Notebook
+from lib_uniid.checkpoints.seen import Finding, FindingCache
 from lib_uniid.checkpoints.sources import Source, source, sources
 from lib_uniid.checkpoints.walking import DIFFUSERS_INDEX, candidates
 from lib_uniid.errors import MissingModelError, UniIDError
@@ -23,10 +23,10 @@ from lib_uniid.onnx_header import read_onnx_header
 from lib_uniid.onnx_values import require_finite
 
 SECONDS = 3.0
-"""Of this thread's processor time, for files that were not looked into before; the rest comes next time."""
+"""Seconds of this thread's processor time for reading new files; the rest follows in the next search."""
 
 _NO_MODELS = frozenset({"library", "cache"})
-"""Folders of ours with people and encodings in them."""
+"""UniID's folders of people and encodings."""
 
 _UNREADABLE = "a file that cannot be read"
 _DETECTOR, _RECOGNISER = "face detector", "face recogniser"
@@ -36,10 +36,10 @@ _MAX_INDEX, _MAX_ONNX_FILES, _MAX_PARTS = 2**20, 32, 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One row of the report: an official file and what is there of it.
+    """One row of the report: a published file and its local state.
 
-    ``path`` and ``size`` (bytes, of a folder all its files) are None where nothing is; ``problem`` says why a
-    file that is there cannot be used, ``unchecked`` which weights were not looked at, a line per file.
+    ``path`` and ``size`` (bytes, of a folder all its files) are None if it is missing; ``problem`` is the
+    reason why a found file cannot be used, ``unchecked`` lists unchecked weights, a line per file.
     """
 
     source: Source
@@ -56,41 +56,41 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusedFile:
-    """A file among ours that is used for nothing, and what it seems to be, in words."""
+    """An unused file in UniID's folder, and its probable type, as text."""
 
     path: Path
     kind: str
 
 
 def require_models(root: Path) -> None:
-    """``MissingModelError`` where there is no models folder."""
+    """Raise ``MissingModelError`` if the models folder does not exist."""
     if root.is_dir():
         return
     if root.exists():
-        raise MissingModelError(f"{root} is no folder, and a models folder is needed; name another one")
-    raise MissingModelError(f"there is no models folder {root}; make it, or name another one")
+        raise MissingModelError(f"{root} is not a folder; give the models folder")
+    raise MissingModelError(f"models folder {root} not found; make it, or give another one")
 
 
 class ModelFolder:
-    """Looks through folders once, reading only tables of contents, each file once until it changes.
+    """Searches folders once and reads only headers; a file is read again only after a change.
 
     Args:
-        root: usually a WebUI's ``models``; what is found in it comes first.
-        also: further folders; None takes those of other programs, see ``usual_places``.
+        root: usually a WebUI's ``models``; its files take precedence.
+        also: further folders; None: those of other programs, see ``usual_places``.
 
     Attributes:
-        unread: files that were left for the next time, because looking into others took too long.
-        files: what there was of each file but base checkpoints, to be compared with another look.
+        unread: files that were left for the next search, because the time limit was reached.
+        files: the state of each file except base checkpoints, for comparison with a later search.
 
     Raises:
-        MissingModelError: no such folder.
+        MissingModelError: the folder does not exist.
     """
 
     def __init__(self, root: Path, also: Iterable[Path] | None = None) -> None:
         require_models(root)
         self.root = root
         self.unread: list[Path] = []
-        self._notebook = Notebook(kinds=tuple(one.name for one in formats()))
+        self._notebook = FindingCache(kinds=tuple(one.name for one in formats()))
         self._found: dict[str, list[Path]] = {}
         self._until = time.thread_time() + SECONDS
         for place in (root, *(usual_places(root) if also is None else also)):
@@ -104,19 +104,19 @@ class ModelFolder:
         """The file or folder for a row of ``sources``.
 
         Raises:
-            MissingModelError: not there; says what it is for and where to get it.
-            UniIDError: there, but damaged; the reason as ``Format.check`` gives it.
+            MissingModelError: missing; the message has its purpose and its source.
+            UniIDError: damaged; the error of ``Format.check``.
         """
         path = self.look_up(name)
         if path is None and self.unread:
             raise MissingModelError(
-                f"no {name} model was found in {self.root} yet, and {len(self.unread)} files there were not "
-                "looked into for lack of time; try again"
+                f"no {name} model found in {self.root} so far, and {len(self.unread)} files there were not "
+                "read yet because of the time limit; try again"
             )
         if path is None:
             row = source(name)
             raise MissingModelError(
-                f"no {name} model under {self.root}; get {row.to_get(self.root)}, or use uniid fetch {name}"
+                f"no {name} model under {self.root}; get {row.to_get(self.root)}, or run uniid fetch {name}"
                 if row.pieces
                 else f"no {name} model under {self.root}; get {row.to_get(self.root)}"
             )
@@ -125,31 +125,31 @@ class ModelFolder:
         return path
 
     def look_up(self, name: str) -> Path | None:
-        """The same without complaint: None where it is not there, a path where it may be damaged."""
+        """The same without errors: None if it is missing; the path may be of a damaged file."""
         return min(self._found.get(name, ()), key=lambda path: self._preference(name, path), default=None)
 
     def kind(self, path: Path) -> str | None:
-        """What a checkpoint anywhere is by its content, in words; None where it cannot be read."""
-        kind = self._notebook.look(path, _look_into).kind
+        """The type of any checkpoint by its content, as text; None if it cannot be read."""
+        kind = self._notebook.look(path, _inspect).kind
         self._notebook.save()
         return None if kind.startswith(_UNREADABLE) else kind
 
     def report(self, *, sha256: bool = False, values: bool = False) -> tuple[Entry, ...]:
-        """All rows of ``sources``; ``sha256`` reads every file that is found from end to end.
+        """All rows of ``sources``; ``sha256`` reads all found files completely.
 
-        ``values`` does so too, once until the file changes and if torch is installed: NaN and infinite values
-        are a problem.
+        ``values`` also reads them, once until a file changes and only if torch is installed; NaN and infinite
+        values are a problem.
         """
         entries = tuple(self._entry(row, sha256, values) for row in sources())
         self._notebook.save()
         return entries
 
     def unused(self) -> tuple[UnusedFile, ...]:
-        """Weights in the folder that is only ours, ``uniid``, that are used for nothing."""
+        """Unused weights in UniID's own folder, ``uniid``."""
         known = {path for paths in self._found.values() for path in paths} | set(self.unread)
         own = self.root / "uniid"
         return tuple(
-            UnusedFile(path=path, kind=self._notebook.look(path, _look_into).kind)
+            UnusedFile(path=path, kind=self._notebook.look(path, _inspect).kind)
             for path in candidates(own)
             if path.is_file() and path not in known and path.relative_to(own).parts[0] not in _NO_MODELS
         )
@@ -168,7 +168,7 @@ class ModelFolder:
         if finding is None and time.thread_time() > self._until:
             self.unread.append(path)
             return None
-        return (finding or self._notebook.look(path, _look_into)).name
+        return (finding or self._notebook.look(path, _inspect)).name
 
     def _name_folder(self, folder: Path) -> str | None:
         if os.path.isfile(folder / DIFFUSERS_INDEX):
@@ -182,20 +182,20 @@ class ModelFolder:
         return {path: name for path, name in names.items() if name}
 
     def _problem(self, name: str, path: Path) -> str | None:
-        return self._notebook.look(path, _look_into).problem if path.is_file() else None
+        return self._notebook.look(path, _inspect).problem if path.is_file() else None
 
     def _values(self, path: Path) -> list[tuple[Path, Finding]]:
-        """What is known of the values in a file, or in the files of a pack up to one that cannot be used."""
+        """Findings about the values in a file, or in the files of a pack up to the first with a problem."""
         found: list[tuple[Path, Finding]] = []
         with suppress(ImportError):
             for one in [path] if path.is_file() else self._onnx(path):
-                found.append((one, self._notebook.look(one, _look_at_values, "#values")))
+                found.append((one, self._notebook.look(one, _check_values, "#values")))
                 if found[-1][1].problem:
                     break
         return found
 
     def _preference(self, name: str, path: Path) -> tuple[bool, ...]:
-        """The lesser the better: whole before damaged, packs that recognise, safetensors before pickles."""
+        """Sort key: whole before damaged, packs with a recogniser first, safetensors before pickles."""
         lacks_recogniser = name == "insightface" and _RECOGNISER not in self._onnx(path).values()
         return self._problem(name, path) is not None, lacks_recogniser, path.suffix != ".safetensors"
 
@@ -217,7 +217,7 @@ class ModelFolder:
         )
 
 
-def _look_into(path: Path) -> Finding:
+def _inspect(path: Path) -> Finding:
     try:
         header = read_header(path)
     except (UniIDError, OSError) as error:
@@ -232,7 +232,7 @@ def _look_into(path: Path) -> Finding:
     return Finding(name=found.name, kind=kind)
 
 
-def _look_at_values(path: Path) -> Finding:
+def _check_values(path: Path) -> Finding:
     try:
         if path.suffix == ".onnx":
             return Finding(name=None, kind="", unchecked=require_finite(path))

@@ -1,7 +1,7 @@
-"""A file format as a value: which names mark it, and which shape every tensor must have.
+"""A file format as data: the names that identify it, and the shape of every tensor.
 
-A shape is written as words, ``"2*inner dim"``: a number stands for itself, a word for a size that is free but
-the same wherever the word stands. So a narrower file fits as long as it agrees with itself.
+A shape is a text such as ``"2*inner dim"``: a number is a fixed size, a word a variable that has the same
+value everywhere. So a narrower file matches if its sizes are consistent.
 """
 
 import math
@@ -14,20 +14,20 @@ from lib_uniid.checkpoints.header import Header
 from lib_uniid.errors import CheckpointMismatchError
 
 Layout = Mapping[str, str]
-"""Every name that must be there, and its shape in words."""
+"""Every required name, and its shape as text."""
 
 Shape = tuple[int, ...]
 
 FRACTIONS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
-"""Types of numbers, as safetensors calls them, that weights may have."""
+"""Allowed types of weights, with safetensors' names."""
 
 _COUNTER = ".num_batches_tracked"
-"""A whole number beside a batch norm's statistics, which is not used."""
+"""An integer of batch norms, which is not used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Names of tensors that begin, or are, as ``pattern``."""
+    """Names of tensors whose beginning matches ``pattern``."""
 
     pattern: str
 
@@ -38,18 +38,18 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One kind of published file.
+    """One type of published file.
 
     Attributes:
         name: short, for lists and tables.
-        title: how to call such a file in a sentence.
-        marks: names that show this format, all of them.
+        title: the name of such a file in a sentence.
+        marks: names that identify this format; all must exist.
         excluded: names that only other formats with these marks have.
-        layout: given the names that are there (they show depths), all names and shapes that must be.
-        ignored: matches names that may be there and are not used.
+        layout: for the names in a file (they show depths), all required names and shapes.
+        ignored: matches allowed names that are not used.
         groups: outermost dictionaries of the published file.
         fragments: names in a file that is only a part of this one.
-        remedy: where a right file comes from.
+        remedy: where to get a valid file.
     """
 
     name: str
@@ -66,11 +66,11 @@ class Format:
         return self.marks <= header.shapes.keys() and not self.excluded & header.shapes.keys()
 
     def check(self, header: Header) -> dict[str, int]:
-        """The sizes that the words stand for in this file.
+        """The values of the words in this file.
 
         Raises:
-            CheckpointMismatchError: names differ from the layout, shapes disagree with one another, or a
-                tensor holds whole numbers.
+            CheckpointMismatchError: names differ from the layout, shapes are inconsistent, or a tensor holds
+                integers.
         """
         layout = self.layout(header.shapes)
         present = {name for name in header.shapes if name in layout or not self.ignored.fullmatch(name)}
@@ -86,7 +86,7 @@ class Format:
         if misshapen:
             first = next(iter(misshapen))
             raise CheckpointMismatchError(
-                f"{header.path.name} does not fit together as a {self.title}: {first} has shape "
+                f"{header.path.name} is not consistent as a {self.title}: {first} has shape "
                 f"{list(header.shapes[first])}, expected {list(misshapen[first])}; {self.remedy}",
                 misshapen=misshapen,
             )
@@ -102,13 +102,13 @@ class Format:
         if wrong:
             raise CheckpointMismatchError(
                 f"{header.path.name} cannot be used as a {self.title}: {wrong[0]} holds numbers of type "
-                f"{header.types[wrong[0]]} where floating point is needed ({len(wrong)} such tensors); "
+                f"{header.types[wrong[0]]}, expected floating point ({len(wrong)} such tensors); "
                 f"{self.remedy}",
                 misshapen=wrong,
             )
 
     def used(self, names: Collection[str]) -> list[str]:
-        """The names that are read, without those that are ignored."""
+        """The names without the ignored ones."""
         layout = self.layout(names)
         return [name for name in names if name in layout]
 
@@ -123,9 +123,9 @@ def _differences(missing: set[str], unexpected: set[str]) -> str:
 
 
 def _solve(layout: Layout, shapes: Mapping[str, Shape]) -> tuple[dict[str, int], dict[str, Shape]]:
-    """Sizes by word, and what was expected of every tensor that contradicts them.
+    """Sizes by word, and the expected shape of every tensor that contradicts them.
 
-    The majority decides on a size, so that one wrong tensor is named and not all others.
+    The majority decides on a size, so the message names one wrong tensor instead of all others.
     """
     sides = [
         (word, side)
@@ -133,9 +133,9 @@ def _solve(layout: Layout, shapes: Mapping[str, Shape]) -> tuple[dict[str, int],
         if len(words.split()) == len(shapes[name])
         for word, side in zip(words.split(), shapes[name], strict=True)
     ]
-    sizes = _elect((word, side) for word, side in sides if "*" not in word and not word.isdecimal())
+    sizes = _majority((word, side) for word, side in sides if "*" not in word and not word.isdecimal())
     products = [(*word.split("*"), side) for word, side in sides if "*" in word]
-    sizes |= _elect(
+    sizes |= _majority(
         (factor, side // max(1, sizes.get(unit, 1)))
         for factor, unit, side in products
         if factor not in sizes and not factor.isdecimal()
@@ -144,7 +144,7 @@ def _solve(layout: Layout, shapes: Mapping[str, Shape]) -> tuple[dict[str, int],
     return sizes, {name: shape for name, shape in expected.items() if shape != shapes[name]}
 
 
-def _elect(votes: Iterable[tuple[str, int]]) -> dict[str, int]:
+def _majority(votes: Iterable[tuple[str, int]]) -> dict[str, int]:
     counted: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for word, side in votes:
         counted[word][side] += 1

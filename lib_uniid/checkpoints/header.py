@@ -1,7 +1,7 @@
-"""What a weights file holds, without loading it: names, shapes and types of its tensors.
+"""Names, shapes and types of a file's tensors, without loading it.
 
-safetensors keep these in a header. PyTorch files keep them in a pickle; ``pickled`` reads that one without
-unpickling it and within a budget, so even a hostile file can be looked at.
+safetensors files have these in a header. PyTorch files have them in a pickle; ``pickled`` parses it without
+unpickling and within limits, so even a hostile file is safe to inspect.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from lib_uniid.checkpoints.pickled import Shape, Tensor, read_legacy, read_zip
 from lib_uniid.checkpoints.safetensors_header import read_table
 from lib_uniid.errors import MissingModelError, UnknownCheckpointError
 
-# What people have instead of weights, by its first bytes.
+# Common wrong files, by their first bytes.
 _LOOKALIKES = (
     (b"version https://git-lfs", "a git-lfs pointer, not the file itself; fetch it with git lfs pull"),
     (b"GGUF", "a GGUF model; get the safetensors or .bin file"),
@@ -24,7 +24,7 @@ _LOOKALIKES = (
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"Rar!", "a RAR archive; unpack it first"),
     (b"7z\xbc\xaf", "a 7z archive; unpack it first"),
-    (b"\x08", "an ONNX model; this place needs a safetensors or .bin file"),
+    (b"\x08", "an ONNX model; a safetensors or .bin file is needed here"),
 )
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml", b'{"error')
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
@@ -35,14 +35,14 @@ Container = Literal["safetensors", "torch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """The table of contents of a weights file.
+    """The header of a weights file.
 
     Attributes:
         path: the file.
-        container: how its tensors are kept.
+        container: the type of the file.
         shapes: of every tensor, by name; names of nested dictionaries are joined with dots.
-        metadata: words that a safetensors file carries beside them.
-        types: of every tensor, as safetensors calls them: ``F16``, ``I64``.
+        metadata: texts in a safetensors file.
+        types: of every tensor, with safetensors' names: ``F16``, ``I64``.
     """
 
     path: Path
@@ -53,15 +53,15 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Look into a file by its content; its name does not matter.
+    """Read a file's header by its content; its name does not matter.
 
     Raises:
-        MissingModelError: there is no such file.
-        UnknownCheckpointError: empty, truncated, hostile, or no weights at all; says which.
+        MissingModelError: the file does not exist.
+        UnknownCheckpointError: empty, truncated, hostile, or not weights; the message has the reason.
     """
     if not path.exists():
         raise MissingModelError(
-            f"there is no file {path}; check the path, or see what is missing with uniid doctor"
+            f"file {path} not found; check the path, or see what is missing with uniid doctor"
         )
     if not path.is_file():
         where = " in it" if path.is_dir() else ""
@@ -81,11 +81,11 @@ def _describe(head: bytes) -> str:
     if not head:
         return f"is empty (0 bytes); {_AGAIN}"
     if head.lstrip().lower().startswith(_WEB_PAGE):
-        return f"is a web page, probably an error message of the download; {_AGAIN} and look at the page"
+        return f"is a web page, probably an error message of the download; {_AGAIN} and read the page"
     for magic, what in _LOOKALIKES:
         if head.startswith(magic):
             return f"is {what}"
-    return f"is no weights file: it begins with {head[:12]!r}; choose a safetensors or .bin file"
+    return f"is not a weights file: it begins with {head[:12]!r}; choose a safetensors or .bin file"
 
 
 def _safetensors_header(path: Path) -> Header:

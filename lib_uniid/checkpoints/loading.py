@@ -1,4 +1,4 @@
-"""From a file to the state dicts that modules load, checked before a tensor is read."""
+"""Loading state dicts from files, with checks before any tensor is read."""
 
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ State = dict[str, Tensor]
 
 
 def check(path: Path, expected: Format) -> dict[str, int]:
-    """Make sure that a file is of this format and whole; returns the sizes it was made with.
+    """Check that a file is of this format and complete; returns its sizes.
 
     Raises:
-        MissingModelError: there is no such file.
-        UnknownCheckpointError: damaged, hostile, or no weights.
-        CheckpointMismatchError: weights of another family, or tensors that do not fit.
+        MissingModelError: the file does not exist.
+        UnknownCheckpointError: damaged, hostile, or not weights.
+        CheckpointMismatchError: weights of another type, or tensors that do not match.
     """
     header = read_header(path)
     actual = detect(header)
@@ -36,14 +36,14 @@ def check(path: Path, expected: Format) -> dict[str, int]:
 
 
 def load(path: Path, expected: Format) -> State:
-    """The tensors that are used of a file of this format, by flat name. Raises as ``check``."""
+    """The used tensors of a file of this format, by flat name. Raises as ``check``."""
     check(path, expected)
     state = read(path)
     return {name: state[name] for name in expected.used(state)}
 
 
 def load_groups(path: Path, expected: Format) -> dict[str, State]:
-    """The same parted into the outermost dictionaries of the published file. Raises as ``check``."""
+    """The same, split into the outermost dictionaries of the published file. Raises as ``check``."""
     state = load(path, expected)
     return {
         group: {
@@ -56,10 +56,10 @@ def load_groups(path: Path, expected: Format) -> dict[str, State]:
 
 
 def read_config(weights: Path) -> dict[str, Any] | None:
-    """The ``config.json`` beside a weights file, or None where there is none.
+    """The ``config.json`` beside a weights file, or None if it does not exist.
 
     Raises:
-        UnknownCheckpointError: it is no JSON object.
+        UnknownCheckpointError: it is not a JSON object.
     """
     path = weights.with_name("config.json")
     if not path.exists():
@@ -69,5 +69,5 @@ def read_config(weights: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise UnknownCheckpointError(f"{path} cannot be read as JSON ({error}); download it again") from error
     if not isinstance(config, dict):
-        raise UnknownCheckpointError(f"{path} holds no settings; download it again")
+        raise UnknownCheckpointError(f"{path} is not a JSON object; download it again")
     return config

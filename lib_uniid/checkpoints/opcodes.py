@@ -1,8 +1,8 @@
-"""The instructions of a pickle that ``torch.save`` writes for weights, followed without unpickling.
+"""An interpreter for the pickle instructions that ``torch.save`` writes for weights, without unpickling.
 
 A pickle is a program. Here each instruction is read with the standard library's ``pickletools`` and acts on
-plain values: nothing is imported, called or hashed that a file names, and what a file may cost is bounded by
-the number of its instructions and by the bytes that ``Frugal`` gives out.
+plain values: nothing that a file names is imported, called or hashed. The number of instructions and the
+bytes of ``BoundedReader`` are limited.
 """
 
 import io
@@ -13,24 +13,24 @@ from pickletools import opcodes
 from typing import Any, no_type_check
 
 MAX_STEPS = 600_000
-"""Instructions of one pickle; a checkpoint of 2 500 tensors has some 80 000."""
+"""Instructions of one pickle; a checkpoint of 2 500 tensors has about 80 000."""
 
 MAX_NAME = 1000
 """Characters of a tensor's name, and of a line."""
 
 Known = Mapping[tuple[str, str], Any]
-"""What a pickle may name, and the value that stands in for it; a function is called with plain values."""
+"""Globals that a pickle may name, and their stand-ins; a function is called with plain values."""
 
 _AGAIN = "download it again"
 _OPCODES = {op.code: op for op in opcodes}
 
 
 class PickleError(Exception):
-    """What is wrong with the file and what to do, to be put behind its name."""
+    """What is wrong with the file and what to do; the caller puts the file's name before it."""
 
 
-class Frugal(io.BufferedReader):
-    """A file that gives out ``left`` bytes and then raises ``PickleError``."""
+class BoundedReader(io.BufferedReader):
+    """A file that returns at most ``left`` bytes and then raises ``PickleError``."""
 
     def __init__(self, path: Path, left: int) -> None:
         super().__init__(io.FileIO(path))
@@ -38,7 +38,9 @@ class Frugal(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > self.left:
-            raise PickleError(f"holds more beside its tensors than weights do, so it is refused; {_AGAIN}")
+            raise PickleError(
+                f"has more data besides its tensors than weights have, so it is refused; {_AGAIN}"
+            )
         data = super().read(size)
         self.left -= len(data)
         return data
@@ -51,13 +53,13 @@ def follow(stream: BufferedIOBase, known: Known, stored: Callable[[Any], Any]) -
     """The value of the next pickle of a stream; ``stored`` gives the stand-in for a tensor's storage.
 
     Raises:
-        PickleError: an instruction or a name that weights never need, or a damaged pickle.
+        PickleError: an instruction or a name that weights do not need, or a damaged pickle.
     """
     try:
         return _Machine(known, stored).run(stream)
     except PickleError:
         raise
-    except Exception as error:  # a damaged one can raise nearly anything
+    except Exception as error:  # a damaged pickle can raise nearly any error
         raise PickleError(f"is a truncated or damaged PyTorch file ({error}); {_AGAIN}") from error
 
 
@@ -69,7 +71,7 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.spent = 0
-        """Items that calls were given; each call copies them, and the same value can be given again."""
+        """Number of items passed to calls; each call copies them, and one value can be passed repeatedly."""
 
     def run(self, stream: BufferedIOBase) -> Any:
         read = stream.read
@@ -95,7 +97,7 @@ class _Machine:
 
     def last(self, count: int) -> tuple[Any, ...]:
         if len(self.stack) < count:
-            raise IndexError("nothing is on the stack")
+            raise IndexError("the stack is empty")
         values = tuple(self.stack[-count:])
         del self.stack[-count:]
         return values
@@ -125,14 +127,14 @@ class _Machine:
         self.stack[-1].extend(values)
 
     def drop_state(self) -> None:
-        """An object's state says nothing about shapes."""
+        """Drop an object's state, which has no shapes."""
         self.last(1)
 
 
 def checked(key: Any) -> str | int:
-    """A key of a dictionary of tensors; hashing anything else may take for ever. Raises ``PickleError``."""
+    """A key of a dictionary of tensors; hashing other types may not end. Raises ``PickleError``."""
     if type(key) not in (str, int) or (type(key) is str and len(key) > MAX_NAME):
-        raise PickleError(f"has a key that is no tensor's name, so it is refused; {_AGAIN}")
+        raise PickleError(f"has a key that is not a tensor's name, so it is refused; {_AGAIN}")
     return key
 
 
@@ -141,13 +143,13 @@ def _unknown(code: bytes) -> str:
         return f"is a truncated or damaged PyTorch file (it ends too early); {_AGAIN}"
     name = _OPCODES[chr(code[0])].name if chr(code[0]) in _OPCODES else repr(code)
     return (
-        "is a truncated or damaged PyTorch file, or a pickle of another kind "
+        "is a truncated or damaged PyTorch file, or a pickle of another type "
         f"(it has the instruction {name}, which weights never need); {_AGAIN}"
     )
 
 
 def _steps() -> dict[bytes, tuple[Callable[[Any], Any] | None, Callable[[_Machine, Any], None]]]:
-    """By an instruction's byte: what reads its argument, and what it does."""
+    """By an instruction's byte: the reader of its argument, and its action."""
     m, constants = _Machine, {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
     does: dict[str, Callable[[_Machine, Any], None]] = {
         name: (lambda machine, _, value=value: machine.push(value)) for name, value in constants.items()

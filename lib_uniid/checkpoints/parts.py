@@ -1,4 +1,4 @@
-"""Names that several layouts share."""
+"""Parts of layouts that several formats share."""
 
 from collections.abc import Collection
 
@@ -14,6 +14,6 @@ def linear(name: str, shape: str) -> dict[str, str]:
 
 
 def count(names: Collection[str], prefix: str) -> int:
-    """How many numbered parts there are under ``prefix``, at least one."""
+    """The number of numbered parts under ``prefix``, at least one."""
     numbers = {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
     return max(1, sum(number.isdecimal() for number in numbers))

@@ -1,4 +1,4 @@
-"""The table of contents of a PyTorch file, read without unpickling; see ``opcodes``."""
+"""The header of a PyTorch file, read without unpickling; see ``opcodes``."""
 
 import math
 import zipfile
@@ -8,12 +8,12 @@ from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any
 
-from lib_uniid.checkpoints.opcodes import MAX_NAME, Frugal, PickleError, checked, follow
+from lib_uniid.checkpoints.opcodes import MAX_NAME, BoundedReader, PickleError, checked, follow
 
 Shape = tuple[int, ...]
 
 MAX_PICKLE = 16 * 2**20
-"""Bytes of the pickle alone, without the tensors; the published files need less than one MB."""
+"""Bytes of the pickle without the tensors; the published files need less than one MB."""
 
 MAX_DIRECTORY = 4 * 2**20
 """Bytes of a zip archive's directory; the published files need less than 200 kB."""
@@ -37,12 +37,12 @@ _STORAGES: Mapping[str, tuple[str, int]] = {
     "ComplexFloat": ("C64", 8),
     "ComplexDouble": ("C128", 16),
 }
-"""Type as safetensors calls it, and bytes, of a number in each of torch's storages."""
+"""safetensors' name of the type, and bytes per number, of each of torch's storages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """What is known of a tensor without its numbers; ``type`` as safetensors calls it."""
+    """A tensor's shape and type, without its values; ``type`` is safetensors' name."""
 
     shape: Shape
     type: str
@@ -59,9 +59,9 @@ class _Storage:
 def _tensor(storage: Any, _offset: Any, size: Any, *_: object) -> Tensor:
     sides = tuple(size)
     if len(sides) > MAX_DIMENSIONS or not all(type(side) is int and side >= 0 for side in sides):
-        raise PickleError(f"has a tensor whose shape is none; {_AGAIN}")
+        raise PickleError(f"has a tensor with an invalid shape; {_AGAIN}")
     if math.prod(sides) > storage.numbers:
-        raise PickleError(f"has a tensor of shape {list(sides)}, larger than what is stored of it; {_AGAIN}")
+        raise PickleError(f"has a tensor of shape {list(sides)}, larger than its stored data; {_AGAIN}")
     return Tensor(sides, storage.type)
 
 
@@ -89,15 +89,15 @@ _KNOWN: Mapping[tuple[str, str], Any] = {
 
 
 class _Reading:
-    """The pickles of one file; ``size`` is that of the file, in bytes."""
+    """The pickles of one file; ``size`` is the file's, in bytes."""
 
     def __init__(self, size: int) -> None:
         self.size, self.storages = size, dict[str, int]()
 
     def stored(self, pid: Any) -> _Storage:
-        """Of ``("storage", type, key, location, numbers, ...)``."""
+        """The stand-in for ``("storage", type, key, location, numbers, ...)``."""
         if type(pid) is not tuple or not isinstance(pid[1], _Storage) or type(pid[4]) is not int:
-            raise PickleError(f"is a truncated or damaged PyTorch file (a storage is none); {_AGAIN}")
+            raise PickleError(f"is a truncated or damaged PyTorch file (a storage is invalid); {_AGAIN}")
         kind, key, numbers = pid[1], str(checked(pid[2])), pid[4]
         self.storages[key] = max(self.storages.get(key, 0), numbers * kind.width)
         return _Storage(kind.type, kind.width, numbers, key)
@@ -109,7 +109,7 @@ class _Reading:
         value = self.next(stream)
         if type(value) is not dict:
             raise PickleError(
-                "holds no dictionary of tensors; choose the weights file, not a whole model or a picture"
+                "does not hold a dictionary of tensors; choose a weights file, not a pickled model"
             )
         if sum(self.storages.values()) > self.size:
             raise PickleError(f"has tensors that are larger than the file; {_AGAIN}")
@@ -117,12 +117,12 @@ class _Reading:
 
 
 def read_zip(path: Path) -> dict[str, Tensor]:
-    """What a file holds that ``torch.save`` has written since PyTorch 1.6.
+    """The tensors in a file of ``torch.save`` since PyTorch 1.6.
 
     Raises:
-        PickleError: truncated, hostile, or another kind of archive.
+        PickleError: truncated, hostile, or another type of archive.
     """
-    with Frugal(path, MAX_DIRECTORY) as file:
+    with BoundedReader(path, MAX_DIRECTORY) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 entry = _pickle_entry(archive)
@@ -130,18 +130,18 @@ def read_zip(path: Path) -> dict[str, Tensor]:
                 data = archive.read(entry)
         except PickleError:
             raise
-        except Exception as error:  # a damaged archive can raise nearly anything
+        except Exception as error:  # a damaged archive can raise nearly any error
             raise PickleError(f"is a truncated or damaged PyTorch file ({error}); {_AGAIN}") from error
     return _Reading(path.stat().st_size).tensors(BytesIO(data))
 
 
 def read_legacy(path: Path) -> dict[str, Tensor]:
-    """What a file of PyTorch before 1.6 holds: a magic number, a version, the system, then the pickle itself.
+    """The tensors in a file of PyTorch before 1.6: a magic number, a version, the system, then the pickle.
 
     Raises:
-        PickleError: truncated, hostile, or a pickle of another kind.
+        PickleError: truncated, hostile, or a pickle of another type.
     """
-    with Frugal(path, MAX_PICKLE) as file:
+    with BoundedReader(path, MAX_PICKLE) as file:
         reading = _Reading(path.stat().st_size)
         magic = reading.next(file)
         if type(magic) is not int or magic != _LEGACY_MAGIC:
@@ -158,13 +158,13 @@ def _pickle_entry(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         raise PickleError("is a zip archive, not weights; unpack it and choose the weights file in it")
     if entries[0].file_size > MAX_PICKLE or any(entry.compress_type for entry in archive.infolist()):
         raise PickleError(
-            "is not as torch.save writes it (compressed, or too long), so it is refused; " + _AGAIN
+            "is not a file of torch.save (compressed, or too long), so it is refused; " + _AGAIN
         )
     return entries[0]
 
 
 def flatten(nested: Mapping[Any, Any]) -> dict[str, Any]:
-    """Nested dictionaries as one, their names joined with dots.
+    """Flatten nested dictionaries; their names are joined with dots.
 
     Raises:
         PickleError: two entries get the same name, or there are more than weights have (as in a dictionary
@@ -177,7 +177,7 @@ def flatten(nested: Mapping[Any, Any]) -> dict[str, Any]:
         prefix, group = pending.pop()
         visited += len(group)
         if visited > MAX_ENTRIES or len(prefix) > MAX_NAME:
-            raise PickleError(f"nests its dictionaries as weights never do, so it is refused; {_AGAIN}")
+            raise PickleError(f"has more nested dictionaries than weights have, so it is refused; {_AGAIN}")
         for key, value in group.items():
             name = f"{prefix}{key}"
             if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Where else model files lie that people have already: the folders of other programs."""
+"""Folders of other programs that may hold model files."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from lib_uniid.checkpoints.sources import sources
 
 VARIABLE = "UNIID_ALSO"
-"""Folders to look through beside the models folder, in the place of the usual ones; empty for none."""
+"""The environment variable with folders to search instead of the usual ones; empty for none."""
 
 
 def usual_places(root: Path) -> tuple[Path, ...]:
-    """Folders that are there, beside a WebUI's models folder ``root``."""
+    """Existing folders of other programs, for a WebUI's models folder ``root``."""
     named = os.environ.get(VARIABLE)
     places = _usual(root) if named is None else [Path(one) for one in named.split(os.pathsep) if one]
     return tuple(place for place in places if os.path.isdir(place) and not place.is_relative_to(root))
@@ -27,7 +27,7 @@ def _usual(root: Path) -> list[Path]:
 
 
 def _hub_cache() -> Path:
-    """Where huggingface_hub keeps what it fetched."""
+    """The cache folder of huggingface_hub."""
     if named := os.environ.get("HF_HUB_CACHE"):
         return Path(named)
     if named := os.environ.get("HF_HOME"):

@@ -1,4 +1,4 @@
-"""Tensors out of weights files, safely."""
+"""Safe reading of tensors from weights files."""
 
 import math
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from lib_uniid.errors import UnknownCheckpointError
 def read(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors or PyTorch file, on the CPU, by flat name.
 
-    Nested dictionaries (``{"faceid_proj": {...}}``) are joined with dots; ``Format.groups`` says where to
-    part them again. Nothing of the file is ever run.
+    Names of nested dictionaries (``{"faceid_proj": {...}}``) are joined with dots; ``Format.groups`` splits
+    them again. No code in the file is run.
 
     Raises:
-        MissingModelError: there is no such file.
-        UnknownCheckpointError: damaged, hostile, or no weights; values that are NaN or infinite.
+        MissingModelError: the file does not exist.
+        UnknownCheckpointError: damaged, hostile, or not weights; values that are NaN or infinite.
     """
     state = _tensors(path)
     require_finite_tensors(state, path.name)
@@ -27,7 +27,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def require_finite_tensors(state: Mapping[str, Tensor], name: str) -> None:
-    """Raise UnknownCheckpointError, with the first tensor, where values are NaN or infinite."""
+    """Raise UnknownCheckpointError, with the first tensor, if values are NaN or infinite."""
     broken = not_finite(state)
     if broken:
         raise UnknownCheckpointError(
@@ -46,7 +46,7 @@ def _is_finite(tensor: Tensor) -> bool:
         return True
     if tensor.element_size() <= 2:  # float8 has no comparisons, nor float16 on a CPU in torch 2.1
         tensor = tensor.float()
-    low, high = tensor.aminmax()  # NaN goes through both; nothing is copied
+    low, high = tensor.aminmax()  # both propagate NaN; nothing is copied
     return math.isfinite(low.item()) and math.isfinite(high.item())
 
 
@@ -66,7 +66,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         flat = flatten(content)
-    except Exception as error:  # torch raises nearly anything for a damaged file
+    except Exception as error:  # torch raises nearly any error for a damaged file
         raise UnknownCheckpointError(
             f"{path.name} is a truncated or damaged PyTorch file ({error}); download it again"
         ) from error

@@ -1,7 +1,7 @@
-"""The table of contents of a safetensors file: a length, then JSON with type, shape and place of each tensor.
+"""The header of a safetensors file: a length, then JSON with type, shape and offsets of each tensor.
 
-Read here and not by the library, which leaves memory behind per tensor and takes any length of header; the
-library checks the file once more when tensors are read.
+It is read here and not by the library, which leaks memory per tensor and accepts headers of any length. The
+library checks the file again when tensors are read.
 """
 
 import json
@@ -14,28 +14,28 @@ from lib_uniid.checkpoints.pickled import MAX_DIMENSIONS, Tensor
 from lib_uniid.json_text import whole_number
 
 MAX_HEADER = 16 * 2**20
-"""Bytes; 2 500 tensors take some 300 kB, and a trainer's notes beside them a few MB."""
+"""Bytes; 2 500 tensors take about 300 kB, and a trainer's metadata a few MB."""
 
 _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 def read_table(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors by name, and the metadata; ``ValueError`` says what is damaged."""
+    """All tensors by name, and the metadata; ``ValueError`` with the damage."""
     whole = path.stat().st_size
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         if size > whole - 8:
-            raise ValueError(f"its header should have {size} bytes, the file has {whole}")
+            raise ValueError(f"its header has {size} bytes, but the file has {whole}")
         if size > MAX_HEADER:
-            raise ValueError(f"its header of {size} bytes is longer than {MAX_HEADER}")
+            raise ValueError(f"its header has {size} bytes, more than {MAX_HEADER}")
         data = file.read(size)
     try:
         table = json.loads(data, parse_int=whole_number)
         if type(table) is not dict:
-            raise ValueError("its header is no table")
+            raise ValueError("its header is not a JSON object")
         return _parts(table, whole - 8 - size)
     except (RecursionError, TypeError, KeyError) as error:
-        raise ValueError(f"its header is none ({error})") from error
+        raise ValueError(f"its header is invalid ({error})") from error
 
 
 def _parts(table: dict[str, Any], whole: int) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -44,10 +44,10 @@ def _parts(table: dict[str, Any], whole: int) -> tuple[dict[str, Tensor], dict[s
     for name, row in table.items():
         shape, kind, (first, last) = row["shape"], row["dtype"], row["data_offsets"]
         if not _fits(shape, kind, first, last, whole):
-            raise ValueError(f"its tensor {name[:200]} does not fit the file")
+            raise ValueError(f"its tensor {name[:200]} does not match the file")
         tensors[name], end = Tensor(tuple(shape), kind), max(end, last)
     if end != whole:
-        raise ValueError(f"its tensors take {end} bytes, the file has {whole} for them")
+        raise ValueError(f"its tensors need {end} bytes, but the file has {whole}")
     return tensors, _words(metadata)
 
 

@@ -1,4 +1,4 @@
-"""What was found out about files, kept by path, size and time, so that each is looked into once."""
+"""A cache of findings about files by path, size and time, so that each file is read once."""
 
 import json
 import os
@@ -14,19 +14,19 @@ from lib_uniid.caches import cache_folder
 from lib_uniid.files import replacing
 
 SCHEMA = f"{__version__}/4"
-"""The number rises with what is found out: formats, families, the reading itself."""
+"""The number increases with every change of formats, families or the reading."""
 
-SETTLED = 2.0
-"""Seconds; a file that is younger may change again within the resolution of its time."""
+STABLE_AFTER = 2.0
+"""Seconds; a younger file may change again within the resolution of its time stamp."""
 
 MAX_FILES, MAX_BYTES = 50_000, 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Of one file: the row of ``sources`` that it is of, what it seems to be, and why it cannot be used.
+    """About one file: its row of ``sources``, its probable type, and why it cannot be used.
 
-    ``unchecked`` says which of its values were not looked at.
+    ``unchecked`` names the values that were not checked.
     """
 
     name: str | None
@@ -36,22 +36,22 @@ class Finding:
 
 
 @dataclass(slots=True, kw_only=True)
-class Notebook:
-    """Findings in a file of the user's cache folder; damaged or not writable, it is as if it were empty.
+class FindingCache:
+    """Findings in a file of the user's cache folder; a damaged or unwritable file counts as empty.
 
-    What one notebook has looked up or found it does not look up again. ``kinds`` are the names of the
-    formats that files are compared with: with other plugins files are looked into again.
+    Findings are also kept in memory. ``kinds`` are the names of the registered formats; with other plugins,
+    files are read again.
     """
 
     kinds: tuple[str, ...] = ()
 
     path: Path = field(default_factory=lambda: cache_folder() / "models.json")
-    _pages: dict[str, Any] | None = None
+    _entries: dict[str, Any] | None = None
     _now: dict[str, Finding] = field(default_factory=dict[str, Finding])
     _changed: bool = False
 
     def known(self, path: Path, what: str = "") -> Finding | None:
-        """What was noted of the file as it is now; ``what`` tells several findings of one file apart."""
+        """The stored finding, if the file is unchanged; ``what`` distinguishes findings of one file."""
         key = f"{path.absolute()}{what}"
         if key in self._now:
             return self._now[key]
@@ -70,20 +70,20 @@ class Notebook:
             return False
 
     def look(self, path: Path, find: Callable[[Path], Finding], what: str = "") -> Finding:
-        """What is known of a file, or what ``find`` says of it now."""
+        """The stored finding of a file, or the result of ``find``."""
         known = self.known(path, what)
         if known is not None:
             return known
         finding = self._now[f"{path.absolute()}{what}"] = find(path)
         with suppress(OSError):
             stamp = _stamp(path)
-            if abs(time.time() - stamp[1] / 1e9) > SETTLED:
+            if abs(time.time() - stamp[1] / 1e9) > STABLE_AFTER:
                 self._read()[f"{path.absolute()}{what}"] = [stamp, asdict(finding)]
                 self._changed = True
         return finding
 
     def save(self) -> None:
-        """Keep what was found out; without room or permission it is found out again."""
+        """Store the findings; without space or permission they are not kept."""
         if not self._changed:
             return
         pages = dict(list(self._read().items())[-MAX_FILES:])
@@ -96,12 +96,12 @@ class Notebook:
         return "/".join((SCHEMA, *self.kinds))
 
     def _read(self) -> dict[str, Any]:
-        if self._pages is None:
-            self._pages = _pages(self.path, self._schema)
-        return self._pages
+        if self._entries is None:
+            self._entries = _stored(self.path, self._schema)
+        return self._entries
 
 
-def _pages(path: Path, schema: str) -> dict[str, Any]:
+def _stored(path: Path, schema: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             return {}
@@ -112,6 +112,6 @@ def _pages(path: Path, schema: str) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> list[int]:
-    """Size, time and number of a file; a replaced one has another number."""
+    """Size, time and inode number of a file; a replaced file has another number."""
     status = os.stat(path)
     return [status.st_size, status.st_mtime_ns, status.st_ino]

@@ -1,6 +1,6 @@
-"""What a models folder says of its own files: ``shipped.json`` in it has a licence, and what files are for.
+"""A models folder's description of its own files: ``shipped.json`` has a licence and purposes of files.
 
-Files are known by name, size and SHA-256: a file of the same name from elsewhere keeps its own licence.
+Files are identified by name, size and SHA-256: another file of the same name keeps its own licence.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _WEIGHTS = ("*.onnx", "*.safetensors")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShippedFile:
-    """One file: bytes, digest in hex, and what it is for where it is none of the published files."""
+    """One file: bytes, digest in hex, and its purpose if it is not a published file."""
 
     size: int
     sha256: str
@@ -31,14 +31,14 @@ class ShippedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipped:
-    """The licence of files that came together, and the files by name."""
+    """The licence of the shipped files, and the files by name."""
 
     licence: str
     files: Mapping[str, ShippedFile]
 
     @classmethod
     def of(cls, folder: Path) -> "Shipped | None":
-        """That of a models folder; None where it has none, ``UnknownCheckpointError`` for a damaged one."""
+        """A models folder's description; None without one, ``UnknownCheckpointError`` for a damaged one."""
         path = folder / FILE
         if not path.is_file():
             return None
@@ -50,18 +50,18 @@ class Shipped:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UnknownCheckpointError(
-                f"{path} cannot be read ({error}); delete it, or get it again with the files that it names"
+                f"{path} cannot be read ({error}); delete it, or download it again with its files"
             ) from error
 
     def includes(self, path: Path) -> bool:
-        """Whether a file is one of these, or every ONNX and safetensors file in a folder."""
+        """Whether a file is one of these; for a folder, whether all its ONNX and safetensors files are."""
         with suppress(OSError):
             parts = [path] if path.is_file() else [one for end in _WEIGHTS for one in path.rglob(end)]
             return bool(parts) and all(self._is_one(part) for part in parts)
         return False
 
     def purpose(self, path: Path) -> str | None:
-        """What a file is for; None where that is not said or the file is another."""
+        """The purpose of a file; None if it is not given or the file is another one."""
         one = self.files.get(path.name)
         return one.purpose if one is not None and one.purpose and self.includes(path) else None
 
@@ -73,7 +73,7 @@ class Shipped:
 def _file_of(raw: Any) -> ShippedFile:
     size, purpose = raw["size"], raw.get("purpose")
     if not isinstance(size, int):
-        raise TypeError(f"a size is a whole number of bytes, got {str(size)[:40]!r}")
+        raise TypeError(f"a size must be a whole number of bytes, got {str(size)[:40]!r}")
     return ShippedFile(
         size=size,
         sha256=_text(raw["sha256"]),

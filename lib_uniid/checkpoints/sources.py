@@ -1,4 +1,4 @@
-"""The published files: what each is for, where it is published, under which licence, and its format."""
+"""The published files: purpose, source, licence and format of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from lib_uniid.plugins import plugins
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A file to fetch.
+    """A file to download.
 
     Attributes:
         path: inside the source's repository on the hub.
-        name: under which it is kept; of an archive, under which it is kept until it is unpacked.
-        url: where it is instead, outside the hub.
-        sha256: of the published file, None where not known; a server's own statement is then taken.
-        members: files of an archive that are wanted, with their sha256.
+        name: its local name; for an archive, the name until it is unpacked.
+        url: its address, if it is not on the hub.
+        sha256: of the published file; None if unknown, then the server's statement is used.
+        members: needed files of an archive, with their sha256.
     """
 
     path: str
@@ -29,23 +29,23 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One file or folder that a person has to get.
+    """One file or folder that a user needs.
 
     Attributes:
         name: as in ``ModelFolder.find``.
-        purpose: what does not work without it.
+        purpose: the function that needs it.
         repository: on the Hugging Face hub, or a project's releases.
         path: inside the repository.
-        placed: where it is usually kept under the models folder; found by content anywhere below it.
-        size: bytes of the published file, None where not known.
-        about: its size in words, where only that is known.
-        sha256: of the published file, None where not known.
+        placed: its usual folder below the models folder; it is found by content anywhere there.
+        size: bytes of the published file, None if unknown.
+        about: its size as text, if ``size`` is unknown.
+        sha256: of the published file, None if unknown.
         licence: of the weights, not of any code.
-        note: what to know before using it.
-        needed: whether nothing works without it.
-        limits: whether the panel can do less without it, though it is not needed.
-        pieces: what to fetch for it; empty where that is the user's choice.
-        format: how a single file of weights is known, of the same name; None for folders and checkpoints.
+        note: a remark for the user.
+        needed: whether UniID needs it to work at all.
+        limits: whether the panel lacks functions without it, though it is not needed.
+        pieces: the files to download; empty if that is the user's choice.
+        format: the format of a single weights file, of the same name; None for folders and checkpoints.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Source:
 
     @property
     def address(self) -> str:
-        """Where it is published."""
+        """The address of its repository."""
         elsewhere = any(piece.url for piece in self.pieces)
         return f"https://{'github.com' if elsewhere else 'huggingface.co'}/{self.repository}"
 
     def to_get(self, root: Path) -> str:
-        """One line for a person who gets it: name, purpose, size, file, address, and the folder for it."""
+        """One line for a manual download: name, purpose, size, file, address, and target folder."""
         size = self.about if self.size is None else f"{self.size / 1e6:.0f} MB"
         return (
             f"{self.name} ({self.purpose}), {size}: {self.path} from {self.address} into {root / self.placed}"
@@ -83,7 +83,7 @@ def whole(path: str, sha256: str | None = None) -> Piece:
 
 
 def sources() -> tuple[Source, ...]:
-    """All files that plugins registered, those that are built in first."""
+    """All registered files, the built-in ones first."""
     found = plugins().registered("register_checkpoint_formats", Source)
     return tuple(one.value for one in found.values())
 

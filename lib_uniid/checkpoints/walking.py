@@ -1,4 +1,4 @@
-"""Which files of a models folder are candidates, however its folders and links are laid out."""
+"""The search for candidate files in a models folder, safe against loops of links."""
 
 import os
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt"})
 DIFFUSERS_INDEX = "model_index.json"
 MAX_DEPTH, MAX_FOLDERS, MAX_ENTRIES = 6, 20_000, 200_000
 _FIRST = ("uniid", "insightface", "ControlNet", "clip_vision", "Stable-diffusion")
-"""Folders that are looked through before others, so that what is needed is found within the budget."""
+"""Folders that are searched first, so that needed files are found within the limits."""
 
 
 def candidates(root: Path) -> Iterator[Path]:
-    """Folders and weights files below ``root``, each folder once, whatever links lead to it.
+    """Folders and weights files below ``root``; each folder once, even if several links lead to it.
 
-    A diffusers folder is one candidate, not its parts. Folders that cannot be read are passed over.
+    A diffusers folder is one candidate, not its parts. Unreadable folders are skipped.
     """
     seen, entries = set[tuple[int, int]](), 0
     pending = [(root, 0)]
@@ -38,7 +38,7 @@ def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
     except OSError:
         return False
     key = (status.st_dev, status.st_ino)
-    if key in seen and status.st_ino:  # 0 where the system has no numbers
+    if key in seen and status.st_ino:  # 0 on systems without inode numbers
         return False
     seen.add(key)
     return True
@@ -51,7 +51,7 @@ def _children(folder: Path, most: int) -> tuple[list[Path], list[Path]]:
         with os.scandir(folder) as entries:
             for entry, _ in zip(entries, range(most), strict=False):
                 path = folder / entry.name
-                # os.path says no where an entry cannot be looked at: a link to itself, no permission.
+                # os.path returns False for an entry that cannot be read: a link to itself, no permission.
                 if not entry.name.startswith(".") and os.path.isdir(path):
                     folders.append(path)
                 elif path.suffix.lower() in WEIGHTS and os.path.isfile(path):

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """``result`` can be written as JSON; ``words`` say the same to a person, line by line."""
+    """``result`` is printed as JSON; ``words`` are the same as lines of text."""
 
     result: dict[str, Any]
     words: Sequence[str]

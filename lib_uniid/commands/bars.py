@@ -1,4 +1,4 @@
-"""Progress on a terminal; nothing heavy is imported."""
+"""Progress bars for terminals; imports nothing heavy."""
 
 import sys
 from collections.abc import Callable, Generator
@@ -11,7 +11,7 @@ from lib_uniid.printing import visible
 
 @contextmanager
 def bar(title: str) -> Generator[Callable[[int, int], None]]:
-    """A progress bar on standard error, where it is a terminal."""
+    """A progress bar on standard error, if that is a terminal."""
     with tqdm(desc=visible(title), file=sys.stderr, disable=None, leave=False) as shown:
 
         def progress(step: int, steps: int) -> None:

@@ -1,6 +1,6 @@
-"""``uniid doctor``: what is installed, which model files are there, what is missing and where to get it.
+"""``uniid doctor``: installed packages, found model files, what is missing and where to get it.
 
-Runs without any of the packages that it looks for.
+Runs without any of the packages that it checks.
 """
 
 import sys
@@ -49,8 +49,8 @@ def run(options: Namespace) -> Outcome:
     purposes = {path: came.purpose(path) for path in others} if came else {}
     shipped = {str(path): purpose for path, purpose in purposes.items() if purpose}
     unused = {str(path): kind for path, kind in others.items() if str(path) not in shipped}
-    knows = _knows(folder)
-    kinds()  # what plugins raise is known once they were asked
+    note = _domain_note(folder)
+    kinds()  # calls all plugins, so their errors are recorded
     ready = None not in packages.values() and all(file["found"] for file in files if file["needed"])
     result = {
         "version": __version__,
@@ -61,13 +61,13 @@ def run(options: Namespace) -> Outcome:
         "shipped": shipped,
         "shipped_problem": problem,
         "unused": unused,
-        "knows": knows,
+        "knows": note,
         "plugins_off": dict(plugins().off),
         "ready": ready,
     }
     words = [f"uniid {__version__}, Python {result['python']}", "packages"]
     words += [f"  {name} {version or f'MISSING: pip install {name}'}" for name, version in packages.items()]
-    state = "" if folder else ", which is not there yet"
+    state = "" if folder else ", which does not exist yet"
     words += [
         f"models in {options.models}{state}",
         *(line for file in files for line in _in_words(file)),
@@ -75,17 +75,17 @@ def run(options: Namespace) -> Outcome:
     words += [f"  {path}: {purpose}" for path, purpose in shipped.items()]
     words += [] if problem is None else [f"  {problem}"]
     words += [f"  not used: {path} is {kind}" for path, kind in unused.items()]
-    words += [f"  not read yet, ask again: {path}" for path in (folder.unread if folder else [])]
+    words += [f"  not read yet, run uniid doctor again: {path}" for path in (folder.unread if folder else [])]
     if any(not file["found"] and file["needed"] and file["fetched"] for file in files):
-        words.append("uniid fetch gets what is missing, but for a base model")
-    words += [] if knows is None else [knows]
+        words.append("uniid fetch downloads the missing files, except a base model")
+    words += [] if note is None else [note]
     words += plugins().off.values()
     words.append("ready to generate" if ready else "not ready to generate yet: files or packages are missing")
     return Outcome(result=result, words=words, code=0 if ready else 1)
 
 
-def _knows(folder: ModelFolder | None) -> str | None:
-    """What the face models know, where it is less than photographs and what reads it is installed."""
+def _domain_note(folder: ModelFolder | None) -> str | None:
+    """The note on which pictures the face models fit; None without a note or the packages to read it."""
     with suppress(ImportError):
         from lib_uniid.faces.domain import note_of
 
@@ -94,7 +94,7 @@ def _knows(folder: ModelFolder | None) -> str | None:
 
 
 def _shipped(models: Path) -> tuple[Shipped | None, str | None]:
-    """What the folder says of its own files, or why that cannot be read."""
+    """The folder's description of its own files, or why it cannot be read."""
     try:
         return Shipped.of(models), None
     except UnknownCheckpointError as error:
@@ -135,7 +135,7 @@ def _file(entry: Entry, root: Path, shipped: Shipped | None) -> dict[str, Any]:
 
 
 def _in_words(file: dict[str, Any]) -> list[str]:
-    """One line per file; its hash, where that was asked for, is another."""
+    """One line per file; a second one for a requested hash."""
     if file["found"]:
         words = [f"  {file['name']} {file['path']} ({file['size'] / 1e6:.1f} MB; licence: {file['licence']})"]
         words += [f"    {line}" for line in file["unchecked"]]
@@ -143,5 +143,5 @@ def _in_words(file: dict[str, Any]) -> list[str]:
     if file["problem"]:
         return [f"  {file['name']} DAMAGED: {file['problem']}"]
     note = f"; {file['source']['note']}" if file["source"]["note"] else ""
-    state = "MISSING" if file["needed"] else "not there, optional"
+    state = "MISSING" if file["needed"] else "missing, optional"
     return [f"  {state}: {file['get']} (licence: {file['licence']}{note})"]

@@ -1,4 +1,4 @@
-"""``uniid enrol``: remember a person from pictures of them."""
+"""``uniid enrol``: store a person's face features from pictures."""
 
 from argparse import Namespace
 
@@ -11,17 +11,17 @@ from lib_uniid.library.names import checked
 
 
 def run(options: Namespace) -> Outcome:
-    """What can be wrong with inputs and outputs is said before anything is loaded."""
+    """Inputs and outputs are checked before anything is loaded."""
     name, point = checked(options.name), _point(options.point)
     given = [given_picture(text, "a picture") for text in options.pictures]
     require_writable(library_folder(options))
     require_models(options, "insightface", "curricularface")
 
-    from lib_uniid.commands.shared import (  # torch and all that come with it, some seconds
+    from lib_uniid.commands.shared import (  # imports torch, which takes some seconds
+        explaining_choice,
         face_result,
         library,
         reference,
-        saying_how_to_choose,
         studio,
     )
     from lib_uniid.faces.same import duplicates
@@ -29,10 +29,10 @@ def run(options: Namespace) -> Outcome:
 
     people = library(options)
     if name in people.names() and not options.replace:
-        raise ConfigError(f"{name!r} is enrolled already; choose another name, or add --replace")
+        raise ConfigError(f"{name!r} is already enrolled; choose another name, or add --replace")
     references = [reference(one, number=options.face, point=point, largest=options.largest) for one in given]
     how = ", or choose for all pictures by --face, --point or --largest"
-    with bar(f"enrolling {name}") as progress, saying_how_to_choose(how):
+    with bar(f"enrolling {name}") as progress, explaining_choice(how):
         person, seen = studio(options).enrol(name, references, progress=progress, force=options.force)
     people.save(person, replace=options.replace)
     faces = [{"picture": ref.label, **face_result(one)} for ref, one in zip(references, seen, strict=True)]

@@ -14,12 +14,12 @@ def run(options: Namespace) -> Outcome:
     pictures = [picture_file(text, "a picture") for text in options.pictures]
     require_models(options, "insightface")
 
-    from lib_uniid.commands.shared import face_result, studio  # torch comes with it, some seconds
+    from lib_uniid.commands.shared import face_result, studio  # imports torch, which takes some seconds
 
     finder = studio(options)
     found: list[dict[str, Any]] = []
-    with bar("looking for faces") as progress:
-        for path in pictures:  # one at a time is in memory
+    with bar("detecting faces") as progress:
+        for path in pictures:  # one picture at a time in memory
             seen = finder.faces(load_picture(path))
             found.append({"picture": str(path), "faces": [face_result(one) for one in seen]})
             progress(len(found), len(pictures))

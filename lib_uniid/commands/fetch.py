@@ -1,4 +1,4 @@
-"""``uniid fetch``: get the model files that are missing, because a user asked for it."""
+"""``uniid fetch``: download missing model files; only a user's command does this."""
 
 from argparse import Namespace
 from typing import Any
@@ -17,7 +17,7 @@ def run(options: Namespace) -> Outcome:
     unknown = [name for name in options.names if name not in {one.source.name for one in entries}]
     if unknown:
         known = ", ".join(one.source.name for one in entries if one.source.pieces)
-        raise ConfigError(f"there is no model file {unknown[0]!r}; choose from {known}")
+        raise ConfigError(f"unknown model file {unknown[0]!r}; choose from {known}")
     wanted = options.names or [one.source.name for one in entries if one.source.needed and one.source.pieces]
     there = {one.source.name: str(one.path) for one in entries if one.found}
     damaged = {one.source.name for one in entries if one.path is not None and one.problem}
@@ -32,6 +32,6 @@ def run(options: Namespace) -> Outcome:
                     progress=lambda _, done, size, show=progress: show(done, size or done),
                 )
             got[name] = [str(path) for path in paths]
-    words = [f"{name} is there already: {there[name]}" for name in wanted if name in there]
+    words = [f"{name} exists already: {there[name]}" for name in wanted if name in there]
     words += [f"{name}: {', '.join(paths)}" for name, paths in got.items()]
     return Outcome(result={"fetched": got, "there": {n: there[n] for n in wanted if n in there}}, words=words)

@@ -1,4 +1,4 @@
-"""``uniid forget``: erase what is kept of pictures, and all people in the bin, for good."""
+"""``uniid forget``: permanently erase encodings of pictures and all people in the bin."""
 
 from argparse import Namespace
 
@@ -8,7 +8,7 @@ from lib_uniid.library.forgetting import forget
 
 
 def run(options: Namespace) -> Outcome:
-    """With a name that person is deleted, too; without one, whoever is enrolled stays."""
+    """With a name, that person is deleted too; without one, enrolled people stay."""
     gone = forget(people_folder(options), encodings(options), options.name)
     people = [one.name for one in gone.people]
     words = [f"erased: the encodings of {gone.encodings} pictures", *(f"erased: {name}" for name in people)]

@@ -1,19 +1,19 @@
-"""``uniid generate``: make pictures of people, check who is in them, and write them."""
+"""``uniid generate``: generate pictures with people, check the result, and write the files."""
 
 import time
 from argparse import Namespace
 
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.inputs import library_folder, require_file, require_models
-from lib_uniid.commands.settings import asked
+from lib_uniid.commands.settings import arguments_of
 from lib_uniid.config import GenerationSettings
 from lib_uniid.files import require_writable
 
 
 def run(options: Namespace) -> Outcome:
-    """What can be wrong with inputs and outputs is said before anything is loaded."""
+    """Inputs and outputs are checked before anything is loaded."""
     begun = time.monotonic()
-    wanted = asked(options)
+    wanted = arguments_of(options)
     if options.base is not None:
         require_file(options.base)
     require_writable(options.out)
@@ -26,11 +26,11 @@ def run(options: Namespace) -> Outcome:
         *(("router",) if _routed(wanted.settings) else ()),
     )
 
-    from lib_uniid.commands.making import make  # torch and all that come with it, some seconds
+    from lib_uniid.commands.making import make  # imports torch, which takes some seconds
 
     return make(wanted, options, begun)
 
 
 def _routed(settings: GenerationSettings) -> bool:
-    """Whether the router chooses between people."""
+    """Whether the router chooses between several people."""
     return settings.routing == "auto" and sum(one.mask is None for one in settings.people) > 1

@@ -1,4 +1,4 @@
-"""What is said to a command, checked before anything heavy is imported."""
+"""A command's arguments, checked before anything heavy is imported."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ Picture = UInt8[np.ndarray, "height width 3"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GivenPicture:
-    """A picture file that was looked at and not decoded yet, and the number of the face that is meant."""
+    """A checked picture file, not decoded yet, and the number of the chosen face."""
 
     path: Path
     number: int | None
@@ -34,7 +34,7 @@ class GivenPicture:
 def picture(text: str, what: str) -> Picture:
     """The picture of an argument; ``what`` is the option's name.
 
-    Raises ``PictureError`` where there is no such file or it is no picture, ``ConfigError`` for no text.
+    Raises ``PictureError`` if the file is missing or not a picture, ``ConfigError`` for an empty text.
     """
     return load_picture(_file(text, what))
 
@@ -45,7 +45,7 @@ def mask(text: str, what: str) -> Float32[np.ndarray, "height width"]:
 
 
 def picture_file(text: str, what: str) -> Path:
-    """The file of an argument, which has the head of a picture; errors as :func:`picture`."""
+    """The file of an argument, after a check that it begins as a picture; errors as :func:`picture`."""
     path = _file(text, what)
     check_picture(path)
     return path
@@ -60,7 +60,7 @@ def given_picture(text: str, what: str) -> GivenPicture:
 
 
 def named(text: str, option: str, form: str) -> tuple[str, str]:
-    """The two sides of ``NAME=VALUE``; ``ConfigError`` with the option and its form where one is missing."""
+    """The two sides of ``NAME=VALUE``; ``ConfigError`` with the option and its form if one is missing."""
     name, _, value = text.partition("=")
     if not normal(name) or not value:
         raise ConfigError(f"--{option} takes {form}, got {text!r}")
@@ -75,7 +75,7 @@ def number(text: str, option: str) -> float:
 
 
 def require_file(path: Path) -> None:
-    """``FileError`` where a file or folder is not there."""
+    """Raise ``FileError`` if a file or folder does not exist."""
     try:
         path.stat()
     except OSError as error:
@@ -83,14 +83,14 @@ def require_file(path: Path) -> None:
 
 
 def require_models(options: Namespace, *names: str) -> None:
-    """The error of ``ModelFolder.find`` where the models folder or one of these rows of it cannot be used."""
+    """Raise the error of ``ModelFolder.find`` if the models folder or one of these models cannot be used."""
     index = runtime_of(options).index
     for name in names:
         index.find(name)
 
 
 def library_folder(options: Namespace) -> Path:
-    """The folder of enrolled people, which need not be there; ``FileError`` where it is a file."""
+    """The folder of enrolled people, which need not exist; ``FileError`` if it is a file."""
     folder = options.library or options.models / "uniid" / "library"
     if folder.exists() and not folder.is_dir():
         raise FileError(sentence(NotADirectoryError(errno.ENOTDIR, "", str(folder))))
@@ -98,21 +98,21 @@ def library_folder(options: Namespace) -> Path:
 
 
 def require_port(port: int) -> None:
-    """``ConfigError`` where a port of this machine cannot be had."""
+    """Raise ``ConfigError`` if a port of this machine cannot be used."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        if os.name == "posix":  # elsewhere this option lets two programs have one port
+        if os.name == "posix":  # on other systems this option lets two programs use one port
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
-            why = "is taken by another program" if taken else f"cannot be used ({error.strerror})"
+            why = "is in use by another program" if taken else f"cannot be used ({error.strerror})"
             raise ConfigError(f"port {port} {why}; choose another with --port, or leave it out") from error
 
 
 def _file(text: str, what: str) -> Path:
     if not text:
-        raise ConfigError(f"{what} is empty; name a picture file")
+        raise ConfigError(f"{what} is empty; give a picture file")
     path = Path(text)
     try:
         path.stat()

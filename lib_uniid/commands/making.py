@@ -1,4 +1,4 @@
-"""The part of ``uniid generate`` that needs the networks."""
+"""The part of ``uniid generate`` that loads and runs the networks."""
 
 import time
 from argparse import Namespace
@@ -8,7 +8,7 @@ from typing import Any
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.bars import bar
 from lib_uniid.commands.settings import GenerateArguments
-from lib_uniid.commands.shared import library, reference, saying_how_to_choose, studio
+from lib_uniid.commands.shared import explaining_choice, library, reference, studio
 from lib_uniid.config import GenerationSettings
 from lib_uniid.hosts.diffusers.saving import Saver
 from lib_uniid.library.store import Identity
@@ -17,23 +17,23 @@ from lib_uniid.pipeline import GeneratedPicture, Studio
 INTERRUPTED = 130
 
 
-def make(asked: GenerateArguments, options: Namespace, begun: float) -> Outcome:
-    """Make the pictures; each is written as soon as it is finished.
+def make(arguments: GenerateArguments, options: Namespace, begun: float) -> Outcome:
+    """Generate the pictures; each is written as soon as it is finished.
 
-    Those that are finished when it is interrupted, or when another fails, are kept and named.
+    After an interruption or a failure, finished pictures are kept and their paths are printed.
     """
-    settings, enrolled = asked.settings, _enrolled(asked, options)
+    settings, enrolled = arguments.settings, _enrolled(arguments, options)
     work = studio(options)
-    people = enrolled | _new(asked, work)
+    people = enrolled | _new(arguments, work)
     writer = _Writer(settings, options)
     interrupted = False
     try:
-        with bar("making pictures") as progress:
-            work.generate(settings, people, start=asked.start, progress=progress, on_picture=writer.take)
+        with bar("generating pictures") as progress:
+            work.generate(settings, people, start=arguments.start, progress=progress, on_picture=writer.take)
     except BaseException as error:
         writer.write_rest()
         if not writer.written or not isinstance(error, KeyboardInterrupt):
-            writer.say_what_is_kept()
+            writer.print_kept()
             raise
         interrupted = True
     return _outcome(writer, settings, work, begun, interrupted=interrupted)
@@ -59,30 +59,30 @@ def _outcome(
     return Outcome(result=result, words=[*words, *notes], code=INTERRUPTED if interrupted else 0)
 
 
-def _enrolled(asked: GenerateArguments, options: Namespace) -> dict[str, Identity]:
-    """Whoever the settings name without a picture, from the library."""
-    names = {name for person in asked.settings.people for name in (person.name, *dict(person.mix))}
-    return {name: library(options).load(name) for name in sorted(names - asked.pictures.keys())}
+def _enrolled(arguments: GenerateArguments, options: Namespace) -> dict[str, Identity]:
+    """The people of the settings that are given without a picture, from the library."""
+    names = {name for person in arguments.settings.people for name in (person.name, *dict(person.mix))}
+    return {name: library(options).load(name) for name in sorted(names - arguments.pictures.keys())}
 
 
-def _new(asked: GenerateArguments, work: Studio) -> dict[str, Identity]:
-    """Whoever is given by a picture."""
-    with saying_how_to_choose():
-        return {name: work.enrol(name, [reference(given)])[0] for name, given in asked.pictures.items()}
+def _new(arguments: GenerateArguments, work: Studio) -> dict[str, Identity]:
+    """The people that are given by a picture."""
+    with explaining_choice():
+        return {name: work.enrol(name, [reference(given)])[0] for name, given in arguments.pictures.items()}
 
 
 def _notes(settings: GenerationSettings, work: Studio) -> list[str]:
-    plain = "the model's plain picture" + (" in that style" if settings.style else "")
-    notes = [] if settings.people else [f"no person was named with --person, so this is {plain}"]
+    plain = "a picture without identities" + (" in that style" if settings.style else "")
+    notes = [] if settings.people else [f"no --person was given: this is {plain}"]
     notes += [note for person in settings.people for note in person.notes]
     prompts = {"prompt": settings.prompt, "negative prompt": settings.negative_prompt}
     unread = {what: work.host.overlong(prompt) for what, prompt in prompts.items()}
-    notes += [f"the {what} is too long, its end is not read: {end}" for what, end in unread.items() if end]
+    notes += [f"the {what} is too long; its end is ignored: {end}" for what, end in unread.items() if end]
     return notes
 
 
 class _Writer:
-    """Writes pictures as they are finished, and those that might still have been improved at the end."""
+    """Writes each finished picture, and at the end those that a retry might have improved."""
 
     def __init__(self, settings: GenerationSettings, options: Namespace) -> None:
         self.written: dict[int, dict[str, Any]] = {}
@@ -91,11 +91,11 @@ class _Writer:
 
     @property
     def notes(self) -> list[str]:
-        """What was wrong with the folder."""
+        """Notes about the output folder."""
         return self._saver.notes
 
     def take(self, number: int, made: GeneratedPicture, final: bool) -> None:
-        """Picture ``number`` of the series is there; ``final`` unless further seeds are tried for it."""
+        """Receive picture ``number`` of the series; ``final`` unless further seeds are tried for it."""
         self._waiting[number] = made
         if final:
             self.write_rest([number])
@@ -104,7 +104,7 @@ class _Writer:
         for number in sorted(self._waiting) if numbers is None else numbers:
             self.written[number] = self._write(self._waiting.pop(number))
 
-    def say_what_is_kept(self) -> None:
+    def print_kept(self) -> None:
         for _, picture in sorted(self.written.items()):
             self._options.say(f"finished and kept: {picture['path']}")
 
@@ -136,5 +136,5 @@ def _in_words(picture: dict[str, Any]) -> list[str]:
         doubles = f", again as face {', '.join(map(str, person['doubles']))}" if person["doubles"] else ""
         words.append(f"  {person['name']}: {state}{similarity}{doubles}")
     if picture["unknown"]:
-        words.append(f"  not asked for: face {', '.join(map(str, picture['unknown']))}")
+        words.append(f"  unknown: face {', '.join(map(str, picture['unknown']))}")
     return words

@@ -1,4 +1,4 @@
-"""What may be said to ``uniid``: its commands, their options, and the help with every default."""
+"""The command line of ``uniid``: its commands, their options, and the help with every default."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from lib_uniid import __version__
 from lib_uniid.fields import GENERATION, MAX_PEOPLE, MAX_SIDE, PERSON, STYLE, Row, numbers
 from lib_uniid.printing import Parser
 
-UNSET = argparse.SUPPRESS  # so that defaults stand in one place, the settings
+UNSET = argparse.SUPPRESS  # defaults are defined in one place, the settings
 
 Number = TypeVar("Number", int, float)
 AddParser = Callable[..., argparse.ArgumentParser]
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def default_models() -> Path:
-    """``UNIID_MODELS``, or a folder of the user's own where the system keeps such things."""
+    """``UNIID_MODELS``, or a folder in the system's place for the user's data."""
     if named := os.environ.get("UNIID_MODELS"):
         return Path(named)
     home = Path.home()
@@ -66,12 +66,12 @@ def _add_library(add: AddArgument) -> None:
         "--library",
         type=Path,
         metavar="DIR",
-        help="folder of enrolled people (default: uniid/library below the models)",
+        help="folder of enrolled people (default: uniid/library in the models folder)",
     )
 
 
 def _add_device(add: AddArgument) -> None:
-    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best available)")
 
 
 def _add_outputs(add: AddArgument) -> None:
@@ -82,21 +82,23 @@ def _add_outputs(add: AddArgument) -> None:
         default=Path("out"),
         help="folder for the pictures (default: %(default)s)",
     )
-    add("--base", type=Path, metavar="FILE", help="checkpoint (default: the first below the models)")
+    add("--base", type=Path, metavar="FILE", help="checkpoint (default: the first in the models folder)")
 
 
 def _add_enrol(add_parser: AddParser) -> argparse.ArgumentParser:
-    add = add_parser("enrol", help="remember a person from pictures of them")
+    add = add_parser("enrol", help="store a person's face features from pictures")
     add.add_argument("name", metavar="NAME")
-    add.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file; FILE#2 takes its second face")
+    add.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file; FILE#2 chooses its second face")
     choice = add.add_mutually_exclusive_group()
     choice.add_argument(
         "--face", type=whole, metavar="N", help="the Nth face from the left in every picture, from 1"
     )
-    choice.add_argument("--point", metavar="X,Y", help="the face at this place, in pixels")
+    choice.add_argument("--point", metavar="X,Y", help="the face at this point, in pixels")
     choice.add_argument("--largest", action="store_true", help="the largest face in every picture")
-    add.add_argument("--replace", action="store_true", help="enrol anew where the name is taken")
-    add.add_argument("--force", action="store_true", help="join pictures that seem to show different people")
+    add.add_argument("--replace", action="store_true", help="re-enrol a person if the name is taken")
+    add.add_argument(
+        "--force", action="store_true", help="accept pictures that seem to show different people"
+    )
     _add_library(add.add_argument)
     _add_device(add.add_argument)
     return add
@@ -108,11 +110,11 @@ def _add_managing(add_parser: AddParser) -> None:
         dest="action", required=True, metavar="ACTION"
     )
     for action, names, meaning in (
-        ("list", (), "who is enrolled, and who is in the bin"),
-        ("show", ("name",), "what is kept of a person"),
-        ("rename", ("name", "new"), "give a person another name"),
+        ("list", (), "list enrolled people and the people in the bin"),
+        ("show", ("name",), "show what is stored of a person"),
+        ("rename", ("name", "new"), "rename a person"),
         ("delete", ("name",), "move a person into the bin, and delete the encodings of their pictures"),
-        ("restore", ("name",), "bring a person back out of the bin, by name or by id"),
+        ("restore", ("name",), "restore a person from the bin, by name or by id"),
     ):
         add = actions.add_parser(action, help=meaning)
         for name in names:
@@ -122,12 +124,12 @@ def _add_managing(add_parser: AddParser) -> None:
 
 
 def _add_forget(add_parser: AddParser) -> argparse.ArgumentParser:
-    add = add_parser("forget", help="erase the bin and what is kept of pictures, for good")
+    add = add_parser("forget", help="permanently erase the bin and the encodings of pictures")
     add.add_argument(
         "name",
         nargs="?",
         metavar="NAME",
-        help="delete this person for good, too (default: no enrolled person)",
+        help="also delete this person permanently (default: no enrolled person)",
     )
     _add_library(add.add_argument)
     return add
@@ -140,7 +142,7 @@ def _add_faces(add_parser: AddParser) -> argparse.ArgumentParser:
 
 
 def _add_generate(add_parser: AddParser) -> argparse.ArgumentParser:
-    add = add_parser("generate", help="make pictures of people")
+    add = add_parser("generate", help="generate pictures with people")
     add.add_argument("prompt", metavar="PROMPT", help='may be "" with --style-from')
     _add_people(add.add_argument_group("people").add_argument)
     _add_settings(add.add_argument_group("picture").add_argument)
@@ -156,13 +158,19 @@ def _add_people(add: AddArgument) -> None:
         action="append",
         default=[],
         metavar="NAME[=PICTURE]",
-        help=f"an enrolled person, or a new one from a picture (FILE#2 takes its second face); up to"
+        help=f"an enrolled person, or a new one from a picture (FILE#2 chooses its second face); up to"
         f" {MAX_PEOPLE} times",
     )
     for row in numbers(PERSON, "option"):
         add(f"--{row.flag}", action="append", default=[], metavar="[NAME=]NUMBER", help=_help(row))
-    add("--mix", action="append", default=[], metavar="NAME=OTHER:SHARE", help="blend another person in")
-    add("--mask", action="append", default=[], metavar="NAME=PICTURE", help="white where the person may be")
+    add("--mix", action="append", default=[], metavar="NAME=OTHER:SHARE", help="blend in another person")
+    add(
+        "--mask",
+        action="append",
+        default=[],
+        metavar="NAME=PICTURE",
+        help="white where the person may appear",
+    )
     for row in GENERATION.values():
         if row.of_people:
             _setting(add, row)
@@ -170,21 +178,21 @@ def _add_people(add: AddArgument) -> None:
 
 def _add_settings(add: AddArgument) -> None:
     add("--negative-prompt", default=UNSET, metavar="TEXT", help="what to avoid (default: nothing)")
-    side = f"in pixels, a multiple of 8 up to {MAX_SIDE} (default: what the model was trained on)"
-    seed = "of the first picture; -1 draws one (default: -1)"
+    side = f"in pixels, a multiple of 8 up to {MAX_SIDE} (default: the model's training size)"
+    seed = "of the first picture; -1 is a random seed (default: -1)"
     for name, meaning in (("width", side), ("height", side), ("seed", seed)):
         add(f"--{name}", type=whole, default=UNSET, metavar="N", help=meaning)
     for row in GENERATION.values():
         if not row.of_people:
             _setting(add, row)
     add("--from", dest="start_picture", metavar="PICTURE", help="start picture")
-    add("--style-from", metavar="PICTURE", help="picture whose style is taken (by DDIM)")
+    add("--style-from", metavar="PICTURE", help="style reference (sets the sampler to DDIM)")
     _setting(add, STYLE["strength"])
-    add("--maps", action="store_true", help="also write who was given which place; needs two people")
+    add("--maps", action="store_true", help="also write routing maps; needs two people or more")
 
 
 def _setting(add: AddArgument, row: Row) -> None:
-    """An option for a field of the settings, which is left out of the options where it is not given."""
+    """Add an option for a field of the settings; the parsed options lack it if it is not given."""
     kinds: dict[str, dict[str, Any]] = {
         "whole": {"type": whole, "metavar": "N"},
         "number": {"type": decimal, "metavar": "NUMBER"},
@@ -196,30 +204,30 @@ def _setting(add: AddArgument, row: Row) -> None:
 
 def _help(row: Row) -> str:
     ranged = f", {row.range}" if row.kind in ("number", "whole") else ""
-    return f"{row.meaning}{ranged} (default: {row.rest})"
+    return f"{row.meaning}{ranged} (default: {row.default_text})"
 
 
 def _add_fetch(add_parser: AddParser) -> argparse.ArgumentParser:
-    add = add_parser("fetch", help="get the model files that are missing (mirror: HF_ENDPOINT)")
+    add = add_parser("fetch", help="download missing model files (mirror: HF_ENDPOINT)")
     add.add_argument(
         "names",
         nargs="*",
         metavar="NAME",
-        help="as doctor lists them (default: what is needed and missing, but for a base model)",
+        help="names as doctor lists them (default: all that are needed and missing, except a base model)",
     )
     return add
 
 
 def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
-    add = add_parser("serve", help="the page, in a browser on this machine")
+    add = add_parser("serve", help="serve the stand-alone page to a browser on this machine")
     add.add_argument(
-        "--port", type=_port, metavar="N", help="1 to 65535 (default: the first that is free from 7860 on)"
+        "--port", type=_port, metavar="N", help="1 to 65535 (default: the first free port from 7860 on)"
     )
-    add.add_argument("--open", action="store_true", help="open it in the browser")
+    add.add_argument("--open", action="store_true", help="open the page in the browser")
     add.add_argument(
         "--auth",
         metavar="NAME:PASSWORD",
-        help="ask for them first (default: UNIID_AUTH, which no process list shows, or nothing)",
+        help="require this login (default: UNIID_AUTH, which process lists do not show, or no login)",
     )
     _add_outputs(add.add_argument)
     _add_device(add.add_argument)
@@ -227,12 +235,12 @@ def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
 
 
 def whole(text: str) -> int:
-    """A whole number, as argparse asks for it."""
+    """Parse a whole number for argparse."""
     return _read(int, text, "a whole number")
 
 
 def decimal(text: str) -> float:
-    """A number with or without a point."""
+    """Parse a number for argparse."""
     return _read(float, text, "a number")
 
 
@@ -251,12 +259,10 @@ def _port(text: str) -> int:
 
 
 def _add_plugins(add_parser: AddParser) -> argparse.ArgumentParser:
-    return add_parser(
-        "plugins", help="what is registered, by which plugin, and which plugins are switched off"
-    )
+    return add_parser("plugins", help="list what each plugin registers, and which plugins are switched off")
 
 
 def _add_doctor(add_parser: AddParser) -> argparse.ArgumentParser:
-    add = add_parser("doctor", help="what is installed, what is missing and where to get it")
+    add = add_parser("doctor", help="list what is installed, what is missing and where to get it")
     add.add_argument("--hash", action="store_true", help="also compute sha256 of every model file")
     return add

@@ -1,4 +1,4 @@
-"""``uniid people``: who is enrolled, and how they are renamed, deleted and brought back."""
+"""``uniid people``: list, show, rename, delete and restore enrolled people."""
 
 from argparse import Namespace
 from typing import Any
@@ -22,20 +22,20 @@ def run(options: Namespace) -> Outcome:
 
 
 def people_folder(options: Namespace) -> Library:
-    """The enrolled people that the options name."""
-    library_folder(options)  # raises where it is a file
+    """The library that the options name."""
+    library_folder(options)  # raises if it is a file
     return runtime_of(options).library
 
 
 def encodings(options: Namespace) -> EncodingCache:
-    """What is kept of pictures beside the models, or elsewhere where that folder is read-only."""
+    """The cache of encodings beside the models, or elsewhere if that folder is read-only."""
     return runtime_of(options).cache
 
 
 def _list(library: Library, _options: Namespace) -> Outcome:
     names = library.names()
     deleted = [{"name": one.name, "id": one.id} for one in library.deleted()]
-    words = names or ["no people are enrolled yet; enrol one with uniid enrol"]
+    words = names or ["no person is enrolled yet; enrol one with uniid enrol"]
     words = [*words, *(f"in the bin: {one['name']} ({one['id']})" for one in deleted)]
     return Outcome(result={"people": names, "deleted": deleted}, words=words)
 
@@ -59,12 +59,12 @@ def _show(library: Library, options: Namespace) -> Outcome:
 def _rename(library: Library, options: Namespace) -> Outcome:
     library.rename(options.name, options.new)
     new = normal(options.new)
-    return Outcome(result={"name": new}, words=[f"{normal(options.name)} is called {new} now"])
+    return Outcome(result={"name": new}, words=[f"{normal(options.name)} is renamed to {new}"])
 
 
 def _delete(library: Library, options: Namespace) -> Outcome:
     gone = delete(library, encodings(options), options.name)
-    words = f"{gone.name} is deleted; the features stay in the bin for {BIN_DAYS} days: bring the person back"
+    words = f"{gone.name} is deleted; the features stay in the bin for {BIN_DAYS} days: restore the person"
     return Outcome(
         result={"name": gone.name, "id": gone.id},
         words=[f"{words} with uniid people restore {gone.id}, or erase the bin with uniid forget"],
@@ -73,16 +73,16 @@ def _delete(library: Library, options: Namespace) -> Outcome:
 
 def _restore(library: Library, options: Namespace) -> Outcome:
     back = library.restore(_in_the_bin(library, options.name).id)
-    return Outcome(result={"name": back.name, "id": back.id}, words=[f"{back.name} is back"])
+    return Outcome(result={"name": back.name, "id": back.id}, words=[f"{back.name} is restored"])
 
 
 def _in_the_bin(library: Library, wanted: str) -> Deleted:
-    """Whoever has this id or name; of several of one name the id has to be given."""
+    """The person in the bin with this id or name; several people of one name need the id."""
     found = [one for one in library.deleted() if wanted == one.id or normal(wanted) == one.name]
     if len(found) > 1:
         ids = ", ".join(one.id for one in found)
         raise ConfigError(f"{len(found)} people in the bin are named {wanted!r}; give the id of one: {ids}")
     if not found:
-        known = ", ".join(f"{one.name} ({one.id})" for one in library.deleted()) or "no one"
-        raise ConfigError(f"{wanted!r} is not in the bin; in it is {known}")
+        known = ", ".join(f"{one.name} ({one.id})" for one in library.deleted()) or "no person"
+        raise ConfigError(f"{wanted!r} is not in the bin; it contains {known}")
     return found[0]

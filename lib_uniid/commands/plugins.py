@@ -1,4 +1,4 @@
-"""``uniid plugins``: what is registered, by which plugin, and which plugins are switched off."""
+"""``uniid plugins``: what each plugin registers, and which plugins are switched off."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from lib_uniid.methods.registry import methods
 from lib_uniid.plugins import Registered, plugins
 
 Kinds = Mapping[str, Mapping[str, Registered[Any]]]
-"""What is registered, by its kind in words and by name."""
+"""Registered values by kind and name."""
 
 
 def kinds() -> Kinds:
-    """All of it; every plugin is asked."""
+    """All registered values; calls every plugin."""
     return {
         "methods": methods(),
         "ID encoders": id_encoders(),

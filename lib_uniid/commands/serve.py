@@ -1,4 +1,4 @@
-"""``uniid serve``: the stand-alone page, on this machine alone, until it is interrupted."""
+"""``uniid serve``: the stand-alone page, only on this machine, until it is interrupted."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from lib_uniid.ui.guard import login, private_temporary_folder, require_apart
 
 
 def run(options: Namespace) -> Outcome:
-    """What can be wrong with inputs and outputs is said before anything is loaded."""
+    """Inputs and outputs are checked before anything is loaded."""
     if options.port is not None:
         require_port(options.port)
     if options.base is not None:
@@ -25,7 +25,7 @@ def run(options: Namespace) -> Outcome:
     require_writable(out)
     options.models.mkdir(parents=True, exist_ok=True)
     require_apart(out, options.models)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that what is temporary is removed then, too
+    signal.signal(signal.SIGTERM, _interrupt)  # so that temporary files are removed too
     with ExitStack() as stack:
         folder = stack.enter_context(private_temporary_folder())
         os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read when gradio is imported
@@ -37,7 +37,7 @@ def run(options: Namespace) -> Outcome:
         address, server = launch(page, port=options.port, auth=auth)
         stack.callback(server.close, verbose=False)
         with suppress(KeyboardInterrupt):
-            options.say(f"UniID is at {address} (on this machine alone); Ctrl+C ends it")
+            options.say(f"UniID is at {address} (only on this machine); Ctrl+C ends it")
             if known := note_of(runtime.index.look_up("insightface")):
                 options.say(known)
             if options.open:
@@ -47,7 +47,7 @@ def run(options: Namespace) -> Outcome:
 
 
 def _wait() -> None:
-    """Until Ctrl+C, which on Windows does not end a wait without a limit."""
+    """Wait for Ctrl+C; on Windows it does not end a wait without a timeout."""
     while not Event().wait(1.0):
         pass
 

@@ -1,4 +1,4 @@
-"""What ``uniid generate`` is asked for, out of its options; nothing heavy is imported for it."""
+"""The arguments of ``uniid generate``, from its options; imports nothing heavy."""
 
 import re
 from argparse import Namespace
@@ -13,32 +13,32 @@ from lib_uniid.fields import GENERATION, PERSON, numbers
 from lib_uniid.library.names import normal
 
 NUMBERS = {row.flag: row.name for row in numbers(PERSON, "option")}
-"""Options that name a person or mean all of them, and the settings that they stand for."""
+"""Options for one person or for all, and their settings."""
 
 FOR_PEOPLE = (*NUMBERS, "mix", "mask", *(row.flag for row in GENERATION.values() if row.of_people))
-"""Options that do nothing without people."""
+"""Options that have no effect without people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GenerateArguments:
-    """Settings, the start picture, and by name the pictures of people who are not in the library."""
+    """Settings, the start picture, and by name the pictures of people who are not enrolled."""
 
     settings: GenerationSettings
     start: Picture | None
     pictures: dict[str, GivenPicture]
 
 
-def asked(options: Namespace) -> GenerateArguments:
-    """Checked; ``ConfigError`` or ``PictureError`` names the option, or the file, that cannot be used."""
+def arguments_of(options: Namespace) -> GenerateArguments:
+    """The checked arguments; ``ConfigError`` or ``PictureError`` names the option or file that is wrong."""
     people = _people(options.person)
-    _refuse_idle(options, people)
+    _refuse_ineffective(options, people)
     pictures = {name: given_picture(text, f"--person {name}") for name, text in people.items() if text}
     start = None if options.start_picture is None else picture(options.start_picture, "--from")
     return GenerateArguments(settings=_settings(options, tuple(people)), start=start, pictures=pictures)
 
 
 def _people(texts: Sequence[str]) -> dict[str, str]:
-    """By name the picture, or an empty text for an enrolled person."""
+    """Pictures by name; an empty text for an enrolled person."""
     people: dict[str, str] = {}
     for text in texts:
         name, given, value = text.partition("=")
@@ -51,8 +51,8 @@ def _people(texts: Sequence[str]) -> dict[str, str]:
     return people
 
 
-def _refuse_idle(options: Namespace, people: dict[str, str]) -> None:
-    """Options that would do nothing are not passed over in silence."""
+def _refuse_ineffective(options: Namespace, people: dict[str, str]) -> None:
+    """Raise ``ConfigError`` for options that have no effect."""
     idle = [option for option in FOR_PEOPLE if _given(options, option)]
     if idle and not people:
         raise ConfigError(f"--{idle[0]} needs a person; add --person NAME, or leave it out")
@@ -76,7 +76,9 @@ def _style(options: Namespace) -> StyleSettings | None:
     if options.style_from is not None:
         return StyleSettings(picture=picture(options.style_from, "--style-from"), **given)
     if given:
-        raise ConfigError("--style-strength needs the picture whose style is taken; add --style-from")
+        raise ConfigError(
+            "--style-strength needs a style reference; add --style-from PICTURE, or leave it out"
+        )
     return None
 
 
@@ -98,13 +100,15 @@ def _person_settings(options: Namespace, names: Sequence[str]) -> tuple[PersonSe
 
 
 def _given(options: Namespace, option: str) -> Any:
-    """What stands under an option's name; None where it was left out."""
+    """The value of an option; None if it was not given."""
     return getattr(options, option.replace("-", "_"), None)
 
 
 def _known(name: str, names: Sequence[str], option: str) -> str:
     if name not in names:
-        raise ConfigError(f"--{option} names {name!r}, who is not in the picture; add --person {name}")
+        raise ConfigError(
+            f"--{option} names {name!r}, who is not among the people of the picture; add --person {name}"
+        )
     return name
 
 

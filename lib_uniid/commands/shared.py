@@ -1,4 +1,4 @@
-"""What several commands need."""
+"""Functions that several commands use."""
 
 from argparse import Namespace
 from collections.abc import Generator
@@ -20,8 +20,8 @@ def studio(options: Namespace) -> Studio:
 
 
 def library(options: Namespace) -> Library:
-    """The enrolled people."""
-    library_folder(options)  # raises where it is a file
+    """The library of enrolled people."""
+    library_folder(options)  # raises if it is a file
     return runtime_of(options).library
 
 
@@ -32,15 +32,15 @@ def reference(
     point: tuple[float, float] | None = None,
     largest: bool = False,
 ) -> Reference:
-    """``FILE``, or ``FILE#2`` whose number wins over the choice made for all pictures."""
+    """The reference of ``FILE`` or ``FILE#2``; this number overrides the choice for all pictures."""
     if given.number is not None:
         number, point, largest = given.number, None, False
     return Reference(picture=given.load, label=given.path.name, number=number, point=point, largest=largest)
 
 
 @contextmanager
-def saying_how_to_choose(more: str = "") -> Generator[None]:
-    """Where several faces were found, say how one is chosen on the command line."""
+def explaining_choice(more: str = "") -> Generator[None]:
+    """Add to ``SeveralFacesError`` how to choose a face on the command line."""
     try:
         yield
     except SeveralFacesError as error:

@@ -1,1 +1,1 @@
-"""Crops in, ID features out: the face recogniser, the CLIP image tower, and both together."""
+"""Encoders of face crops into ID features: the face recogniser, the CLIP image tower, and both together."""

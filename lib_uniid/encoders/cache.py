@@ -1,4 +1,4 @@
-"""Encodings on disk: the same crop through the same encoder is computed once."""
+"""A disk cache of encodings: a crop is encoded once per encoder."""
 
 import hashlib
 import os
@@ -19,18 +19,18 @@ from lib_uniid.files import private_folder, remove_stale
 from lib_uniid.typing import Float, UInt8
 
 SAME = 0.03
-"""Relative distance below which two encodings are of one crop: half precision and devices differ by less."""
+"""Relative distance below which two encodings are of one crop; precision and devices change less."""
 
 _SUFFIX = ".features.safetensors"
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What :class:`lib_uniid.encoders.identity.IDEncoder` is to the cache."""
+    """The part of :class:`lib_uniid.encoders.identity.IDEncoder` that the cache uses."""
 
     @property
     def fingerprint(self) -> str:
-        """Of all encoders there are."""
+        """Fingerprint of all encoders."""
         ...
 
     def encode(self, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool = True) -> IDFeatures:
@@ -40,14 +40,14 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodingCache:
-    """A folder of ID features under names made from content; the least recently used go first.
+    """A folder of ID features in files named by content hashes; the least recently used are removed first.
 
-    The features of people who are enrolled are in it, and those of people who were only shown in pictures.
+    It holds features of enrolled people and of people who were only in a request's pictures.
 
     Attributes:
         folder: made when something is stored; only its owner may read it.
         limit_bytes: of all files together; one reference takes about 2 MB at the official sizes.
-        limit_days: features that were not used for so long are removed at the next use of the cache.
+        limit_days: features that were not used for this long are removed at the next use of the cache.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class EncodingCache:
     def encode(
         self, encoder: Encoder, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool = True
     ) -> IDFeatures:
-        """``encoder.encode``, from the folder where it is there; a damaged file counts as absent."""
+        """``encoder.encode``, or the stored result; a damaged file counts as absent."""
         path = self.folder / f"{_key(encoder.fingerprint, crops, structure)}{_SUFFIX}"
         features = self._load(path, encoder.fingerprint)
         if features is None:
@@ -74,18 +74,18 @@ class EncodingCache:
         return features
 
     def forget(self, features: IDFeatures) -> int:
-        """Remove every encoding with a reference of these features in it, alone or with others; how many.
+        """Remove every encoding that contains a reference of these features; returns the number removed.
 
-        Damaged files are removed too: whom they show cannot be known. Raises ``OSError`` for a file that
-        cannot be removed, after the others are.
+        Damaged files are removed too, because their person is unknown. Raises ``OSError`` for a file that
+        cannot be removed, after removing the others.
         """
         wanted = _by_reference(features)
         return _remove(path for path in self._files() if _shows(path, wanted))
 
     def clear(self) -> int:
-        """Remove all encodings, and what killed writers left; how many. They are made again when needed.
+        """Remove all encodings and stale temporary files; returns the number of encodings removed.
 
-        Raises ``OSError`` for a file that cannot be removed, after the others are.
+        Raises ``OSError`` for a file that cannot be removed, after removing the others.
         """
         return _remove(self._files())
 
@@ -104,23 +104,23 @@ class EncodingCache:
         return features
 
     def _make_room(self) -> None:
-        """By age, and then by size."""
+        """Remove files by age, then by total size."""
         files: list[tuple[Path, os.stat_result]] = []
         for path in self._files():
-            with suppress(FileNotFoundError):  # another process may make room as well
+            with suppress(FileNotFoundError):  # another process may remove files too
                 files.append((path, path.stat()))
         excess = sum(stat.st_size for _, stat in files) - self.limit_bytes
         oldest = time.time() - self.limit_days * 86400
         for path, stat in sorted(files, key=lambda file: file[1].st_mtime_ns):
             if excess <= 0 and stat.st_mtime >= oldest:
                 return
-            with suppress(PermissionError):  # a folder that is read-only: nothing comes in either
+            with suppress(PermissionError):  # a read-only folder, which does not grow either
                 path.unlink(missing_ok=True)
             excess -= stat.st_size
 
 
 def _shows(path: Path, wanted: Float[torch.Tensor, "r d"]) -> bool:
-    """Whether a file holds one of these references, or cannot be read."""
+    """Whether a file holds one of these references or cannot be read."""
     try:
         kept = _by_reference(IDFeatures.load(path))
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def _shows(path: Path, wanted: Float[torch.Tensor, "r d"]) -> bool:
 
 
 def _remove(paths: Iterable[Path]) -> int:
-    """Remove files; how many. An ``OSError`` comes after all of them were tried."""
+    """Remove files; returns the number removed. Raises an ``OSError`` after trying all of them."""
     gone, failed = 0, None
     for path in paths:
         try:
@@ -145,12 +145,12 @@ def _remove(paths: Iterable[Path]) -> int:
 
 
 def _by_reference(features: IDFeatures) -> Float[torch.Tensor, "r d"]:
-    """The intrinsic tokens of each reference in a row."""
+    """The intrinsic tokens of each reference as one row."""
     return rearrange(features.intrinsic.float().cpu(), "(r t) c -> r (t c)", r=features.references)
 
 
 def _nearest(some: Float[torch.Tensor, "r d"], others: Float[torch.Tensor, "s d"]) -> float:
-    """The smallest distance between two of them, as a share of the length of the one in ``others``."""
+    """The smallest distance between two rows, relative to the norm of the one in ``others``."""
     length = others.norm(dim=1).clamp_min(1e-6)
     return float((torch.cdist(some, others) / length).min())
 

@@ -1,7 +1,7 @@
-"""The names by which a CLIP image tower is told apart: those of open_clip.
+"""Names of a CLIP image tower's tensors for its fingerprint: those of open_clip.
 
-Fingerprints of people who are enrolled were made over open_clip's module. They stay valid, because they are
-still made over its names, whatever the modules of our own tower are called.
+Fingerprints of enrolled people were computed over open_clip's names. Using the same names keeps them valid,
+whatever the names of our own modules.
 """
 
 import re
@@ -28,7 +28,7 @@ _PARTS = (
 
 
 def open_clip_names(state: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
-    """The tensors of our tower by open_clip's names; query, key and value stand together, to be joined."""
+    """The tensors of our tower by open_clip's names; query, key and value are in one tuple, to be joined."""
     parts = {"q": 0, "k": 1, "v": 2}
     joined: dict[str, dict[int, Tensor]] = {}
     for key, tensor in state.items():

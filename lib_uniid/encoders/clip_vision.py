@@ -1,8 +1,8 @@
-"""The CLIP image encoder, from a file in the layout of transformers' ``CLIPVisionModelWithProjection``.
+"""The CLIP image encoder, for files in the layout of transformers' ``CLIPVisionModelWithProjection``.
 
-Sizes are read off the tensors; the number of heads cannot be seen there and comes from the ``config.json``
-beside the file, or is ViT-H's. The network is written out here, because not every WebUI has open_clip, whose
-installation brings torchvision and may exchange torch. Modules have the names of the file's tensors.
+Sizes are derived from the tensors. The number of heads comes from the ``config.json`` beside the file, or is
+ViT-H's. The network is implemented here, because not every WebUI has open_clip, whose installation requires
+torchvision and may replace torch. Modules have the names of the file's tensors.
 """
 
 import math
@@ -107,7 +107,7 @@ class _Tower(nn.Module):
 
 
 class ClipVision(nn.Module):
-    """A vision transformer seen through the two outputs that are used.
+    """A vision transformer with the two outputs that UniID uses.
 
     Attributes:
         size: side of the square input in pixels.
@@ -129,7 +129,7 @@ class ClipVision(nn.Module):
 
         Args:
             state: the file's tensors.
-            config: the ``config.json`` beside it; without one heads are taken to be 80 wide, as ViT-H's.
+            config: the ``config.json`` beside it; without one, heads are 80 wide, as ViT-H's.
 
         Raises:
             CheckpointMismatchError: tensors or configuration do not fit.
@@ -144,7 +144,7 @@ class ClipVision(nn.Module):
         tokens = state[position_key].shape[0] - 1
         size = _input_size(tokens, patch)
         projection, mlp = state["visual_projection.weight"].shape[0], state[first_mlp].shape[0]
-        with torch.device("meta"):  # the weights come from the file; random ones would cost ten seconds
+        with torch.device("meta"):  # the weights come from the file; random initialisation takes ten seconds
             tower = _Tower(
                 width=width,
                 patch=patch,
@@ -158,7 +158,7 @@ class ClipVision(nn.Module):
         return cls(tower, size=size, width=width, tokens=tokens, projection=projection)
 
     def penultimate(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b t c"]:
-        """Hidden states after the last layer but one, without the class token and without the final norm.
+        """Hidden states after the penultimate layer, without the class token and without the final norm.
 
         The last layer is not run.
         """
@@ -174,7 +174,7 @@ def _input_size(tokens: int, patch: int) -> int:
     size = side * patch
     if side**2 != tokens or not size or CROP % size:
         raise CheckpointMismatchError(
-            f"{_WHAT} has {tokens} patches of {patch} px, which make no square that "
+            f"{_WHAT} has {tokens} patches of {patch} px, which do not form a square that "
             f"divides a crop of {CROP} px; use the ViT-H image encoder of IP-Adapter",
             misshapen=[f"{_EMBEDDINGS}position_embedding.weight"],
         )
@@ -191,11 +191,11 @@ def _count_heads(width: int, config: Mapping[str, Any]) -> int:
     if activation != "gelu" or eps != 1e-5:
         raise CheckpointMismatchError(
             f"config.json of {_WHAT} names activation {activation!r} and eps {eps}; "
-            "this tower needs 'gelu' and 1e-05, use the ViT-H image encoder of IP-Adapter"
+            "'gelu' and 1e-05 are needed: use the ViT-H image encoder of IP-Adapter"
         )
     heads = config.get("num_attention_heads", width / VIT_H_HEAD_WIDTH)
     if heads < 1 or heads != int(heads) or width % heads:
         raise CheckpointMismatchError(
-            f"{_WHAT} of width {width} cannot have {heads:g} heads; put its own config.json beside it"
+            f"{_WHAT} of width {width} cannot have {heads:g} heads; put this model's config.json beside it"
         )
     return int(heads)

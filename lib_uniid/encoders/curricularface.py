@@ -1,7 +1,6 @@
 """CurricularFace's IR-101 face recogniser (``backbone/model_irse.py``) and its four taps.
 
-Widths, depths and input size are read off the tensors, so a narrower file of the
-same layout runs the same code.
+Widths, depths and input size are derived from the tensors, so a narrower file of the same layout works too.
 """
 
 from collections.abc import Mapping
@@ -23,11 +22,11 @@ _REMEDY = "use glint360k_curricular_face_r101_backbone.bin or a file of the same
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneSizes:
-    """What distinguishes one file of the layout from another.
+    """Sizes that differ between files of the layout.
 
     Attributes:
         stem: channels of the first convolution.
-        widths: output channels of each residual block, first to last; a change begins a stage.
+        widths: output channels of each residual block, first to last; a change starts a stage.
         input_size: side of the square input in pixels, 224 divided by a power of two.
         embedding: length of the ID embedding.
     """
@@ -40,7 +39,7 @@ class BackboneSizes:
     def __post_init__(self) -> None:
         if len(self.taps) != STAGES:
             raise CheckpointMismatchError(
-                f"{_WHAT} has {len(self.taps)} stages of distinct width, the layout has {STAGES}; {_REMEDY}"
+                f"{_WHAT} has {len(self.taps)} stages of distinct width, expected {STAGES}; {_REMEDY}"
             )
 
     @property
@@ -61,10 +60,10 @@ class BackboneSizes:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "BackboneSizes":
-        """Read the sizes off the tensors.
+        """Derive the sizes from the tensors.
 
         Raises:
-            CheckpointMismatchError: a tensor that they are read from is missing, or they disagree.
+            CheckpointMismatchError: a tensor that determines a size is missing, or the sizes disagree.
         """
         blocks = len({key.split(".")[1] for key in state if key.startswith("body.")})
         convolutions = tuple(f"body.{block}.res_layer.4.weight" for block in range(max(blocks, 1)))
@@ -80,7 +79,7 @@ class BackboneSizes:
 
 
 class Block(nn.Module):
-    """Pre-normalised residual block; the stride is in its second convolution, and nothing follows the sum."""
+    """Pre-normalised residual block; the second convolution has the stride; no activation after the sum."""
 
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
@@ -106,8 +105,8 @@ class CurricularFace(nn.Module):
     """The recogniser, with key names as in the official file.
 
     Args:
-        sizes: read off a file, or chosen for training one.
-        head: also build the part from the last tap to the ID embedding; ID features need the taps alone.
+        sizes: derived from a file, or chosen for training.
+        head: also build the part from the last tap to the ID embedding; ID features need only the taps.
     """
 
     def __init__(self, sizes: BackboneSizes, *, head: bool = True) -> None:
@@ -125,10 +124,10 @@ class CurricularFace(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor], *, head: bool = False) -> "CurricularFace":
-        """Load a file exactly; without ``head`` its tensors are checked and left out.
+        """Load a file exactly; without ``head`` the head's tensors are checked and dropped.
 
         Raises:
-            CheckpointMismatchError: a tensor is missing, superfluous or misshapen.
+            CheckpointMismatchError: a tensor is missing, unexpected or of the wrong shape.
         """
         sizes = BackboneSizes.of(state)
         with torch.device("meta"):
@@ -139,7 +138,7 @@ class CurricularFace(nn.Module):
         return model
 
     def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b _ _ _"], ...]:
-        """The four taps, fine to coarse: outputs of each stage's last block.
+        """The four taps, fine to coarse: the output of each stage's last block.
 
         Official sizes for 112 px in [-1, 1], RGB: 64 x 56 x 56, 128 x 28 x 28, 256 x 14 x 14, 512 x 7 x 7.
         """
@@ -169,7 +168,7 @@ def _head(sizes: BackboneSizes) -> nn.Sequential:
 
 
 def _halved(size: int) -> int:
-    """Four convolutions of stride 2 and padding 1, each rounding up."""
+    """The size after four convolutions of stride 2 and padding 1, each rounding up."""
     for _ in range(STAGES):
         size = (size + 1) // 2
     return size
@@ -181,6 +180,6 @@ def _input_size(flat: int, width: int) -> int:
         if _halved(size) ** 2 * width == flat:
             return size
     raise CheckpointMismatchError(
-        f"output_layer.3.weight of {_WHAT} takes {flat} values, which fits no input size; {_REMEDY}",
+        f"output_layer.3.weight of {_WHAT} takes {flat} values, which match no input size; {_REMEDY}",
         misshapen=["output_layer.3.weight"],
     )

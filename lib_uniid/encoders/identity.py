@@ -1,4 +1,4 @@
-"""Both encoders together: aligned crops of one person become ID features (arXiv 2408.05939, section 3.1)."""
+"""Both encoders together: aligned crops of one person to ID features (arXiv 2408.05939, section 3.1)."""
 
 import hashlib
 import json
@@ -28,14 +28,14 @@ _SAMPLE = 4096  # elements of each tensor that enter a fingerprint
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IDFeatures:
-    """What the encoders see of one person, before any trained module of the method.
+    """The encoders' output for one person, before any trained module of the method.
 
     Attributes:
-        intrinsic: tokens of the recogniser's last tap, references one after another; officially [49 r, 512].
-        structure: shallow taps and CLIP's hidden states; officially [256 r, 448 + 1280]. None where it was
-            not asked for, which is exact at structure scale 0.
-        fingerprint: of the encoders that were used; CLIP is part of it only where there is structure.
-        references: pictures that went in.
+        intrinsic: tokens of the recogniser's last tap, references concatenated; officially [49 r, 512].
+        structure: shallow taps and CLIP's hidden states; officially [256 r, 448 + 1280]. None if not
+            requested, which is exact at structure scale 0.
+        fingerprint: of the encoders that were used; CLIP is part of it only with structure.
+        references: number of reference pictures.
     """
 
     intrinsic: Float[Tensor, "t c"]
@@ -44,10 +44,10 @@ class IDFeatures:
     references: int
 
     def require(self, fingerprint: str) -> None:
-        """Make sure that the encoder of this fingerprint made, or could have made, these features.
+        """Check that the encoder of this fingerprint made, or could have made, these features.
 
         Raises:
-            EncoderMismatchError: another encoder did.
+            EncoderMismatchError: another encoder made them.
         """
         if self.fingerprint != fingerprint and not fingerprint.startswith(f"{self.fingerprint}+"):
             raise EncoderMismatchError(
@@ -57,10 +57,10 @@ class IDFeatures:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> "IDFeatures":
-        """From what a file holds; ``ValueError`` in words where these are no whole features."""
+        """Features from a file's contents; ``ValueError`` with the reason if they are invalid."""
         count = metadata.get("references", "")
         if not count.isdecimal() or not 0 < int(count) <= _MOST or not metadata.get("fingerprint"):
-            raise ValueError("it does not say how many references and which encoders made it")
+            raise ValueError("it lacks the number of references or the encoders' fingerprint")
         for name in ("intrinsic", "structure"):
             tensor = tensors.get(name)
             if tensor is None and name == "structure":
@@ -68,7 +68,7 @@ class IDFeatures:
             if tensor is None or tensor.ndim != 2 or not len(tensor):
                 raise ValueError(f"{name} holds no tokens")
             if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-                raise ValueError(f"{name} holds values that are no finite numbers")
+                raise ValueError(f"{name} holds values that are NaN or infinite")
         if len(tensors["intrinsic"]) % int(count):
             raise ValueError(f"intrinsic does not hold the tokens of {count} references")
         return cls(
@@ -79,7 +79,7 @@ class IDFeatures:
         )
 
     def to_cpu(self) -> "IDFeatures":
-        """The same in float32 on the CPU: as it is kept, and as the resampler reads it."""
+        """The same in float32 on the CPU, as it is stored and as the resampler reads it."""
         structure = None if self.structure is None else self.structure.to("cpu", torch.float32)
         return replace(self, intrinsic=self.intrinsic.to("cpu", torch.float32), structure=structure)
 
@@ -90,7 +90,7 @@ class IDFeatures:
         return all(part is None or bool(torch.isfinite(part).all()) for part in parts)
 
     def save(self, path: Path) -> None:
-        """Write safetensors with the fingerprint in its metadata, in one step."""
+        """Write a safetensors file, atomically, with the fingerprint in its metadata."""
         from safetensors.torch import save_file
 
         tensors = {"intrinsic": self.intrinsic.detach().cpu().contiguous()}
@@ -102,15 +102,15 @@ class IDFeatures:
 
     @classmethod
     def load(cls, path: Path, fingerprint: str | None = None) -> "IDFeatures":
-        """Read back what ``save`` wrote.
+        """Read a file of ``save``.
 
         Args:
             path: the file.
-            fingerprint: of the encoder that is in use, where there is one.
+            fingerprint: of the encoder in use; None skips the comparison.
 
         Raises:
-            UnknownCheckpointError: no such file of ours.
-            EncoderMismatchError: another encoder made it.
+            UnknownCheckpointError: missing, damaged, or not a file of ``save``.
+            EncoderMismatchError: another encoder made the features.
         """
         from safetensors import SafetensorError
 
@@ -122,7 +122,7 @@ class IDFeatures:
             ) from error
         if metadata.get("format") != _FORMAT:
             raise UnknownCheckpointError(
-                f"{path.name} holds no ID features of this version; enrol the person again"
+                f"{path.name} does not hold ID features of this version; enrol the person again"
             )
         try:
             features = cls.of(tensors, metadata)
@@ -136,9 +136,9 @@ class IDFeatures:
 
 
 class IDEncoder:
-    """A face recogniser and, for the structure of the face, a CLIP image tower.
+    """A face recogniser and, for the face structure, a CLIP image tower.
 
-    Both stay on the device and in the type they come with.
+    Both keep their device and type.
     """
 
     def __init__(self, backbone: CurricularFace, clip: ClipVision | None) -> None:
@@ -149,25 +149,25 @@ class IDEncoder:
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        """The networks that there are."""
+        """The networks."""
         return (self.backbone,) if self.clip is None else (self.backbone, self.clip)
 
     def in_float32(self) -> None:
-        """From now on, where half precision was too little."""
+        """Convert the networks to float32, if half precision overflowed."""
         self._uncond.clear()
         for module in self.modules:
             module.float()
 
     @property
     def fingerprint(self) -> str:
-        """Of all encoders there are."""
+        """Fingerprint of all encoders."""
         return self._name(structure=self.clip is not None)
 
     def encode(self, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool = True) -> IDFeatures:
-        """ID features of one person from aligned crops; several references follow one another as tokens.
+        """ID features of one person from aligned crops; the tokens of several references are concatenated.
 
         Raises:
-            MissingModelError: structure without a CLIP image encoder.
+            MissingModelError: structure is requested without a CLIP image encoder.
         """
         intrinsic, shape = self.per_reference(crops, structure)
         return IDFeatures(
@@ -181,7 +181,7 @@ class IDEncoder:
     def per_reference(
         self, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool = True
     ) -> tuple[Float[Tensor, "r t c"], Float[Tensor, "r n d"] | None]:
-        """The same before references are joined: intrinsic and structure tokens of each crop."""
+        """The same before concatenation: intrinsic and structure tokens of each crop."""
         values = to_tensor(crops)
         pixels = for_recogniser(values.to(_device(self.backbone)), self.backbone.sizes.input_size)
         *shallow, deep = self.backbone(pixels.to(_type(self.backbone)))
@@ -194,10 +194,10 @@ class IDEncoder:
 
     @torch.no_grad()
     def uncond(self, structure: bool = True) -> IDFeatures:
-        """The features of the null identity: zero taps, and CLIP's view of the mean colour instead of zeros.
+        """The features of the null identity: zero taps, and CLIP's encoding of the mean colour.
 
-        So does ``get_single_faceid_embeds`` of the official code. They have as many tokens as one reference,
-        are the same for all identities, and are made once.
+        This follows ``get_single_faceid_embeds`` of the official code. They have as many tokens as one
+        reference, are the same for all identities, and are computed once.
         """
         if structure not in self._uncond:
             self._uncond[structure] = self._encode_null(structure)
@@ -223,8 +223,7 @@ class IDEncoder:
     def _require_clip(self) -> ClipVision:
         if self.clip is None:
             raise MissingModelError(
-                "the structure of a face needs the CLIP image encoder; add its file, "
-                "or set the structure scale to 0"
+                "face structure needs the CLIP image encoder; add its file, or set the structure scale to 0"
             )
         return self.clip
 
@@ -235,7 +234,7 @@ class IDEncoder:
 
 
 def _on_grid(taps: Iterable[Float[Tensor, "r _ _ _"]], tokens: int) -> Float[Tensor, "r n d"]:
-    """Taps brought to CLIP's grid (bilinear, without antialiasing) and joined on channels, finest first."""
+    """Taps resized to CLIP's grid (bilinear, without antialiasing) and joined on channels, finest first."""
     side = round(tokens**0.5)
     resized = [
         functional.interpolate(tap, size=(side, side), mode="bilinear", align_corners=False) for tap in taps
@@ -244,7 +243,7 @@ def _on_grid(taps: Iterable[Float[Tensor, "r _ _ _"]], tokens: int) -> Float[Ten
 
 
 def _used_of(backbone: CurricularFace) -> dict[str, tuple[Tensor, ...]]:
-    """Without the head, which the features do not depend on."""
+    """The tensors without the head, which the features do not use."""
     tensors = backbone.state_dict().items()
     return {key: (tensor,) for key, tensor in tensors if key.split(".")[0] in {"input_layer", "body"}}
 
@@ -254,10 +253,10 @@ def _named(clip: ClipVision) -> dict[str, tuple[Tensor, ...]]:
 
 
 def _fingerprint(tensors: Mapping[str, tuple[Tensor, ...]]) -> str:
-    """Twelve hex digits that tell weights apart; the parts of a tensor are joined.
+    """A hash of weights, twelve hex digits; the parts of a tensor are joined.
 
-    Over names, shapes and an even sample of every tensor in half precision: a half-precision copy of the same
-    weights gives the same features to within its precision, and 632 million parameters need not be hashed.
+    It covers names, shapes and an even sample of every tensor in half precision: a half-precision copy of the
+    same weights has the same fingerprint, and only a part of the 632 million parameters is hashed.
     """
     digest = hashlib.sha256()
     for key, parts in sorted(tensors.items()):

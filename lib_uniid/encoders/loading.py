@@ -1,4 +1,4 @@
-"""Weights into an encoder, which is only ever read."""
+"""Loading weights into a frozen encoder."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -13,7 +13,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def load_frozen(module: Module, state: Mapping[str, Tensor], part: str) -> Module:
-    """Give ``module`` exactly the tensors of ``state``, in float32, frozen and in evaluation mode.
+    """Load exactly the tensors of ``state`` into ``module``, in float32, frozen and in evaluation mode.
 
     Raises CheckpointMismatchError as ``load_exactly`` does.
     """
@@ -22,14 +22,14 @@ def load_frozen(module: Module, state: Mapping[str, Tensor], part: str) -> Modul
 
 
 def require(state: Mapping[str, Tensor], names: Iterable[str], part: str) -> None:
-    """The tensors that sizes are read from are there; others may be, too.
+    """Check that the tensors that determine sizes exist; further tensors are allowed.
 
-    Raises CheckpointMismatchError naming those that are not.
+    Raises CheckpointMismatchError with the names of missing tensors.
     """
     missing = set(names) - state.keys()
     if missing:
         raise CheckpointMismatchError(
-            f"{part}: missing {', '.join(sorted(missing))}; the file is damaged or of another kind, "
+            f"{part}: missing {', '.join(sorted(missing))}; the file is damaged or of another type; "
             "download it again",
             missing=missing,
         )

@@ -1,6 +1,6 @@
-"""Pixel values for both encoders, written out, as ``get_single_faceid_embeds`` of the official code has them.
+"""Pixel values for both encoders, as in ``get_single_faceid_embeds`` of the official code.
 
-No image processor is involved: their defaults for cropping and resizing have changed between releases.
+Image processors are not used, because their defaults for cropping and resizing have changed between releases.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def to_tensor(crops: UInt8[np.ndarray, "r height width 3"]) -> Float[Tensor, "r 
     """Aligned RGB crops as floats in [0, 255].
 
     Raises:
-        ConfigError: not 224 x 224.
+        ConfigError: the crops are not 224 x 224.
     """
     if crops.shape[1:3] != (CROP, CROP):
         raise ConfigError(
@@ -32,14 +32,14 @@ def to_tensor(crops: UInt8[np.ndarray, "r height width 3"]) -> Float[Tensor, "r 
 
 
 def for_clip(values: Float[Tensor, "r 3 height width"], size: int) -> Float[Tensor, "r 3 size size"]:
-    """Normalised as CLIP was trained; exactly (x / 255 - mean) / std at the official 224."""
+    """CLIP's normalisation; exactly (x / 255 - mean) / std at the official 224."""
     mean = values.new_tensor(CLIP_MEAN)[:, None, None]
     std = values.new_tensor(CLIP_STD)[:, None, None]
     return average_down((values / 255 - mean) / std, size)
 
 
 def for_recogniser(values: Float[Tensor, "r 3 height width"], size: int) -> Float[Tensor, "r 3 size size"]:
-    """In [-1, 1], averaged down to the recogniser's input (officially 2 x 2 pixels to one)."""
+    """Values in [-1, 1], averaged down to the recogniser's input (officially 2 x 2 pixels to one)."""
     return average_down(values / 127.5 - 1, size)
 
 

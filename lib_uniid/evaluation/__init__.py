@@ -1,1 +1,1 @@
-"""Figures about pictures and people."""
+"""Metrics of generated pictures."""

@@ -1,6 +1,6 @@
-"""Figures of face verification and identification, in numpy alone.
+"""Metrics of face verification and identification, in numpy only.
 
-Embeddings are rows; they need not be normalised. Names and definitions follow the field: verification
+Embeddings are rows; they need not be normalised. Names and definitions are standard: verification
 compares pairs (LFW protocol), rank-1 is the share of probes whose nearest gallery entry is the right one
 (MegaFace).
 """
@@ -21,7 +21,7 @@ class Match(NamedTuple):
 
 
 def cosine(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
-    """Cosine similarity of every row of ``a`` with every row of ``b``; a zero row is similar to nothing."""
+    """Cosine similarity of every row of ``a`` with every row of ``b``; a zero row has similarity 0."""
     return _unit(a) @ _unit(b).T
 
 
@@ -46,7 +46,9 @@ def verification_accuracy(scores: Float[np.ndarray, " n"], same: Bool[np.ndarray
     ranked, hits = scores[order], same[order]
     accepted = np.concatenate([[0], np.cumsum(hits)])
     rejected = np.concatenate([np.cumsum((~hits)[::-1])[::-1], [0]])
-    cuts = np.concatenate([[True], ranked[1:] < ranked[:-1], [True]])  # a threshold cannot part equal scores
+    cuts = np.concatenate(
+        [[True], ranked[1:] < ranked[:-1], [True]]
+    )  # a threshold cannot separate equal scores
     return float((accepted + rejected)[cuts].max() / len(same))
 
 

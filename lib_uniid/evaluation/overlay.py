@@ -1,4 +1,4 @@
-"""Who was given which place, drawn over the picture."""
+"""The routing map, drawn over the picture."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from lib_uniid.typing import Float, UInt8
 
-# Okabe and Ito's colours, which people with colour blindness can tell apart.
+# Okabe and Ito's colours, which are distinguishable with colour blindness.
 COLOURS = np.array(
     [
         (230, 159, 0),
@@ -26,7 +26,7 @@ NAMES = ("orange", "sky blue", "green", "yellow", "blue", "vermilion", "purple",
 
 
 def legend(people: Sequence[str]) -> str:
-    """Whose colour is which, in the order of the maps."""
+    """The colour of each person, in the order of the maps."""
     named = zip(people, NAMES, strict=False)  # there are more colours than people
     return f"routing map: {', '.join(f'{one} is {name}' for one, name in named)}"
 
@@ -36,7 +36,7 @@ def draw_routing(
     maps: Float[np.ndarray, "i rows columns"],
     opacity: float = 0.45,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Tint every place with the colours of its identities, by their shares; other places stay as they are."""
+    """Tint every place with the colours of its identities, by their shares; other places stay unchanged."""
     height, width = picture.shape[:2]
     shares = np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_NEAREST) for one in maps])
     cover = opacity * np.clip(shares.sum(axis=0), 0.0, 1.0)[..., None]

@@ -1,7 +1,7 @@
-"""The check after the picture: who of the people that were asked for is really in it.
+"""The check of a finished picture: which of the requested people are in it.
 
-Faces in the picture are matched with people greedily, best cosine similarity first. Identities do get doubled
-or left out; the remedy is to look, and to try again with another seed.
+Faces in the picture are matched with people greedily, best cosine similarity first. A generation can double
+or omit a person; the remedy is another seed.
 """
 
 import math
@@ -18,11 +18,11 @@ from lib_uniid.typing import Float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appearance:
-    """One person who was asked for: the face that is theirs, and how like their references it is.
+    """One requested person: the number of the matching face, and its similarity to the references.
 
-    A person without a ``face`` is missing; ``similarity`` is then that of the most similar face that was left
-    over, or None where there was none. ``doubles`` are the numbers of further faces of the same person.
-    ``unchecked`` says why a person could not be looked for; such a person is not missing.
+    A person without a ``face`` is missing; ``similarity`` is then that of the most similar unmatched face, or
+    None if there was none. ``doubles`` are the numbers of further faces of the same person. ``unchecked`` is
+    the reason why a person could not be checked; such a person is not missing.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Appearance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """All people who were asked for, in that order, and the numbers of the other faces."""
+    """All requested people, in the order of the request, and the numbers of the other faces."""
 
     people: tuple[Appearance, ...]
     unknown: tuple[int, ...] = ()
@@ -53,22 +53,22 @@ class Presence:
 
     @property
     def complete(self) -> bool:
-        """Each person is there once; bystanders do not matter."""
+        """Each person was found once; other faces are ignored."""
         return not self.missing and not self.doubled and not self.unchecked
 
     @property
     def improvable(self) -> bool:
-        """Another try may do better: a person is missing or doubled."""
+        """Whether a retry may improve the picture: a person is missing or doubled."""
         return bool(self.missing or self.doubled)
 
     @property
     def sentence(self) -> str:
-        """Who was found, and how like their references they are."""
+        """Which people were found, and their similarity to their references."""
         return "; ".join(map(_in_words, self.people))
 
     @property
     def rank(self) -> tuple[int, int, float]:
-        """Larger is better: first all people there, then none twice, then likeness."""
+        """Larger is better: first no missing people, then no doubles, then similarity."""
         likeness = math.fsum(person.similarity or 0.0 for person in self.people)
         doubles = sum(len(person.doubles) for person in self.people)
         return -len(self.missing), -doubles, likeness
@@ -78,7 +78,7 @@ Check = Callable[
     [Sequence[Face], Sequence[tuple[str, Float[np.ndarray, " _"]]], Mapping[str, str]],
     Presence,
 ]
-"""Takes faces, (name, ID embedding) of those asked for, and reasons by name why some cannot be looked for."""
+"""Takes faces, (name, ID embedding) of requested people, and reasons by name why some cannot be checked."""
 
 
 def check(
@@ -87,10 +87,10 @@ def check(
     unchecked: Mapping[str, str] | None = None,
     same_person: float = SAME_PERSON,
 ) -> Presence:
-    """Match the faces of a picture with (name, ID embedding) of those asked for.
+    """Match the faces of a picture with (name, ID embedding) of the requested people.
 
-    Faces without an embedding are of unknown people. ``unchecked`` has a reason by the name of each person
-    whose embedding cannot be compared with the faces'.
+    Faces without an embedding belong to unknown people. ``unchecked`` maps each person whose embedding
+    cannot be compared to the reason.
     """
     reasons = unchecked or {}
     seen = [face for face in faces if face.embedding is not None]
@@ -117,9 +117,9 @@ def check(
 
 
 def other_recogniser(made_by: str, used: str) -> str:
-    """Why a person cannot be looked for whose embedding is of another recogniser (fingerprints of both)."""
+    """Why a person cannot be checked whose embedding is of another recogniser (fingerprints of both)."""
     return (
-        f"enrolled with the face recogniser {made_by}, and {used} is there now; enrol this person again from "
+        f"enrolled with the face recogniser {made_by}, but {used} is used now; enrol this person again from "
         "pictures"
     )
 

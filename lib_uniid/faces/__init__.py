@@ -1,1 +1,1 @@
-"""Pictures in, faces out: safe decoding, detection, choice, alignment, quality."""
+"""Faces in pictures: safe decoding, detection, choice, alignment, quality."""

@@ -18,10 +18,10 @@ def align(
     landmarks: Float[np.ndarray, "5 2"],
     size: int = 224,
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Cut out the upright face: bilinear, black where the crop leaves the picture.
+    """Crop the upright face: bilinear, black outside the picture.
 
     Raises:
-        NoFaceError: all landmarks in one point.
+        NoFaceError: all landmarks coincide.
     """
     return cv2.warpAffine(picture, similarity(landmarks, size), (size, size), borderValue=0.0)  # pyright: ignore
 
@@ -29,8 +29,8 @@ def align(
 def similarity(landmarks: Float[np.ndarray, "5 2"], size: int) -> Float[np.ndarray, "2 3"]:
     """Least-squares scale, rotation and translation from ``landmarks`` to the template at ``size``.
 
-    With points as complex numbers this is one regression, q = a p + b (Umeyama's solution where no
-    reflection occurs).
+    With points as complex numbers this is one regression, q = a p + b (Umeyama's solution without
+    reflection).
     """
     source = _complex(np.asarray(landmarks, dtype=np.float64))
     target = _complex(ARCFACE_TEMPLATE * (size / TEMPLATE_SIZE))

@@ -1,4 +1,4 @@
-"""Which of the faces in a picture is meant."""
+"""Choice of one face in a picture."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ def choose(
     point: tuple[float, float] | None = None,
     largest: bool = False,
 ) -> Face:
-    """The one face that is meant; without a criterion there must be exactly one.
+    """The chosen face; without a criterion there must be exactly one face.
 
     Args:
         number: counted from 1, left to right.
-        point: (x, y) in pixels; of several boxes around it the smallest wins.
+        point: (x, y) in pixels; if several boxes contain it, the smallest is taken.
         largest: by the area of the box.
 
     Raises:
@@ -26,12 +26,10 @@ def choose(
         SeveralFacesError: several faces and no criterion.
     """
     if (number is not None) + (point is not None) + largest > 1:
-        raise ConfigError(
-            "choose a face by number, by point or as the largest, not by more than one of these"
-        )
+        raise ConfigError("choose a face by number, by point or as the largest; give only one of these")
     if not faces:
         raise NoFaceError(
-            "no face was found in the picture; use one where the face is larger, brighter "
+            "no face was found in the picture; use a picture in which the face is larger, brighter "
             "and turned to the camera"
         )
     if number is not None:
@@ -42,12 +40,12 @@ def choose(
         return max(faces, key=lambda face: face.area)
     raise SeveralFacesError(
         f"{len(faces)} faces were found ({_listed(faces)}); choose one by its number, "
-        "by a point in it, or take the largest"
+        "by a point in it, or choose the largest"
     )
 
 
 def describe(face: Face) -> str:
-    """One face in a list: its number, place and size in pixels."""
+    """A face as text: its number, size and position in pixels."""
     left, top, right, bottom = face.box
     return f"{face.number}: {right - left:.0f} x {bottom - top:.0f} px at ({left:.0f}, {top:.0f})"
 

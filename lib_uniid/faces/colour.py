@@ -1,4 +1,4 @@
-"""Colour profiles: pictures of cameras and phones become sRGB, which the networks were trained with."""
+"""Colour profiles: conversion to sRGB, which the networks were trained with."""
 
 import io
 from collections.abc import Callable
@@ -10,22 +10,22 @@ from PIL import Image
 _SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
 _CLASSES = frozenset({"mntr", "scnr", "prtr", "spac"})
 _SAME = 2
-"""Grey levels by which a profile may differ from sRGB and count as sRGB: rounding makes one."""
+"""Grey levels by which a profile may differ from sRGB and still count as sRGB; rounding causes one."""
 
 ToSRGB = Callable[[Image.Image], Image.Image]
 
 
 def to_srgb(profile: bytes, mode: str) -> ToSRGB | None:
-    """What turns pictures of ``mode`` (RGB, L or CMYK) with this ICC profile into RGB in sRGB.
+    """The conversion of pictures of ``mode`` (RGB, L or CMYK) with this ICC profile to sRGB.
 
-    None where there is nothing to do: without a profile, with that of sRGB, and with one that is damaged or
-    belongs to another kind of picture.
+    None if no conversion is needed: without a profile, with sRGB's, and with one that is damaged or belongs
+    to another mode.
     """
     if not profile or mode not in _SPACES:
         return None
     try:
         convert = _transform(profile, mode)
-    except Exception:  # littleCMS's errors have no common base but this, and a damaged profile is ignored
+    except Exception:  # littleCMS's errors have no other common base, and a damaged profile is ignored
         return None
     if convert is None or (mode == "RGB" and _is_same(convert)):
         return None
@@ -44,7 +44,7 @@ def _transform(profile: bytes, mode: str) -> ToSRGB | None:
 
     def convert(picture: Image.Image) -> Image.Image:
         converted = ImageCms.applyTransform(picture, transform)
-        assert converted is not None, "without inPlace there is a new picture"
+        assert converted is not None, "without inPlace the result is a new picture"
         return converted
 
     convert(Image.new(mode, (1, 1)))
@@ -52,7 +52,7 @@ def _transform(profile: bytes, mode: str) -> ToSRGB | None:
 
 
 def _is_same(convert: ToSRGB) -> bool:
-    """Whether all colours on a grid stay as they are."""
+    """Whether a conversion leaves all colours of a grid unchanged."""
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 9, 3)
     converted = np.asarray(convert(Image.fromarray(grid))).astype(int)

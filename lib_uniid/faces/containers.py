@@ -1,8 +1,8 @@
-"""What a picture file holds, found without decoding it, and cut down to what its first frame needs.
+"""Parsing of picture files without decoding, reduced to the parts that the first frame needs.
 
 Pillow reads every comment, EXIF entry and text chunk when it opens a file, some of them in quadratic time or
-with gigabytes of memory. It is handed none of them: size, EXIF, XMP and colour profile are read here, with a
-bound on each, and the rest is dropped.
+with gigabytes of memory. It gets none of them: size, EXIF, XMP and colour profile are read here, with a limit
+on each, and the rest is dropped.
 """
 
 import re
@@ -13,26 +13,26 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MAX_PARTS = 65_536
-"""Chunks, segments or blocks before a file counts as made to cost time; 64 MB in usual parts has 8000."""
+"""Chunks, segments or blocks before a file counts as hostile; a usual file of 64 MB has 8000."""
 MAX_SCANS = 32
-"""Of a progressive JPEG, each of which goes over the whole picture; encoders write 10 to 14."""
+"""Scans of a progressive JPEG, each of which covers the whole picture; encoders write 10 to 14."""
 MAX_PROFILE = 4 * 2**20
 MAX_EXIF = 64 * 2**10
 MAX_COMMENTS = 16 * 2**20
-"""Bytes of a GIF before its first image, with its comments."""
+"""Bytes of a GIF before its first image, including comments."""
 MAX_TIFF_VALUES = 2**20
-"""Bytes of a TIFF's numbers, which become far larger objects; 50 megapixels in rows have 100 kB."""
+"""Bytes of a TIFF's numbers, which become far larger objects; 50 megapixels in rows need 100 kB."""
 
 
 class UnusualError(ValueError):
-    """A file that may be valid, and is not opened because of what it would cost."""
+    """A file that may be valid, but is not opened because it costs too much time or memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """A file of ``kind``, Pillow's name of the format, as ``data`` that Pillow may read.
+    """A file of ``kind`` (Pillow's name of the format) as ``data`` that is safe for Pillow.
 
-    ``size`` is (width, height) in pixels where it is known without Pillow.
+    ``size`` is (width, height) in pixels, if known without Pillow.
     """
 
     kind: str
@@ -44,17 +44,17 @@ class Container:
 
     @property
     def orientation(self) -> int:
-        """1 to 8 as EXIF numbers them; 1, upright, where none is given or it is damaged."""
+        """1 to 8 as in EXIF; 1 (upright) if it is missing or damaged."""
         found = _orientation(self.exif.removeprefix(b"Exif\0\0"))
         written = re.search(rb"tiff:Orientation(?:=[\"']|>)([1-8])", self.xmp)
         return found or (int(written[1]) if written else 1)
 
 
 def contained(data: bytes) -> Container | None:
-    """The picture in a file's bytes; None where it is of no format that is read.
+    """The picture in a file's bytes; None if the format is not supported.
 
-    Raises ``ValueError`` or ``struct.error`` for a damaged file, and ``UnusualError`` for one that is
-    not worth its cost.
+    Raises ``ValueError`` or ``struct.error`` for a damaged file, and ``UnusualError`` for one that costs too
+    much time or memory.
     """
     for magic, read in _READERS:
         if magic.match(data):
@@ -104,7 +104,7 @@ def _png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _inflated(data: bytes) -> bytes:
-    """A colour profile; none where it is damaged or too large."""
+    """A colour profile; empty if it is damaged or too large."""
     try:
         profile = zlib.decompressobj().decompress(data, MAX_PROFILE + 1)
     except zlib.error:
@@ -147,11 +147,11 @@ def _jpeg(data: bytes) -> Container:
 
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of a frame header: a JPEG's kind of coding, with its size."""
+"""Markers of frame headers, which hold a JPEG's coding and size."""
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of what each segment holds; after a scan's header its entropy-coded data, too."""
+    """Marker, start and end of each segment's contents; a scan's header includes its entropy-coded data."""
     place, scans = 2, 0
     for _ in range(MAX_PARTS):
         found = _MARKER.search(data, place)
@@ -188,7 +188,7 @@ def _gif(data: bytes) -> Container:
             kept = data[: 13 + _palette(data[10])] + control + _gif_image(data, place) + b";"
             return Container(kind="GIF", data=kept, size=size)
         if data[place] != 0x21:
-            raise ValueError("there is no image in it")
+            raise ValueError("it contains no image")
         if place > MAX_COMMENTS:
             raise UnusualError(f"it has more than {MAX_COMMENTS // 2**20} MB of comments")
         end = _after_blocks(data, place + 2)
@@ -203,7 +203,7 @@ def _palette(flags: int) -> int:
 
 
 def _gif_size(data: bytes, place: int) -> tuple[int, int]:
-    """Of the screen, or of the image where it reaches beyond, as Pillow takes it."""
+    """Size of the screen, or of the image if that is larger, as in Pillow."""
     screen = struct.unpack_from("<HH", data, 6)
     left, top, width, height = struct.unpack_from("<HHHH", data, place + 1)
     return max(screen[0], left + width), max(screen[1], top + height)
@@ -215,7 +215,7 @@ def _gif_image(data: bytes, place: int) -> bytes:
 
 
 def _after_blocks(data: bytes, place: int) -> int:
-    """Where a chain of blocks of up to 255 bytes ends, which is at an empty one."""
+    """The end of a chain of blocks of up to 255 bytes; an empty block ends it."""
     for _ in range(8 * MAX_PARTS):
         length = data[place]
         place += 1 + length
@@ -228,7 +228,7 @@ def _after_blocks(data: bytes, place: int) -> int:
 
 
 def _webp(data: bytes) -> Container:
-    """Whole, as Pillow does not parse its metadata. On opening it reserves the canvas: the size is read."""
+    """The whole file: Pillow does not parse its metadata, but allocates the canvas, so the size is read."""
     return Container(kind="WEBP", data=data, size=_webp_size(data), **_webp_metadata(data))
 
 
@@ -265,7 +265,7 @@ def _webp_metadata(data: bytes) -> dict[str, bytes]:
 
 
 def _bmp(data: bytes) -> Container:
-    """Not the run-length coded ones, which Pillow decodes byte by byte."""
+    """BMP files except run-length coded ones, which Pillow decodes byte by byte."""
     (header,) = struct.unpack_from("<I", data, 14)
     if header < 40:
         width, height = struct.unpack_from("<HH", data, 18)
@@ -284,13 +284,13 @@ _COMPRESSIONS = frozenset({1, 5, 7, 8, 32773, 32946})
 """None, LZW, JPEG, Deflate (two numbers) and PackBits."""
 _WIDTH, _HEIGHT, _COMPRESSION, _ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 259, 274, 322, 323
 _PROFILE = 34675
-_HIDDEN = frozenset({330, 34665, 34853, 40965, _ORIENTATION})
-"""Entries that point to further directories, of which Pillow reads all that they describe; and the
-orientation, by which some of its versions turn a TIFF themselves."""
+_REMOVED = frozenset({330, 34665, 34853, 40965, _ORIENTATION})
+"""Entries for further directories, which Pillow would read completely, and the orientation, by which
+some versions of Pillow rotate a TIFF."""
 
 
 def _tiff(data: bytes) -> Container:
-    """Once its first directory is known to describe no more than the file holds; without further ones."""
+    """A TIFF with only its first directory, after a check that its values fit the file."""
     order = "<" if data[:2] == b"II" else ">"
     entries = list(_entries(data, order))
     _check_values(entries, len(data))
@@ -304,7 +304,7 @@ def _tiff(data: bytes) -> Container:
     profile = next((data[e.place : e.place + e.values] for e in entries if e.tag == _PROFILE), b"")
     return Container(
         kind="TIFF",
-        data=_without_hidden(data, order, entries),
+        data=_without_removed(data, order, entries),
         size=size,
         exif=data,
         profile=profile if len(profile) <= MAX_PROFILE else b"",
@@ -312,14 +312,14 @@ def _tiff(data: bytes) -> Container:
 
 
 class _Entry(NamedTuple):
-    """One of a TIFF's directory: ``values`` of a type, at a place in the file."""
+    """An entry of a TIFF's directory: ``values`` of a type, at an offset in the file."""
 
     tag: int
     kind: int
     values: int
     place: int
     at: int
-    """Where the entry itself is."""
+    """The offset of the entry itself."""
 
     @property
     def size(self) -> int:
@@ -327,7 +327,7 @@ class _Entry(NamedTuple):
 
 
 def _entries(data: bytes, order: str) -> Iterator[_Entry]:
-    """All of the first directory."""
+    """All entries of the first directory."""
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, start)
     for at in range(start + 2, start + 2 + 12 * count, 12):
@@ -339,26 +339,26 @@ def _entries(data: bytes, order: str) -> Iterator[_Entry]:
 def _check_values(entries: Sequence[_Entry], most: int) -> None:
     numbers = sum(entry.size for entry in entries if entry.kind not in _BYTES)
     if numbers > MAX_TIFF_VALUES or sum(entry.size for entry in entries) > most:
-        raise UnusualError("it is a TIFF that describes more than it holds")
+        raise UnusualError("it is a TIFF whose directory describes more data than the file has")
 
 
-def _without_hidden(data: bytes, order: str, entries: Sequence[_Entry]) -> bytes:
-    """The same file with the hidden entries of type 0, which is passed over."""
+def _without_removed(data: bytes, order: str, entries: Sequence[_Entry]) -> bytes:
+    """The same file with type 0 for the removed entries, which Pillow ignores."""
     changed = bytearray(data)
     for entry in entries:
-        if entry.tag in _HIDDEN:
+        if entry.tag in _REMOVED:
             struct.pack_into(f"{order}H", changed, entry.at + 2, 0)
     return bytes(changed)
 
 
 def _number(data: bytes, order: str, entry: _Entry) -> int:
-    """The first value of an entry of whole numbers; 0 for any other."""
+    """The first value of an integer entry; 0 for other types."""
     code = {1: "B", 3: "H", 4: "I"}.get(entry.kind)
     return struct.unpack_from(order + code, data, entry.place)[0] if code and entry.values else 0
 
 
 def _orientation(tiff: bytes) -> int | None:
-    """The tag of EXIF, which is a TIFF; None where it is not there, or cannot be read."""
+    """The orientation tag of EXIF, which is a TIFF; None if it is missing or unreadable."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return None

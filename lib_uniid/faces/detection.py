@@ -1,4 +1,4 @@
-"""Faces and their landmarks through insightface's detector, from a pack on this machine."""
+"""Face detection with insightface's detector, from a local pack."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ from lib_uniid.onnx_values import require_finite
 from lib_uniid.typing import Float, UInt8
 
 CPU = ("CPUExecutionProvider",)
-_MARGIN = 0.5  # of each side, in the second look
+_MARGIN = 0.5  # of each side, in the second pass
 _MARGIN_GREY = 128
 
 
@@ -30,8 +30,8 @@ _MARGIN_GREY = 128
 class Face:
     """One face found in a picture, in pixels of that picture.
 
-    ``box`` is left, top, right, bottom. ``embedding`` is the recogniser's ID embedding, of length 1,
-    or None where it was not asked for.
+    ``box`` is left, top, right, bottom. ``embedding`` is the recogniser's ID embedding, of norm 1,
+    or None if not requested.
     """
 
     number: int
@@ -51,16 +51,16 @@ class Face:
 
 
 class FaceFinder:
-    """insightface's detector, and its recogniser where embeddings are asked for.
+    """insightface's detector, and its recogniser if embeddings are requested.
 
     Args:
         pack: folder with the pack's ONNX files, usually ``<models>/insightface/models/buffalo_l``.
-        det_size: side of the square that a picture is fitted into; a detector of fixed size keeps its own.
+        det_size: side in pixels of the detector's square input; a detector of fixed size keeps its own.
         recognise: also compute ID embeddings.
         providers: onnxruntime's execution providers, best first.
 
     Raises:
-        MissingModelError: no pack there, or no detector or recogniser in it.
+        MissingModelError: the pack is missing, or lacks a detector or recogniser.
         MissingPackageError: insightface cannot be imported.
         UnknownCheckpointError: a file of the pack cannot be loaded, or its weights are NaN or infinite.
     """
@@ -90,18 +90,18 @@ class FaceFinder:
     def recogniser(self) -> str | None:
         """Fingerprint of the recogniser's file (12 hex digits of its SHA-256); None without a recogniser.
 
-        ID embeddings of two recognisers cannot be compared. The file is read once, from end to end.
+        ID embeddings of two recognisers cannot be compared. The whole file is read once.
         """
         return None if self._recogniser is None else sha256(Path(self._recogniser.model_file))[:12]
 
     def find(self, picture: UInt8[np.ndarray, "height width 3"]) -> tuple[Face, ...]:
         """Every face, numbered from 1 by the centre of its box, left to right; one thread at a time.
 
-        Raises UnknownCheckpointError: the models answer with NaN or infinite values.
+        Raises UnknownCheckpointError: the models return NaN or infinite values.
         """
         height, width = picture.shape[:2]
         if min(height, width) * self._det_size < max(height, width):
-            return ()  # a strip that fitting into the detector's square would reduce to nothing
+            return ()  # a strip whose short side would become 0 pixels in the detector's input
         with self._lock:
             return self._find(picture)
 
@@ -126,11 +126,11 @@ class FaceFinder:
         )
 
     def _excludes(self, picture: UInt8[np.ndarray, "height width 3"], score: float) -> bool:
-        """Whether the models do not know such a picture; what they take for faces in it are none."""
+        """Whether the models do not fit such a picture, so that their detections are ignored."""
         return self.domain is not None and self.domain.excludes(picture, score)
 
     def _search(self, bgr: UInt8[np.ndarray, "height width 3"]) -> Sequence[Found]:
-        """One look; where it leaves a doubt, one with a margin; where no face is found, closer ones."""
+        """One pass; if doubtful, one with a margin; if no face is found, passes over parts."""
         height, width = bgr.shape[:2]
         found: Sequence[Found] = self._detect(bgr)
         if is_doubtful(found, width, height):
@@ -153,7 +153,7 @@ class FaceFinder:
         ]
 
     def _detect_with_margin(self, bgr: UInt8[np.ndarray, "height width 3"]) -> list[Found]:
-        """Around a copy as small as the detector sees it: with a large picture it would be immense."""
+        """Detect with a margin, in a copy of the detector's size, which limits memory."""
         scale = min(1.0, self._det_size / max(bgr.shape[:2]))
         small = (
             bgr if scale == 1.0 else cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -170,7 +170,7 @@ class FaceFinder:
     def _embed(
         self, bgr: UInt8[np.ndarray, "height width 3"], landmarks: Float[np.ndarray, "5 2"]
     ) -> Float[np.ndarray, " d"] | None:
-        """From the unpadded picture. insightface's own alignment uses what scikit-image is dropping."""
+        """Embed from the unpadded picture; insightface's alignment uses deprecated code of scikit-image."""
         if self._recogniser is None:
             return None
         crop = align(bgr, landmarks, self._recogniser.input_size[0])
@@ -180,7 +180,7 @@ class FaceFinder:
 
 
 def _clamped(one: Found, width: int, height: int) -> Found:
-    """With its box inside the picture; landmarks stay where they are."""
+    """The face with its box clipped to the picture; landmarks stay unchanged."""
     low, high = np.zeros(4), np.array([width, height, width, height])
     return one._replace(box=tuple(np.clip(one.box, low, high).tolist()))
 
@@ -188,15 +188,15 @@ def _clamped(one: Found, width: int, height: int) -> Found:
 def _require_numbers(model: Any, *answers: np.ndarray) -> None:
     if not all(np.isfinite(answer).all() for answer in answers):
         raise UnknownCheckpointError(
-            f"{Path(model.model_file).name} gives values that are NaN or infinite; download it again"
+            f"{Path(model.model_file).name} returns values that are NaN or infinite; download it again"
         )
 
 
 def _check_pack(pack: Path) -> None:
-    """insightface downloads a pack that is missing, so it is never asked for one."""
+    """Raise MissingModelError for a missing pack, because insightface would download it."""
     if not pack.is_dir() or not any(pack.glob("*.onnx")):
         raise MissingModelError(
-            f"there is no insightface pack in {pack}; put the ONNX files of buffalo_l there "
+            f"no insightface pack found in {pack}; put the ONNX files of buffalo_l there "
             "(det_10g.onnx and w600k_r50.onnx are enough)"
         )
 
@@ -210,7 +210,7 @@ def _load(pack: Path, tasks: list[str], providers: list[str], det_size: int) -> 
     models: dict[str, Any] = {}
     try:
         with _silence():
-            # Not through FaceAnalysis, which finds no files in folders with [, * or ? in their names.
+            # FaceAnalysis finds no files in folders with [, * or ? in their names.
             for file in sorted(pack.resolve().glob("*.onnx")):
                 model = get_model(str(file), providers=providers)
                 task = getattr(model, "taskname", None)  # a face swapper has none
@@ -218,7 +218,7 @@ def _load(pack: Path, tasks: list[str], providers: list[str], det_size: int) -> 
                     models.setdefault(task, model)
             if "detection" in models:
                 models["detection"].prepare(0, input_size=(det_size, det_size), det_thresh=0.5)
-    except Exception as error:  # onnxruntime's errors have no common base but this
+    except Exception as error:  # onnxruntime's errors have no other common base
         raise UnknownCheckpointError(
             f"the insightface pack in {pack} cannot be loaded ({error}); download its ONNX files again"
         ) from error
@@ -238,5 +238,5 @@ def _load(pack: Path, tasks: list[str], providers: list[str], det_size: int) -> 
 
 
 def _silence() -> contextlib.redirect_stdout[io.StringIO]:
-    """insightface prints what it loads, which would break ``--json``."""
+    """Suppress insightface's prints, which would break ``--json``."""
     return contextlib.redirect_stdout(io.StringIO())

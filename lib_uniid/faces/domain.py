@@ -1,7 +1,7 @@
-"""What a pack of face models knows, where it is less than photographs: said by a file beside the models.
+"""The domain of a pack of face models, from a file beside the models.
 
-``domain.json`` in the pack's folder holds a sentence, and limits by which pictures of another kind are told.
-Packs without it are for photographs, as insightface's own.
+``domain.json`` in the pack's folder holds a sentence, and limits that exclude other kinds of pictures. Packs
+without it, such as insightface's, are for photographs.
 """
 
 from contextlib import suppress
@@ -17,15 +17,15 @@ from lib_uniid.typing import UInt8
 
 FILE = "domain.json"
 _SIDE = 128
-"""Pixels of the longer side of the copy in which detail is measured."""
+"""Pixels of the longer side of the copy for measuring detail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """``note`` is the sentence. Each of ``limits`` is a detail, and the score that a face needs from it on.
+    """``note`` is the sentence. Each of ``limits`` is a detail, and the score that a face then needs.
 
-    Drawings are flat nearly everywhere, and photographs are nowhere; a detector that was trained on drawings
-    is unsure of what it takes for a face in a photograph.
+    Drawings are nearly uniform, and photographs are not; a detector that was trained on drawings gives low
+    scores in photographs.
     """
 
     note: str
@@ -33,7 +33,7 @@ class Domain:
 
     @classmethod
     def of(cls, pack: Path) -> "Domain | None":
-        """That of a pack; None where it has no such file, ``UnknownCheckpointError`` for a damaged one."""
+        """The domain of a pack; None without such a file, ``UnknownCheckpointError`` for a damaged one."""
         path = pack / FILE
         if not path.is_file():
             return None
@@ -43,17 +43,17 @@ class Domain:
             return cls(note=str(raw["note"]), limits=limits)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UnknownCheckpointError(
-                f"{path} cannot be read ({error}); get the face models again"
+                f"{path} cannot be read ({error}); download the face models again"
             ) from error
 
     def excludes(self, picture: UInt8[np.ndarray, "height width 3"], score: float) -> bool:
-        """Whether a picture whose best face has this score is of another kind than the models know."""
+        """Whether a picture whose best face has this score is outside the models' domain."""
         seen = detail(picture)
         return any(seen >= least and score < needed for least, needed in self.limits)
 
 
 def note_of(pack: Path | None) -> str | None:
-    """The sentence of a pack; None where there is none, and for a damaged file, which is named in its use."""
+    """The sentence of a pack; None without one, or for a damaged file, whose use raises an error."""
     with suppress(UnknownCheckpointError):
         if pack is not None and (domain := Domain.of(pack)) is not None:
             return domain.note
@@ -61,9 +61,9 @@ def note_of(pack: Path | None) -> str | None:
 
 
 def detail(picture: UInt8[np.ndarray, "height width 3"]) -> float:
-    """How much the middle one of all pixels differs from its four neighbours together, in grey levels.
+    """Median over all pixels of the difference from the four neighbours, in grey levels.
 
-    Measured in a copy of at most 128 pixels. Drawings have less than 1, as JPEG up to 3; photographs from 2.
+    Measured in a copy of 128 pixels. Drawings have less than 1, as JPEG up to 3; photographs at least 2.
     """
     small = Image.fromarray(picture)
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)

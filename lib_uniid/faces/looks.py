@@ -1,8 +1,8 @@
-"""When one look of the detector is not enough, and what to make of several.
+"""Several passes of the detector: when they are needed, and how their results are combined.
 
-A detector sees faces between some 20 pixels and some two thirds of the square that a picture is fitted into.
-In a face that fills its picture it finds parts and takes them for faces; a small one in a large photograph it
-does not find. So a doubtful picture is looked at again with a margin, and one without faces in parts.
+A detector finds faces from about 20 pixels to about two thirds of its square input. In a face that fills its
+picture it detects parts as faces, and it misses a small face in a large photograph. So a doubtful picture is
+searched again with a margin, and a picture without faces in parts.
 """
 
 import math
@@ -18,23 +18,23 @@ from lib_uniid.typing import Float
 Box = tuple[float, float, float, float]
 
 LARGE = 0.3
-"""Of the picture's longer side: from here on a face may be a part of one that fills the picture."""
+"""Share of the picture's longer side from which a face may be a part of one that fills the picture."""
 SURE = 0.95
-"""Score from which even a large one is taken for what it is."""
+"""Score from which a large face is accepted."""
 LIKELY = 0.6
-"""Score below which a face is looked for in other ways."""
+"""Score below which further passes are made."""
 SIDES = (0.5, 2.0)
-"""A box's mean side in sides of the square that its landmarks ask for: 0.85 to 1 in a usual face."""
+"""Allowed ratio of a box's mean side to the side that its landmarks predict; 0.85 to 1 in a usual face."""
 SAME = 0.05
-"""Of a box's longer side: landmarks that differ by less are of the same face."""
+"""Share of a box's longer side; landmarks that differ by less belong to the same face."""
 OVERLAP = 1 / 6
-"""Of neighbouring parts: faces that are larger were found in the look before."""
+"""Overlap of neighbouring parts; larger faces were found in the pass before."""
 WORTH = {2: 2.0, 4: 3.0, 8: 6.0}
-"""Parts of the longer side, where that has more than so many sides of the detector's square."""
+"""Parts along the longer side, if that is longer than this many sides of the detector's input."""
 
 
 class Found(NamedTuple):
-    """A face as the detector gives it, in pixels of the picture; box and landmarks may reach beyond it."""
+    """A detection in pixels of the picture; box and landmarks may extend beyond it."""
 
     box: Box
     landmarks: Float[np.ndarray, "5 2"]
@@ -46,7 +46,7 @@ class Found(NamedTuple):
         return max(right - left, bottom - top)
 
     def placed(self, scale: float, left: float, top: float) -> "Found":
-        """From pixels of an excerpt whose origin is at (left, top), enlarged by ``scale``."""
+        """Convert from pixels of an excerpt whose origin is at (left, top), enlarged by ``scale``."""
         shift = np.array([left, top], dtype=np.float32)
         box = np.reshape(self.box, (2, 2)) / scale + shift
         points = (self.landmarks / scale + shift).astype(np.float32)
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 
 def is_likely(face: Found) -> bool:
-    """Whether score and box go together with the landmarks."""
+    """Whether the score is high and the box agrees with the landmarks."""
     if face.score < LIKELY:
         return False
     try:
@@ -68,7 +68,7 @@ def is_likely(face: Found) -> bool:
 
 
 def is_doubtful(faces: Sequence[Found], width: int, height: int) -> bool:
-    """Whether there may be another face, or a larger one, than those that were found."""
+    """Whether the picture may have further or larger faces than those found."""
     if not any(is_likely(face) for face in faces):
         return True
     surest = max(face.score for face in faces)
@@ -76,7 +76,7 @@ def is_doubtful(faces: Sequence[Found], width: int, height: int) -> bool:
 
 
 def better(first: Sequence[Found], second: Sequence[Found]) -> Sequence[Found]:
-    """The second look where its surest face is surer, and is none of the first look's."""
+    """The second pass, if its best face has a higher score and is not among the first pass's faces."""
     if not first or not second:
         return first or second
     face = max(second, key=_rank)
@@ -85,7 +85,7 @@ def better(first: Sequence[Found], second: Sequence[Found]) -> Sequence[Found]:
 
 
 def merged(faces: Sequence[Found]) -> list[Found]:
-    """Each face once, where parts overlap: the surest of those that have their middle in each other."""
+    """Faces without duplicates from overlapping parts: the best of those whose centres are in each other."""
     kept: list[Found] = []
     for face in sorted(faces, key=lambda face: -face.score):
         if not any(_covers(face, other) or _covers(other, face) for other in kept):
@@ -94,7 +94,7 @@ def merged(faces: Sequence[Found]) -> list[Found]:
 
 
 def parts(width: int, height: int, det_size: int) -> Iterator[list[Box]]:
-    """Parts of a large picture (left, top, right, bottom), in smaller and smaller ones."""
+    """Parts of a large picture (left, top, right, bottom), in ever smaller sizes."""
     longer = max(width, height)
     for count, worth in WORTH.items():
         if longer > worth * det_size:

@@ -1,8 +1,8 @@
-"""Safe decoding: any file a person may hand over becomes an RGB array or a mask, or one clear sentence.
+"""Safe decoding: any file of a user becomes an RGB array or a mask, or raises an error with one sentence.
 
-The only place where files of pictures are opened. Nothing is decoded before its size is known: the number of
-bytes comes from the file, the number of pixels from :mod:`lib_uniid.faces.containers`, which also leaves out
-whatever Pillow need not see.
+Picture files are opened only here. Nothing is decoded before its size is known: the number of bytes comes
+from the file, the number of pixels from :mod:`lib_uniid.faces.containers`, which also drops all data that
+Pillow does not need.
 """
 
 import base64
@@ -24,13 +24,13 @@ from lib_uniid.typing import Float32, UInt8
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
 MAX_MASK_SIDE = 2048
-"""A mask is brought to the latent's size, which is far smaller; larger ones are reduced at once."""
+"""Pixels; larger masks are reduced when read, because the latent is far smaller."""
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 
 _BAND = 2_000_000
-"""Pixels that are converted at a time, so that the copies on the way stay small."""
+"""Pixels that are converted at a time, which keeps intermediate copies small."""
 
-# What people hand over by mistake, by its first bytes.
+# Common wrong files, by their first bytes.
 _LOOKALIKES = (
     (b"%PDF", "a PDF document"),
     (b"%!PS", "a PostScript file"),
@@ -48,22 +48,22 @@ _REMEDY = f"use one of {', '.join(FORMATS)}"
 
 
 def load_picture(source: Path | bytes, name: str = "the picture") -> UInt8[np.ndarray, "height width 3"]:
-    """Decode a picture into sRGB, upright, first frame, on white where it is transparent.
+    """Decode a picture into sRGB, upright, first frame, with transparency on white.
 
     Args:
         source: a file, or the bytes of one.
-        name: how to call bytes in a message; a file is called by its own name.
+        name: the name of bytes in a message; for a file its own name is used.
 
     Raises:
-        PictureError: no such file, no picture, damaged, or beyond ``MAX_BYTES`` or ``MAX_PIXELS``.
+        PictureError: missing, not a picture, damaged, or larger than ``MAX_BYTES`` or ``MAX_PIXELS``.
     """
     return _decode(source, name, _rgb_of)
 
 
 def load_mask(source: Path | bytes, name: str = "the mask") -> Float32[np.ndarray, "height width"]:
-    """Decode a mask: 1 where it is white, or in a picture with clear parts, where it is painted.
+    """Decode a mask: 1 where it is white, or in a picture with transparency, where it is opaque.
 
-    A side has at most ``MAX_MASK_SIDE`` pixels; larger masks are reduced. Arguments and errors are those of
+    A side has at most ``MAX_MASK_SIDE`` pixels; larger masks are reduced. Arguments and errors as in
     :func:`load_picture`.
     """
     grey = _decode(source, name, _painted_of)
@@ -76,13 +76,13 @@ def load_mask(source: Path | bytes, name: str = "the mask") -> Float32[np.ndarra
 
 
 def check_picture(source: Path | bytes, name: str = "the picture") -> int:
-    """The number of pixels; raises the ``PictureError`` that is known without decoding."""
+    """The number of pixels; raises ``PictureError`` for problems that are visible without decoding."""
     width, height = _contained(source, name)[0].size or (0, 0)
     return width * height
 
 
 def from_base64(text: str, name: str) -> bytes:
-    """What stands in base64, alone or behind the head of a data URL; ``PictureError`` where nothing does."""
+    """The bytes of base64 text or of a data URL; ``PictureError`` if the text is neither."""
     head, comma, tail = text.partition(",")
     encoded = tail if comma and head.startswith("data:") else text
     try:
@@ -93,12 +93,12 @@ def from_base64(text: str, name: str) -> bytes:
 
 
 def read_picture(path: Path) -> bytes:
-    """A file's bytes, undecoded; ``PictureError`` where it cannot be read or has more than ``MAX_BYTES``.
+    """A file's bytes, undecoded; ``PictureError`` if it cannot be read or is larger than ``MAX_BYTES``.
 
     At most one byte more is read, so that a growing file or a device cannot fill the memory.
     """
     if not path.exists():
-        raise PictureError(f"there is no file {path}; check the path")
+        raise PictureError(f"file {path} not found; check the path")
     if not path.is_file():
         raise PictureError(f"{path.name} is not a file; choose a picture file")
     try:
@@ -125,7 +125,7 @@ def _check_pixels(size: tuple[int, int], name: str) -> None:
 
 
 def _contained(source: Path | bytes, name: str) -> tuple[Container, str]:
-    """The file's container and what to call it."""
+    """The file's container and its name for messages."""
     if isinstance(source, Path):
         name, source = source.name, read_picture(source)
     if not source:
@@ -134,7 +134,7 @@ def _contained(source: Path | bytes, name: str) -> tuple[Container, str]:
     try:
         container = contained(source)
     except UnusualError as error:
-        raise PictureError(f"{name} is not opened: {error}; save a copy as PNG") from error
+        raise PictureError(f"{name} cannot be opened safely: {error}; save a copy as PNG") from error
     except (LookupError, struct.error) as error:
         raise _damaged(name, "the file ends early") from error
     except ValueError as error:
@@ -157,7 +157,7 @@ _Pixels = Callable[[Image.Image, bytes], UInt8[np.ndarray, "height width c"]]
 def _decode(source: Path | bytes, name: str, pixels: _Pixels) -> UInt8[np.ndarray, "height width c"]:
     container, name = _contained(source, name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # our own limit on pixels is lower than the one Pillow warns at
+        warnings.simplefilter("ignore")  # our limit on pixels is lower than the one at which Pillow warns
         try:
             with Image.open(BytesIO(container.data), formats=(container.kind,)) as image:
                 _check_pixels(image.size, name)
@@ -177,7 +177,7 @@ def _decode(source: Path | bytes, name: str, pixels: _Pixels) -> UInt8[np.ndarra
 def _upright(
     decoded: UInt8[np.ndarray, "stored_height stored_width c"], orientation: int
 ) -> UInt8[np.ndarray, "height width c"]:
-    """Turned and mirrored as EXIF says."""
+    """Rotate and mirror by the EXIF orientation."""
     turned = decoded.transpose(1, 0, 2) if orientation >= 5 else decoded
     if orientation in (2, 3, 6, 7):
         turned = turned[:, ::-1]
@@ -197,12 +197,12 @@ def _rgb_of(image: Image.Image, profile: bytes) -> UInt8[np.ndarray, "height wid
 
 
 def _painted_of(image: Image.Image, profile: bytes) -> UInt8[np.ndarray, "height width 1"]:
-    """What a mask says: alpha in a picture with transparent parts, else brightness."""
-    del profile  # of a mask's colours nothing but the brightness counts
+    """The values of a mask: alpha in a picture with transparency, else brightness."""
+    del profile  # a mask uses only brightness
     grey, alpha = (np.empty((image.height, image.width, 1), dtype=np.uint8) for _ in range(2))
     alpha[:] = 255
     for rows, band in _bands(image):
-        # The mean of the channels, which is what the masks of earlier versions were.
+        # The mean of the channels; stored masks depend on it.
         grey[rows, :, 0] = np.rint(np.asarray(band.convert("RGB")).mean(axis=2, dtype=np.float32))
         if (covered := _alpha(band)) is not None:
             alpha[rows, :, 0] = np.asarray(covered)
@@ -210,7 +210,7 @@ def _painted_of(image: Image.Image, profile: bytes) -> UInt8[np.ndarray, "height
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """A picture from top to bottom in parts of ``_BAND`` pixels, with eight bits where it has sixteen."""
+    """A picture from top to bottom in parts of ``_BAND`` pixels, reduced from 16 bits to 8."""
     if image.mode == "F":
         raise ValueError("its values are floating-point numbers")
     step = max(1, _BAND // image.width)
@@ -220,7 +220,7 @@ def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Sixteen bits of grey scaled: Pillow would clip them."""
+    """Scale 16-bit grey to 8 bits; Pillow would clip it."""
     if not image.mode.startswith("I"):
         return image
     grey = np.clip(np.asarray(image, dtype=np.float64) / 257.0, 0.0, 255.0)
@@ -232,7 +232,7 @@ def _opaque(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:
-    """How opaque a picture is; None where it has no say in that."""
+    """The alpha channel of a picture; None without transparency."""
     if "A" in image.getbands():
         return image.getchannel("A")
     return image.convert("RGBA").getchannel("A") if "transparency" in image.info else None

@@ -1,4 +1,4 @@
-"""How good a reference is, and what a person can do about it."""
+"""Quality of a reference, with advice for the user."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,16 @@ from lib_uniid.faces.alignment import ARCFACE_TEMPLATE
 from lib_uniid.faces.detection import Face
 from lib_uniid.typing import Float, UInt8
 
-# Depth of the template's five points towards the camera, in its own pixels (35 px between the eyes, about
-# 63 mm): the tip of the nose stands out by some 32 mm, the corners of the mouth by some 5 mm.
+# Depth of the template's five points towards the camera, in its pixels (35 px between the eyes, about
+# 63 mm): the tip of the nose protrudes by about 32 mm, the corners of the mouth by about 5 mm.
 _DEPTH = np.array([0.0, 0.0, 18.0, 3.0, 3.0])
 _BLUR_WIDTH = 9  # of the re-blurring mean filter, as in Crete et al.
 
-SMALL, TOO_SMALL, SEEN = 45, 28, 112  # px; the recogniser looks at 112, and knows faces of half as many
+SMALL, TOO_SMALL, SEEN = (
+    45,
+    28,
+    112,
+)  # px; the recogniser's input is 112, and it was trained with faces of half that size
 BLURRED = 0.35
 TURNED, TILTED = 35.0, 25.0  # degrees
 DARK, BRIGHT = 40, 215  # mean grey
@@ -30,7 +34,7 @@ class Quality:
         yaw: degrees, positive where the nose points to the right of the picture.
         pitch: degrees, positive where the face looks up.
         roll: degrees in the picture's plane, positive clockwise.
-        advice: sentences for a person; empty for a good reference.
+        advice: sentences for the user; empty for a good reference.
     """
 
     size: float
@@ -60,9 +64,9 @@ def assess(
 
 
 def sharpness(crop: UInt8[np.ndarray, "side side 3"]) -> float:
-    """One minus the blur effect of Crete et al. 2007: the share of variation that re-blurring takes away.
+    """One minus the blur effect of Crete et al. 2007: the share of variation that re-blurring removes.
 
-    Independent of contrast; taken at 112 px, what the recogniser sees, so an enlarged small face counts as
+    Independent of contrast; measured at 112 px, the recogniser's input, so an enlarged small face counts as
     blurred.
     """
     grey = cv2.cvtColor(
@@ -82,7 +86,7 @@ def _kept_variation(grey: Float[np.ndarray, "height width"], axis: int) -> float
 def pose(landmarks: Float[np.ndarray, "5 2"]) -> tuple[float, float, float]:
     """Yaw, pitch and roll in degrees from five landmarks: a weak-perspective fit of a mean face.
 
-    An estimate for advice (some 10 degrees off where the face differs from the mean one), not a measurement.
+    An estimate for advice, not a measurement: faces that differ from the mean are off by 10 degrees.
     """
     model = np.column_stack([ARCFACE_TEMPLATE, _DEPTH])
     model = model - model.mean(axis=0)
@@ -99,7 +103,7 @@ def pose(landmarks: Float[np.ndarray, "5 2"]) -> tuple[float, float, float]:
 
 def _advise_size(size: float) -> list[str]:
     if size < TOO_SMALL:
-        return [f"the face is too small ({size:.0f} px); use a picture where it is at least {SEEN} px wide"]
+        return [f"the face is too small ({size:.0f} px); use one in which it is at least {SEEN} px wide"]
     if size < SMALL:
         return [f"the face is small ({size:.0f} px); {SEEN} px or more keep finer features"]
     return []
@@ -109,13 +113,11 @@ def _advise_pose(yaw: float, pitch: float) -> list[str]:
     advice: list[str] = []
     if abs(yaw) > TURNED:
         advice.append(
-            f"the face is turned away (about {abs(yaw):.0f} degrees); use one that looks at the camera"
+            f"the face is turned away (about {abs(yaw):.0f} degrees); use one that faces the camera"
         )
     if abs(pitch) > TILTED:
         way = "up" if pitch > 0 else "down"
-        advice.append(
-            f"the face looks {way} (about {abs(pitch):.0f} degrees); use one that looks at the camera"
-        )
+        advice.append(f"the face looks {way} (about {abs(pitch):.0f} degrees); use one that faces the camera")
     return advice
 
 
@@ -131,4 +133,4 @@ def _advise_light(crop: UInt8[np.ndarray, "side side 3"]) -> list[str]:
 def _advise_frame(picture: UInt8[np.ndarray, "height width 3"], face: Face) -> list[str]:
     height, width = picture.shape[:2]
     inside = (face.landmarks >= 0).all() and (face.landmarks <= (width, height)).all()
-    return [] if inside else ["part of the face lies outside the picture; use one that shows all of it"]
+    return [] if inside else ["part of the face is outside the picture; use a picture that shows all of it"]

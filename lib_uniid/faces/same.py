@@ -1,4 +1,4 @@
-"""Whether references show one person, and which of them show the same picture."""
+"""Checks that references show one person, and that they are different pictures."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from lib_uniid.errors import DifferentPeopleError
 from lib_uniid.faces.seen import SeenFace
 
 _SAME_PICTURE = 4.0
-"""Mean difference of two aligned crops in grey levels; saving a picture anew as JPEG changes less."""
+"""Mean difference of two aligned crops in grey levels; saving a picture again as JPEG changes less."""
 
 
 def different(labels: Sequence[str], seen: Sequence[SeenFace], same: float = SAME_PERSON) -> str | None:
-    """Which references show another person than the first, in one sentence; None where all show one.
+    """A sentence that names the references that show another person than the first; None if all show one.
 
-    References are of one person where a chain of pairs with at least the cosine similarity ``same``
-    connects them, so that a profile may be like another profile alone.
+    References show one person if a chain of pairs with at least the cosine similarity ``same`` connects them,
+    so a profile needs to be similar only to another profile.
     """
     scores = _similarities(seen)
     alike, left = {0}, set(range(1, len(seen)))
@@ -29,15 +29,15 @@ def different(labels: Sequence[str], seen: Sequence[SeenFace], same: float = SAM
 
 
 def require_one_person(labels: Sequence[str], seen: Sequence[SeenFace]) -> None:
-    """``DifferentPeopleError`` with the labels and similarities unless all references show one person."""
+    """Raise ``DifferentPeopleError`` with labels and similarities unless all references show one person."""
     if sentence := different(labels, seen):
         raise DifferentPeopleError(
-            f"{sentence}. Remove what shows another person, or confirm that all pictures show one (--force)"
+            f"{sentence}. Remove pictures of other people, or confirm that all show one person (--force)"
         )
 
 
 def duplicates(labels: Sequence[str], seen: Sequence[SeenFace]) -> list[str]:
-    """A sentence for each reference whose face is that of an earlier one, in the same picture."""
+    """A sentence for each reference that shows the same face in the same picture as an earlier one."""
     said: list[str] = []
     for number, one in enumerate(seen):
         for before, other in enumerate(seen[:number]):
@@ -49,7 +49,7 @@ def duplicates(labels: Sequence[str], seen: Sequence[SeenFace]) -> list[str]:
 
 
 def _similarities(seen: Sequence[SeenFace]) -> np.ndarray:
-    """Cosine similarities of all pairs; 1 where a face has no embedding to compare."""
+    """Cosine similarities of all pairs; 1 if a face has no embedding."""
     scores = np.ones((len(seen), len(seen)))
     for row, one in enumerate(seen):
         for column, other in enumerate(seen):

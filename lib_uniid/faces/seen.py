@@ -1,4 +1,4 @@
-"""Faces that were found in pictures, kept in memory so that the same picture is looked at once."""
+"""A memory cache of detected faces, so that each picture is searched once."""
 
 import hashlib
 import threading
@@ -18,14 +18,14 @@ MOST = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SeenFace:
-    """A face in a picture with its aligned crop, and what can be said against it as a reference."""
+    """A face in a picture with its aligned crop, and its quality as a reference."""
 
     face: Face
     crop: UInt8[np.ndarray, "side side 3"]
     quality: Quality
 
     def likeness(self, embedding: Float[np.ndarray, " d"]) -> float:
-        """Cosine similarity with an ID embedding; 0 where the face has none of the same recogniser's size."""
+        """Cosine similarity with an ID embedding; 0 if the face has no embedding of the same length."""
         own = self.face.embedding
         if own is None or own.shape != embedding.shape:
             return 0.0
@@ -34,12 +34,12 @@ class SeenFace:
 
 
 def digest_of(picture: UInt8[np.ndarray, "height width 3"]) -> str:
-    """Names a picture whose file is not known."""
+    """A key for a picture whose file is unknown."""
     return f"{picture.shape} {hashlib.sha256(picture.tobytes()).hexdigest()}"
 
 
 class SeenFaces:
-    """Faces by the digest of the picture that they are in; the pictures least recently looked at go first."""
+    """Faces by the digest of their picture; the least recently used pictures are dropped first."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most, self._lock = most, threading.Lock()
@@ -48,7 +48,7 @@ class SeenFaces:
     def look(self, digest: str, finder: str, find: Callable[[], Sequence[SeenFace]]) -> tuple[SeenFace, ...]:
         """What ``find`` finds in a picture, or found when asked before; ``finder`` tells finders apart.
 
-        ``digest`` is that of the picture's file, or :func:`digest_of` its pixels.
+        ``digest`` is the digest of the picture's file, or :func:`digest_of` the pixels.
         """
         key = f"{finder} {digest}"
         with self._lock:
@@ -63,7 +63,7 @@ class SeenFaces:
         return found
 
     def forget(self, embedding: Float[np.ndarray, " d"] | None, same: float) -> None:
-        """Drop every picture with a face at least so much like an ID embedding; all where there is none."""
+        """Drop every picture with a face of at least this similarity to an ID embedding; all for None."""
         with self._lock:
             for key, faces in [*self._kept.items()]:
                 if embedding is None or any(one.likeness(embedding) >= same for one in faces):

@@ -1,1 +1,1 @@
-"""People who were enrolled."""
+"""The library of enrolled people."""

@@ -1,4 +1,4 @@
-"""Everything that is kept of people, and how it is deleted."""
+"""Deletion of everything that is stored about people."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ from lib_uniid.library.store import Deleted, Library
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """What was deleted for good: people in the bin, and encodings of pictures."""
+    """What was permanently deleted: people in the bin, and encodings of pictures."""
 
     people: tuple[Deleted, ...]
     encodings: int
 
 
 def delete(library: Library, cache: EncodingCache, name: str) -> Deleted:
-    """Delete a person: the features go into the bin, the encodings of their pictures are gone for good.
+    """Move a person's features into the bin, and permanently delete the encodings of their pictures.
 
-    ``library.restore(deleted.id)`` brings the person back, ``library.erase(deleted.id)`` ends that. Where
-    the person's file is damaged, the whole cache is cleared, because it may hold their pictures. Raises
-    ``ConfigError`` for a name that is not there, and ``OSError`` where files cannot be removed.
+    ``library.restore(deleted.id)`` restores the person, ``library.erase(deleted.id)`` deletes permanently. If
+    the person's file is damaged, the whole cache is cleared, because it may hold their encodings. Raises
+    ``ConfigError`` for an unknown name, and ``OSError`` if files cannot be removed.
     """
     try:
         features = library.load(name).features
@@ -35,10 +35,10 @@ def delete(library: Library, cache: EncodingCache, name: str) -> Deleted:
 
 
 def forget(library: Library, cache: EncodingCache, name: str | None = None) -> Forgotten:
-    """Erase what can be erased without losing people who are enrolled: what ``uniid forget`` does.
+    """Erase everything except enrolled people; this is ``uniid forget``.
 
-    These are the encodings of all pictures, also of people who were only shown in a request and never
-    enrolled, and all people in the bin. With a ``name`` that person is deleted first, for good.
+    Erased are the encodings of all pictures, including those of people who were only in a request, and all
+    people in the bin. With a ``name`` that person is permanently deleted first.
     Raises like :func:`delete`.
     """
     if name is not None:

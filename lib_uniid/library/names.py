@@ -1,4 +1,4 @@
-"""Names of people: one normal form and one set of limits, for every door that takes one.
+"""Names of people: one normal form and one set of limits for all interfaces.
 
 Only the standard library is used here, because this is imported when the WebUI starts.
 """
@@ -14,20 +14,20 @@ MAX_NAME = 200
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|pictures-[0-9a-f]+")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS = "\u200c\u200d"
-"""Invisible, and part of words in some scripts and of many emoji."""
+"""Invisible, but part of words in some scripts and of many emoji."""
 
 
 def normal(name: str) -> str:
-    """The form in which names are compared and kept: Unicode NFC, no blanks around it, case as it is."""
+    """The form in which names are compared and stored: Unicode NFC, stripped, case unchanged."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def checked(name: str, kind: str = "a person's name") -> str:
-    """The normal form of a name that is to be given to a person.
+    """The normal form of a new name for a person.
 
-    Raises ``ConfigError`` for one that is empty or longer than :data:`MAX_NAME`, holds a character that
-    cannot be seen (control, direction, zero width) or an equals sign (the command line's NAME=PICTURE), or
-    has the form of an id.
+    Raises ``ConfigError`` for a name that is empty, longer than :data:`MAX_NAME`, contains an invisible
+    character (control, direction, zero width) or an equals sign (the command line's NAME=PICTURE), or has the
+    form of an id.
     """
     name = normal(name)
     if not 0 < len(name) <= MAX_NAME:
@@ -36,14 +36,16 @@ def checked(name: str, kind: str = "a person's name") -> str:
         )
     hidden = [one for one in name if unicodedata.category(one) in _INVISIBLE and one not in _JOINERS]
     if hidden:
-        raise ConfigError(f"{kind} must not hold the invisible character U+{ord(hidden[0]):04X}; remove it")
+        raise ConfigError(
+            f"{kind} must not contain the invisible character U+{ord(hidden[0]):04X}; remove it"
+        )
     if "=" in name:
-        raise ConfigError(f"{kind} must not hold an equals sign, got {name!r}; choose another name")
+        raise ConfigError(f"{kind} must not contain an equals sign, got {name!r}; choose another name")
     if is_id(name):
-        raise ConfigError(f"{kind} must not look like an id, got {name!r}; choose another name")
+        raise ConfigError(f"{kind} must not have the form of an id, got {name!r}; choose another name")
     return name
 
 
 def is_id(text: str) -> bool:
-    """Whether a text has the form of an id, and so is no name."""
+    """Whether a text has the form of an id."""
     return _ID.fullmatch(text) is not None

@@ -1,8 +1,8 @@
-"""A folder of enrolled people: one safetensors file each, under a name that says nothing about them.
+"""A folder of enrolled people: one safetensors file each, with a random name.
 
-A person's name is a label in the file's metadata and never becomes a path. Whoever is deleted stays for
-:data:`BIN_DAYS` days in a bin, a folder below. Programs that share a folder write one after another, and
-each write begins with what is there then.
+A person's name is a label in the file's metadata and never becomes a path. A deleted person stays for
+:data:`BIN_DAYS` days in the bin, a subfolder. Programs that share a folder write one after another, and each
+write starts from the current files.
 """
 
 import os
@@ -34,19 +34,19 @@ from lib_uniid.weights import read_small
 
 FORMAT = "uniid-person-1"
 ALIKE = 0.5
-"""Cosine similarity from which a person who is enrolled under another name is mentioned."""
+"""Cosine similarity from which a note names a similar person with another name."""
 BIN = "bin"
 BIN_DAYS = 30
-"""Days after which a person who was deleted is erased, by the next write to the library."""
+"""Days after which the next write to the library erases a deleted person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Identity:
-    """A person who can be in pictures: features for making, an ID embedding for checking.
+    """An enrolled person: ID features for generation, and an ID embedding for the check.
 
-    The embedding is the recogniser's, the L2-normalised mean over the references. ``recogniser`` is the
-    fingerprint of the recogniser's file, see :attr:`lib_uniid.faces.detection.FaceFinder.recogniser`; None
-    where it is not known, as in files of earlier versions.
+    The embedding is the L2-normalised mean of the recogniser's embeddings of the references. ``recogniser``
+    is the fingerprint of the recogniser's file, see :attr:`lib_uniid.faces.detection.FaceFinder.recogniser`;
+    None if unknown, as in files of earlier versions.
     """
 
     name: str
@@ -70,11 +70,11 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """The people in a folder, by name or by id; an id is the name of the file and never changes.
+    """The people in a folder, by name or by id; an id is the file's name and never changes.
 
-    Names are compared in their normal form, see :mod:`lib_uniid.library.names`. Whatever writes raises
-    ``OSError`` where the folder is read-only or the disk is full, and ``ConfigError`` where another program
-    does not let go of the folder. A folder that is only read may be read-only.
+    Names are compared in their normal form, see :mod:`lib_uniid.library.names`. Methods that write
+    raise ``OSError`` if the folder is read-only or the disk is full, and ``ConfigError`` if another program
+    keeps the folder locked. Reading works in a read-only folder.
     """
 
     folder: Path
@@ -88,35 +88,41 @@ class Library:
         return sorted((name for _, name in self._files()), key=str.casefold)
 
     def load(self, name: str) -> Identity:
-        """The person of this name; ``ConfigError`` with the names there are when there is none."""
+        """The person with this name; for an unknown name, ``ConfigError`` with the known names."""
         return self.find(name)[1]
 
     def find(self, name: str) -> tuple[str, Identity]:
-        """Id and person of a name, as :meth:`load`."""
+        """Id and person for a name, as :meth:`load`."""
         path = self._find(name)
         if path is None:
             known = ", ".join(self.names()) or "no person is enrolled yet"
-            raise ConfigError(f"no person named {name!r} is enrolled ({known}); enrol them with uniid enrol")
+            raise ConfigError(
+                f"no person named {name!r} is enrolled ({known}); enrol the person with uniid enrol"
+            )
         return path.stem, _read(path)
 
     def load_id(self, wanted: str) -> Identity:
-        """The person of this id; ``ConfigError`` when there is none."""
-        # Compared with what is there, never made into a path.
+        """The person with this id; ``ConfigError`` for an unknown id."""
+        # Compared with existing files, never made into a path.
         path = next((path for path, _ in self._files() if path.stem == wanted), None)
         if path is None:
-            raise ConfigError(f"no person with the id {wanted!r} is enrolled; import or enrol them again")
+            raise ConfigError(
+                f"no person with the id {wanted!r} is enrolled; import or enrol the person again"
+            )
         return _read(path)
 
     def save(self, person: Identity, *, replace: bool = False) -> Path:
-        """Write the person's file; ``ConfigError`` where the name is taken and not to be replaced.
+        """Write the person's file; ``ConfigError`` if the name is taken and ``replace`` is false.
 
-        The name has to fit the limits of :func:`lib_uniid.library.names.checked`.
+        The name must be within the limits of :func:`lib_uniid.library.names.checked`.
         """
         person = _named(person, person.name)
         with self._writing():
             path = self._find(person.name)
             if path is not None and not replace:
-                raise ConfigError(f"{person.name!r} is enrolled already; choose another name or replace them")
+                raise ConfigError(
+                    f"{person.name!r} is already enrolled; choose another name or replace the person"
+                )
             path = _write(path or self.folder / f"{uuid4()}.safetensors", person)
         plugins().announce("identity_saved", identity=person)
         return path
@@ -124,8 +130,8 @@ class Library:
     def extend(self, more: Identity, *, force: bool = False) -> Path:
         """Add the references of ``more`` to the person of the same name.
 
-        ``ConfigError`` where there is none, ``EncoderMismatchError`` where other encoders made them,
-        ``DifferentPeopleError`` where they seem to show another person, unless it is to be done by ``force``.
+        Raises ``ConfigError`` for an unknown name, ``EncoderMismatchError`` if other encoders made the
+        features, and ``DifferentPeopleError`` if they seem to show another person, unless ``force`` is set.
         """
         with self._writing():
             path = self._require(more.name)
@@ -138,9 +144,9 @@ class Library:
         return path
 
     def alike(self, person: Identity, least: float = ALIKE) -> list[tuple[str, float]]:
-        """Others with at least so similar an ID embedding: name and similarity, the most similar first.
+        """Name and similarity of similar people, the most similar first.
 
-        Compared are people of another name, enrolled with the same recogniser.
+        Only people with another name, enrolled with the same recogniser, are compared.
         """
         found: list[tuple[str, float]] = []
         for path, name in self._files():
@@ -151,7 +157,7 @@ class Library:
         return sorted((one for one in found if one[1] >= least), key=lambda one: -one[1])
 
     def rename(self, name: str, new: str) -> None:
-        """Give a person another name; ``ConfigError`` where it cannot be given or is taken."""
+        """Rename a person; ``ConfigError`` if the new name is invalid or taken."""
         with self._writing():
             path = self._require(name)
             person = _named(_read(path), new)
@@ -160,10 +166,10 @@ class Library:
             _write(path, person)
 
     def remove(self, name: str) -> Deleted:
-        """Move a person's file into the bin; :meth:`restore` with the ``id`` brings it back.
+        """Move a person's file into the bin; :meth:`restore` with the ``id`` undoes this.
 
-        The file holds features alone. What else is kept of the person is deleted by
-        :func:`lib_uniid.library.forgetting.forget`.
+        The file holds only features. :func:`lib_uniid.library.forgetting.forget` deletes the other data about
+        the person.
         """
         with self._writing():
             path = self._require(name)
@@ -173,7 +179,7 @@ class Library:
             return self._require_deleted(path.stem)
 
     def deleted(self) -> list[Deleted]:
-        """Whoever is in the bin, the latest first."""
+        """The people in the bin, the latest first."""
         found = [
             Deleted(id=path.stem, name=name, when=path.stat().st_mtime)
             for path, name in _people_files(self._bin)
@@ -182,19 +188,21 @@ class Library:
         return sorted(found, key=lambda one: one.when, reverse=True)
 
     def restore(self, wanted: str) -> Deleted:
-        """Bring a person back out of the bin under the same id.
+        """Restore a person from the bin under the same id.
 
-        ``ConfigError`` where the bin has no such id, or the name was taken since.
+        ``ConfigError`` if the bin has no such id, or the name is taken now.
         """
         with self._writing():
             one = self._require_deleted(wanted)
             if self._find(one.name) is not None:
-                raise ConfigError(f"{one.name!r} was enrolled anew since; rename or delete that person first")
+                raise ConfigError(
+                    f"{one.name!r} is the name of another person now; rename or delete that person first"
+                )
             move(self._bin / f"{one.id}.safetensors", self.folder / f"{one.id}.safetensors")
             return one
 
     def erase(self, wanted: str | None = None) -> list[Deleted]:
-        """Delete for good whoever is in the bin under this id, or all of the bin; who that was."""
+        """Permanently delete one person in the bin, or the whole bin; returns the deleted people."""
         with self._writing():
             gone = self.deleted() if wanted is None else [self._require_deleted(wanted)]
             for one in gone:
@@ -207,7 +215,7 @@ class Library:
 
     @contextmanager
     def _writing(self) -> Generator[None, None, None]:
-        """What is found in here stays as it is for as long as it lasts, whatever other programs want."""
+        """Lock the folder against other writers."""
         private_folder(self.folder)
         with exclusive(self.folder / ".lock"):
             _erase_old(self._bin)
@@ -216,13 +224,13 @@ class Library:
     def _require(self, name: str) -> Path:
         path = self._find(name)
         if path is None:
-            raise ConfigError(f"no person named {name!r} is enrolled; uniid people list shows who is")
+            raise ConfigError(f"no person named {name!r} is enrolled; uniid people list shows all names")
         return path
 
     def _require_deleted(self, wanted: str) -> Deleted:
         found = next((one for one in self.deleted() if one.id == wanted), None)
         if found is None:
-            raise ConfigError(f"the bin has no person with the id {wanted!r}; enrol the person anew")
+            raise ConfigError(f"the bin has no person with the id {wanted!r}; enrol the person again")
         return found
 
     def _find(self, name: str) -> Path | None:
@@ -235,15 +243,15 @@ class Library:
 
 
 def also_enrolled(library: Library, person: Identity) -> list[str]:
-    """A sentence for each person of another name who looks like this one."""
+    """A sentence for each similar person with another name."""
     return [
-        f"{name}, who is enrolled, looks like {person.name} (similarity {similarity:.2f})"
+        f"{name}, already enrolled, looks like {person.name} (similarity {similarity:.2f})"
         for name, similarity in library.alike(person)
     ]
 
 
 def _people_files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Our files and the names in them; other files in the folder are none of our business."""
+    """Files of people and the names in them; other files in the folder are ignored."""
     for path in sorted(folder.glob("*.safetensors")):
         metadata = _metadata(path)
         if metadata.get("format") == FORMAT:
@@ -272,31 +280,31 @@ def _require_alike(person: Identity, more: Identity) -> None:
     similarity = _similarity(person.embedding, more.embedding)
     if similarity < SAME_PERSON:
         raise DifferentPeopleError(
-            f"these pictures seem to show another person than {person.name} (similarity {similarity:.2f}; "
+            f"these pictures do not seem to show {person.name} (similarity {similarity:.2f}; "
             f"{SAME_PERSON:g} or more is one person). Save them under another name, or confirm that they "
-            "show one person (--force)"
+            "show the same person (--force)"
         )
 
 
 def _similarity(one: Float32[np.ndarray, " d"], other: Float32[np.ndarray, " d"]) -> float:
-    """The cosine, of embeddings of one recogniser."""
+    """Cosine similarity of two embeddings of one recogniser."""
     return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-12)
 
 
 def _joined(person: Identity, more: Identity) -> Identity:
-    """References follow one another as tokens; each counts as much for the embedding."""
+    """The tokens are concatenated; each reference has the same weight in the embedding."""
     old, new = person.features, more.features
     if old.fingerprint != new.fingerprint:
         raise EncoderMismatchError(
-            f"{person.name} was enrolled with other face encoders than are there now, and features of both "
-            "cannot be joined; save these pictures under another name, or enrol the person anew from all of "
-            "them by uniid enrol --replace"
+            f"{person.name} was enrolled with other face encoders than the current ones, and their features "
+            "cannot be joined; save these pictures under another name, or re-enrol the person from all "
+            "pictures with uniid enrol --replace"
         )
     if person.recogniser and more.recogniser and person.recogniser != more.recogniser:
         raise EncoderMismatchError(
             f"{person.name} was enrolled with the face recogniser {person.recogniser}, and "
-            f"{more.recogniser} is used now; their ID embeddings cannot be joined. Enrol the person anew "
-            "from all pictures by uniid enrol --replace"
+            f"{more.recogniser} is used now; their ID embeddings cannot be joined. Re-enrol the person "
+            "from all pictures with uniid enrol --replace"
         )
     features = replace(
         old,
@@ -346,12 +354,12 @@ def _read(path: Path) -> Identity:
         )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UnknownCheckpointError(
-            f"{path.name} cannot be read as a person ({error}); enrol them again"
+            f"{path.name} cannot be read as a person ({error}); enrol the person again"
         ) from error
 
 
 def _embedding(path: Path, recogniser: str | None) -> Float32[np.ndarray, " d"] | None:
-    """Of a file, without its features; None where another recogniser made it, or it is damaged."""
+    """The embedding in a file; None if another recogniser made it, or the file is damaged."""
     try:
         with safe_open(path, framework="numpy") as file:
             same = (file.metadata() or {}).get("recogniser") == recogniser

@@ -1,1 +1,1 @@
-"""What training an adapter needs beside the product's own modules: losses, dropping, soft routing."""
+"""Losses, dropping and soft routing for training an adapter."""

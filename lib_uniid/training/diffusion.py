@@ -1,4 +1,4 @@
-"""Noise prediction: Stable Diffusion's schedule, min-SNR weights and an error that looks at faces."""
+"""Noise prediction: Stable Diffusion's schedule, min-SNR weights and a face-weighted error."""
 
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ def _kept() -> Tensor:
 class NoiseSchedule:
     """Stable Diffusion's forward process, whose betas are scaled linearly.
 
-    ``kept`` is the share of the signal's variance that is left at each time.
+    ``kept`` is the share of the signal's variance that remains at each time.
     """
 
     kept: Float[Tensor, " 1000"] = field(default_factory=_kept)
@@ -37,17 +37,17 @@ class NoiseSchedule:
         return snr.clamp(max=gamma) / snr
 
     def even_weight(self, times: Int[Tensor, " b"], limit: float = 8.0) -> Float[Tensor, " b"]:
-        """Weights (1/sqrt(SNR), at most ``limit``) under which every time has about the same say.
+        """Weights (1/sqrt(SNR), at most ``limit``) under which all times contribute about equally.
 
-        Who somebody is decides itself in the noisy steps, where errors of the noise are smallest.
+        Identity is determined in the noisy steps, where errors of the noise are smallest.
         """
         return ((1 - self.kept[times]) / self.kept[times]).sqrt().clamp(max=limit)
 
     def noise(self, shape: torch.Size, generator: torch.Generator, offset: float = 0.12) -> Tensor:
-        """Noise whose mean per channel is unsure (offset noise).
+        """Noise with a random mean per channel (offset noise).
 
-        The schedule leaves so much of the mean in the noisiest latents that a model reads the colours of its
-        picture off the noise it starts from, whatever it is told; with an unsure mean it has to listen.
+        The schedule leaves much of the mean in the noisiest latents, so a model takes the colours of its
+        picture from the initial noise and ignores the prompt. A random mean prevents this.
         """
         return torch.randn(shape, generator=generator) + offset * torch.randn(
             *shape[:2], 1, 1, generator=generator

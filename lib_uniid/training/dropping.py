@@ -10,7 +10,7 @@ from lib_uniid.typing import Float
 
 @dataclass(frozen=True, slots=True)
 class StructureDrop:
-    """What becomes of each sample's structure: ``scale`` 0 or 1 per sample, ``keep`` 0 or 1 per token."""
+    """Masks for each sample's structure: ``scale`` 0 or 1 per sample, ``keep`` 0 or 1 per token."""
 
     scale: Float[Tensor, "b 1 1"]
     keep: Float[Tensor, "b n 1"]
@@ -27,7 +27,7 @@ def drop_structure(
 ) -> StructureDrop:
     """A share ``path`` loses the whole branch, a share ``token`` loses tokens at ``rate``.
 
-    The shares are the paper's; the rate of dropped tokens is not stated there, half is our choice.
+    The shares are the paper's; the paper does not state the rate of dropped tokens, 0.5 is our choice.
     """
     chance = torch.rand(rows, generator=generator)[:, None, None]
     kept = (torch.rand(rows, tokens, 1, generator=generator) >= rate).float()

@@ -1,4 +1,4 @@
-"""Teaching the router: soft choices that gradients pass, and the loss that ties each face to its person."""
+"""Training the router: differentiable choices, and the loss that assigns each face to its identity."""
 
 from collections.abc import Iterable
 
@@ -11,9 +11,10 @@ from lib_uniid.typing import Float
 
 
 def gumbel_choice(generator: torch.Generator, temperature: float = 1.0) -> Choose:
-    """Gumbel-softmax over people, hard forward and soft backward: what sampling will see, with a gradient.
+    """Gumbel-softmax over identities, hard forward and soft backward.
 
-    The paper names Gumbel-softmax without temperature or hardness; straight-through at 1 is our choice.
+    The paper names Gumbel-softmax without temperature or hardness; straight-through at temperature 1 is our
+    choice.
     """
 
     def choose(logits: Float[Tensor, "b n i"]) -> Float[Tensor, "b n i"]:
@@ -27,7 +28,7 @@ def gumbel_choice(generator: torch.Generator, temperature: float = 1.0) -> Choos
 
 
 def masks_at(persons: Float[Tensor, "b i height width"], tokens: int) -> Float[Tensor, "b n i"]:
-    """Face boxes brought to a layer's grid (share of each cell that is covered)."""
+    """Face boxes resampled to a layer's grid (covered share of each cell)."""
     factor = round((persons.shape[2] * persons.shape[3] / tokens) ** 0.5)
     return F.avg_pool2d(persons, factor).flatten(2).transpose(1, 2)
 
@@ -35,10 +36,10 @@ def masks_at(persons: Float[Tensor, "b i height width"], tokens: int) -> Float[T
 def routing_loss(
     logits: Iterable[Tensor], persons: Float[Tensor, "b i height width"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Squared distance of the soft map to the face boxes, inside their union; and the share routed rightly.
+    """Squared distance of the soft map to the face boxes, inside their union, and the correctly routed share.
 
-    ``logits`` are one ``b n i`` per site, with as many places ``n`` as the site has.
-    ``|| W (psi - M) ||^2 / N`` of the paper, taken as a mean over the places of the union and over sites,
+    ``logits`` are one ``b n i`` per site, where ``n`` is the number of the site's image tokens.
+    ``|| W (psi - M) ||^2 / N`` of the paper, as a mean over the tokens of the union and over sites,
     so that it does not grow with resolution.
     """
     losses: list[Tensor] = []
@@ -58,11 +59,12 @@ def routing_loss(
 def imbalance(
     logits: Iterable[Tensor], persons: Float[Tensor, "b i height width"], sharpness: float = 4.0
 ) -> Float[Tensor, ""]:
-    """How far the people's shares of all faces' places are from the shares that are theirs, squared.
+    """Squared difference between each identity's share of the face tokens and its target share.
 
-    As the loss that balances a mixture of experts. Being of two minds costs :func:`routing_loss` little where
-    nothing tells who stands where, but a choice made from it may give two faces to one person. Hence
-    ``sharpness``, which multiplies the logits. A mean over sites and pictures.
+    It corresponds to the loss that balances a mixture of experts. If the input does not show which identity
+    belongs to which face, undecided logits cost little in :func:`routing_loss`, but a hard choice may assign
+    two faces to one identity. Hence ``sharpness``, which multiplies the logits. A mean over sites and
+    pictures.
     """
     losses: list[Tensor] = []
     for site in logits:

@@ -34,7 +34,7 @@ WRONG: dict[str, tuple[list[dict[str, Any]], str]] = {
         [{"references": ["aGk="]}],
         "people[0].references[0].picture",
     ),
-    "people[0]": ([{"name": "a=b", "references": [FACE]}], "people[0]: a person's name must not hold"),
+    "people[0]": ([{"name": "a=b", "references": [FACE]}], "people[0]: a person's name must not contain"),
     "people[0].mask": ([{**ANNA, "mask": BLACK}], "people[0]: Anna: mask is empty"),
     "people[1].mask": (
         [{"name": "Ben"}, {**ANNA, "mask": "sha256:00"}],

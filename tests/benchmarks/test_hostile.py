@@ -35,8 +35,8 @@ def _fault(_: Path) -> object:
     raise ZeroDivisionError
 
 
-def _seen(door: object) -> hostile.Outcome:
-    return hostile.measured(Case(name="a", door=door, write=lambda folder: folder))  # pyright: ignore[reportArgumentType]
+def _seen(entry_point: object) -> hostile.Outcome:
+    return hostile.measured(Case(name="a", entry_point=entry_point, write=lambda folder: folder))  # pyright: ignore[reportArgumentType]
 
 
 def test_memory_a_started_process_and_an_exception_are_seen():

@@ -28,7 +28,7 @@ def test_a_new_number_of_a_person_is_in_every_place():
 def test_an_edit_that_fits_nowhere_is_refused(tmp_path: Path):
     (tmp_path / "a.py").write_text("weight = 1\nweight = 2\n")
     for anchor in ("height", "weight"):
-        with pytest.raises(ValueError, match="mend ADDED"):
+        with pytest.raises(ValueError, match="correct ADDED"):
             house.change(tmp_path, house.Edit(files="*.py", anchor=anchor, text=""))
 
 

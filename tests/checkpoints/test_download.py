@@ -59,7 +59,7 @@ def test_a_file_comes_from_the_mirror_into_its_folder_and_is_not_fetched_twice(h
 
 def test_what_broke_off_goes_on_where_it_was(hub: Hub, tmp_path: Path):
     hub.files[ADDRESS], hub.breaks_after = DATA, 1000
-    with pytest.raises(DownloadError, match=r"goes on from there|cannot be reached"):
+    with pytest.raises(DownloadError, match=r"try again to continue|cannot be reached"):
         get(hub, tmp_path, source())
     assert not (tmp_path / "uniid" / "weights.bin").exists()
     hub.breaks_after = 0
@@ -114,7 +114,7 @@ def test_offline_nothing_is_asked_and_the_way_by_hand_is_said(hub: Any, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("nowhere.bin", "is not there"), ("gated.bin", "accept its licence there")]
+    ("path", "said"), [("nowhere.bin", "was not found"), ("gated.bin", "accept its licence there")]
 )
 def test_a_refusal_says_what_to_do(hub: Hub, tmp_path: Path, path: str, said: str):
     with pytest.raises(DownloadError, match=said):
@@ -122,7 +122,10 @@ def test_a_refusal_says_what_to_do(hub: Hub, tmp_path: Path, path: str, said: st
 
 
 def test_without_a_server_or_with_no_address_nothing_hangs(tmp_path: Path):
-    for endpoint, said in (("http://127.0.0.1:9", "cannot be reached"), ("file:///etc", "no address")):
+    for endpoint, said in (
+        ("http://127.0.0.1:9", "cannot be reached"),
+        ("file:///etc", "not an https address"),
+    ):
         with pytest.raises(DownloadError, match=said):
             fetch(source(), tmp_path, environment={"HF_ENDPOINT": endpoint})
 
@@ -132,7 +135,7 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(
 ):
     hub.files[ADDRESS] = DATA
     monkeypatch.setattr(download, "SPARE", 10**18)
-    with pytest.raises(DownloadError, match="make room"):
+    with pytest.raises(DownloadError, match="free some space"):
         get(hub, tmp_path, source())
 
 
@@ -154,7 +157,7 @@ def test_a_file_of_unknown_size_is_fetched(hub: Hub, tmp_path: Path):
 
 def test_an_answer_that_makes_no_sense_is_a_sentence(hub: Hub, tmp_path: Path):
     hub.files[ADDRESS], hub.states_size = DATA, "a lot"
-    with pytest.raises(DownloadError, match=r"cannot be reached|broke off"):
+    with pytest.raises(DownloadError, match=r"cannot be reached|the download of"):
         get(hub, tmp_path, source())
     with pytest.raises(DownloadError, match="cannot be reached"):
         fetch(source(), tmp_path, environment={"HF_ENDPOINT": "http://[nowhere"})
@@ -222,7 +225,7 @@ def test_a_small_archive_of_a_huge_file_is_refused_before_it_is_unpacked(
 
 def test_everything_that_is_needed_can_be_fetched_but_the_base_model():
     assert [row.name for row in sources() if not row.pieces] == ["base"]
-    with pytest.raises(DownloadError, match="base cannot be fetched from here"):
+    with pytest.raises(DownloadError, match="base cannot be downloaded automatically"):
         fetch(sources()[0], Path(), environment={})
     for row in sources():
         for piece in row.pieces:

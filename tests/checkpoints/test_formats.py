@@ -219,7 +219,7 @@ STRANGERS = [
     ({"layer1.0.bn1.weight": (64,), "fc.weight": (512, 25088)}, "iresnet"),
     ({"visual.transformer.resblocks.0.ln_1.weight": (1280,)}, "open_clip's layout"),
     ({"vision_model.embeddings.class_embedding": (1280,)}, "without its projection"),
-    ({"something.weight": (1,)}, "no known kind (its first tensor is something.weight)"),
+    ({"something.weight": (1,)}, "an unknown type (its first tensor is something.weight)"),
     ({}, "without tensors"),
 ]
 

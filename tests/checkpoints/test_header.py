@@ -84,13 +84,13 @@ def test_tensors_come_as_they_were_saved(tmp_path: Path, legacy: bool):
         (b"GGUF\x03\0\0\0", "GGUF"),
         (b"\x89PNG\r\n\x1a\n", "PNG picture"),
         (b"\x1f\x8b\x08\0", "gzip"),
-        (b"some words", "no weights file"),
+        (b"some words", "not a weights file"),
         (struct.pack("<Q", 2**60) + b'{"a":1}', "damaged or truncated safetensors"),
         (struct.pack("<Q", 7) + b'{"a":1}', "damaged or truncated safetensors"),
         (zipped(readme_txt=b"hello"), "zip archive"),
         (pickle.dumps([1, 2], protocol=2), "not of PyTorch weights"),
         (b"\x80\x02}q\x00", "truncated or damaged PyTorch"),
-        (zipped(data_pkl=pickle.dumps([1, 2], protocol=2)), "no dictionary of tensors"),
+        (zipped(data_pkl=pickle.dumps([1, 2], protocol=2)), "not hold a dictionary of tensors"),
         (zipped(data_pkl=b"\x80\x02garbage"), "truncated or damaged PyTorch"),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_dictionary_that_contains_itself_is_refused(tmp_path: Path):
     content["a"] = content
     path = tmp_path / "a.bin"
     path.write_bytes(zipped(data_pkl=pickle.dumps(content, protocol=2)))
-    with pytest.raises(UnknownCheckpointError, match="nests its dictionaries"):
+    with pytest.raises(UnknownCheckpointError, match="more nested dictionaries"):
         read_header(path)
 
 
@@ -170,7 +170,7 @@ def test_dictionaries_that_unfold_without_end_are_refused(tmp_path: Path):
         content = {str(number): content for number in range(100)}
     path = tmp_path / "a.bin"
     path.write_bytes(zipped(data_pkl=pickle.dumps(content, protocol=2)))
-    with pytest.raises(UnknownCheckpointError, match="nests its dictionaries"):
+    with pytest.raises(UnknownCheckpointError, match="more nested dictionaries"):
         read_header(path)
 
 

@@ -85,13 +85,13 @@ def test_heads_come_from_the_configuration(state: dict[str, Tensor]):
 
 
 def test_without_configuration_a_width_that_is_not_vit_h_s_is_refused(state: dict[str, Tensor]):
-    with pytest.raises(CheckpointMismatchError, match=r"0\.4 heads; put its own config\.json"):
+    with pytest.raises(CheckpointMismatchError, match=r"0\.4 heads; put this model's config\.json"):
         ClipVision.from_state_dict(state)
 
 
 @pytest.mark.parametrize("setting", [{"hidden_act": "quick_gelu"}, {"layer_norm_eps": 1e-6}])
 def test_another_activation_or_eps_is_refused(state: dict[str, Tensor], setting: dict[str, object]):
-    with pytest.raises(CheckpointMismatchError, match="needs 'gelu' and 1e-05"):
+    with pytest.raises(CheckpointMismatchError, match="'gelu' and 1e-05 are needed"):
         ClipVision.from_state_dict(state, {**CLIP_CONFIG, **setting})
 
 

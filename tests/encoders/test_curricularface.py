@@ -111,7 +111,7 @@ def test_a_misshapen_tensor_is_named_even_in_the_head():
 def test_a_head_that_fits_no_input_size_is_refused():
     state = backbone_state()
     state["output_layer.3.weight"] = torch.zeros(12, 10 * 25)
-    with pytest.raises(CheckpointMismatchError, match="fits no input size"):
+    with pytest.raises(CheckpointMismatchError, match="match no input size"):
         CurricularFace.from_state_dict(state)
 
 

@@ -78,8 +78,8 @@ def test_somebody_of_another_recogniser_is_not_checked_and_not_missing():
     reasons = {"Ben": other_recogniser("0123", "4567")}
     presence = check([face(1, ANNA)], [("Anna", ANNA), ("Ben", np.ones(7, np.float32))], unchecked=reasons)
     assert presence.sentence == (
-        "Anna found (similarity 1.00); Ben not checked (enrolled with the face recogniser 0123, and 4567 is "
-        "there now; enrol this person again from pictures)"
+        "Anna found (similarity 1.00); Ben not checked (enrolled with the face recogniser 0123, but 4567 is "
+        "used now; enrol this person again from pictures)"
     )
     assert (presence.missing, presence.unchecked) == ((), ("Ben",))
     assert (presence.complete, presence.improvable) == (False, False)

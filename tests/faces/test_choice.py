@@ -57,5 +57,5 @@ def test_a_point_outside_all_faces_is_named():
 
 
 def test_two_criteria_are_refused():
-    with pytest.raises(ConfigError, match="not by more than one"):
+    with pytest.raises(ConfigError, match="give only one of these"):
         choose(FACES, number=1, largest=True)

@@ -176,7 +176,7 @@ def test_a_recogniser_that_gives_no_numbers_is_named(tmp_path: Path):
     model.graph.node.append(onnx.helper.make_node("Log", ["flat"], ["683"]))  # of -1 for black
     onnx.save(model, file)
     finder = FaceFinder(tmp_path, SIZE, recognise=True)
-    with pytest.raises(UnknownCheckpointError, match=r"w600k_r50\.onnx gives values that are NaN"):
+    with pytest.raises(UnknownCheckpointError, match=r"w600k_r50\.onnx returns values that are NaN"):
         finder.find(red_cells(SIZE, SIZE, (64, 96)))
 
 

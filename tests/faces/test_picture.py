@@ -150,7 +150,7 @@ def test_too_many_bytes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
-    with pytest.raises(PictureError, match="no file"):
+    with pytest.raises(PictureError, match="not found"):
         load_picture(tmp_path / "none.png")
     with pytest.raises(PictureError, match="is not a file"):
         load_picture(tmp_path)

@@ -47,7 +47,7 @@ def test_one_person_is_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (("--out", "file"), "file is a file, and a folder is needed"),
         (("--out", "x" * 300), "is too long for this disk"),
         (("--people", "file", "nothing.png"), "file is not a picture"),
-        (("--people", str(SAMPLES / "Anna-1.png"), "nothing.png"), "there is no file nothing.png"),
+        (("--people", str(SAMPLES / "Anna-1.png"), "nothing.png"), "file nothing.png not found"),
         (("--seed", "-2"), "--seed must lie in [0, 4294967295], or be -1 to draw one, got -2"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",

@@ -1,9 +1,9 @@
-"""What ``import launch`` gives to an extension's install.py, and how a WebUI runs it, without the WebUI.
+"""A stand-in for a WebUI's ``launch`` module, which runs an extension's install.py.
 
     python tools/launcher/launch.py [extension's folder]
 
 ``run`` and ``run_pip`` behave as in modules/launch_utils.py of AUTOMATIC1111 v1.10.1, Forge dfdcbab6 and
-Forge Neo 2.26: the output is kept, and is the message of the ``RuntimeError`` of a command that fails.
+Forge Neo 2.26: the output is captured, and is the message of the ``RuntimeError`` of a failed command.
 """
 
 import os
@@ -34,7 +34,7 @@ def run(command: str, errdesc: str, **environment: str) -> str:
 
 
 def run_pip(command: str, desc: str | None = None) -> str:
-    """What extensions call."""
+    """Run pip; extensions call this."""
     return run(f'"{sys.executable}" -m pip {command} --prefer-binary', f"Couldn't install {desc}")
 
 
@@ -50,4 +50,4 @@ def run_extension_installer(extension: Path) -> str:
 
 if __name__ == "__main__":
     said = run_extension_installer(Path(sys.argv[1]) if sys.argv[1:] else HERE.parents[1])
-    sys.exit(said or 0)  # nothing is said where everything works
+    sys.exit(said or 0)  # no output if everything works

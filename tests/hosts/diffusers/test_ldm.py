@@ -63,7 +63,7 @@ def test_a_checkpoint_without_a_vae_says_which_tensor_it_lacks(state: dict[str, 
         ("conditioner.embedders.0.transformer.text_model.final_layer_norm.bias", "SDXL"),
         ("cond_stage_model.model.ln_final.bias", "Stable Diffusion 2"),
         ("lora_unet_down_blocks_0_attentions_0_proj_in.alpha", "LoRA"),
-        ("something.else", "of no known kind"),
+        ("something.else", "of an unknown type"),
     ],
 )
 def test_another_family_is_refused_by_its_name(key: str, family: str):
