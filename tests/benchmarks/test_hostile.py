@@ -40,7 +40,8 @@ def _seen(entry_point: object) -> hostile.Outcome:
 
 
 def test_memory_a_started_process_and_an_exception_are_seen():
-    assert 290 <= _seen(_memory).megabytes <= 400
+    # Less than 300 where the system takes back idle pages of the process in the meantime.
+    assert 200 <= _seen(_memory).megabytes <= 400
     assert _seen(_process).processes == 1
     assert "ZeroDivisionError" in _seen(_fault).fault
     assert _seen(str).fault == ""
