@@ -113,7 +113,7 @@ def test_a_name_that_the_library_refuses_is_refused_before_anything_is_looked_at
 
 
 def test_a_person_without_pictures_is_refused(studio: Studio):
-    with pytest.raises(ConfigError, match="Anna has no pictures"):
+    with pytest.raises(ConfigError, match="Anna has no reference pictures"):
         studio.enrol("Anna", [])
 
 
@@ -200,7 +200,7 @@ def test_one_person_has_no_routing_map(studio: Studio, people: dict[str, Identit
 
 
 def test_nobody_is_asked_for_who_was_not_given(studio: Studio, people: dict[str, Identity]):
-    with pytest.raises(ConfigError, match="'Eve' is named in the settings"):
+    with pytest.raises(ConfigError, match="'Eve' is in the settings"):
         studio.generate(together(replace(ANNA, mix=(("Eve", 0.2),))), people)
 
 
