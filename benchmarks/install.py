@@ -32,7 +32,7 @@ before = time.process_time()
 runpy.run_path("install.py", run_name="__main__")
 print(1000 * (time.process_time() - before))
 """
-IMPORTS = "import cv2, einops, onnx, onnxruntime, safetensors, insightface.app"
+IMPORTS = "import cv2, einops, onnx, onnxruntime, pluggy, safetensors, insightface.app"
 
 
 def figures(hosts: Sequence[str]) -> Iterator[Figure]:
