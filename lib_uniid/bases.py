@@ -1,6 +1,40 @@
 """Families of base models as values: all that the rest of the program knows of them."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UNetShape:
+    """The shape of a UNet's cross-attention, by which families are told apart.
+
+    Attributes:
+        widths: channels of the queries of each cross-attention layer, in the order down, up, middle.
+        context: channels of the text that they read.
+    """
+
+    widths: tuple[int, ...]
+    context: int
+
+    def is_a(self, family: "UNetShape") -> bool:
+        """Whether a UNet of this shape is of a family of that shape, or a narrower copy of it.
+
+        A copy has as many layers, none of them wider, and reads the family's text or a narrower one.
+        """
+        narrower = self.context < family.context and self.widths != family.widths
+        return (
+            (self.context == family.context or narrower)
+            and len(self.widths) == len(family.widths)
+            and all(ours <= theirs for ours, theirs in zip(self.widths, family.widths, strict=True))
+        )
+
+    def __str__(self) -> str:
+        low, high = min(self.widths, default=0), max(self.widths, default=0)
+        wide = f"{low}" if low == high else f"{low} to {high}"
+        return (
+            f"{len(self.widths)} cross-attention layers, {wide} channels wide, "
+            f"for text of {self.context} channels"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +46,7 @@ class Base:
         checkpoint: how to call a checkpoint of it, with its article.
         marks: of a checkpoint in the original layout: how names of tensors begin, each for some tensor.
         pipeline: the class that the index of a diffusers folder names.
-        sites: attention layers of the UNet, self and cross.
+        unet: the shape of its UNet.
         betas: of the noise schedule, first and last; the square roots between them are evenly spaced.
         trained_steps: of the noise schedule.
         steps_offset: of the timesteps that sampling visits.
@@ -26,7 +60,7 @@ class Base:
     checkpoint: str
     marks: tuple[str, ...]
     pipeline: str
-    sites: int
+    unet: UNetShape
     betas: tuple[float, float]
     trained_steps: int
     steps_offset: int
@@ -41,20 +75,24 @@ class Base:
         return f"load a {self.title} checkpoint"
 
 
+_SD_WIDTHS = (*(320,) * 2, *(640,) * 2, *(1280,) * 2, *(1280,) * 3, *(640,) * 3, *(320,) * 3, 1280)
+_SDXL_WIDTHS = (*(640,) * 4, *(1280,) * 20, *(1280,) * 30, *(640,) * 6, *(1280,) * 10)
+
+# Latent colours are those of AUTOMATIC1111's ``cheap_approximation``, after
+# https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204/2
+
 SD15 = Base(
     title="Stable Diffusion 1.5",
     checkpoint="a Stable Diffusion 1.x checkpoint",
     marks=("model.diffusion_model.input_blocks.0.0.weight", "cond_stage_model.transformer."),
     pipeline="StableDiffusionPipeline",
-    sites=32,
+    unet=UNetShape(widths=_SD_WIDTHS, context=768),
     betas=(0.00085, 0.012),
     trained_steps=1000,
     steps_offset=1,
     pixels=8,
     latent_scale=0.18215,
     latent_side=64,
-    # AUTOMATIC1111's ``cheap_approximation``, after
-    # https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204/2
     latent_colours=(
         (0.298, 0.207, 0.208),
         (0.187, 0.286, 0.173),
@@ -63,8 +101,39 @@ SD15 = Base(
     ),
 )
 
-BASES = (SD15,)
-"""Those that some method works with."""
+SD21 = replace(
+    SD15,
+    title="Stable Diffusion 2",
+    checkpoint="a Stable Diffusion 2 checkpoint",
+    marks=("cond_stage_model.model.",),
+    unet=UNetShape(widths=_SD_WIDTHS, context=1024),
+    latent_side=96,
+)
+SDXL = Base(
+    title="SDXL",
+    checkpoint="an SDXL checkpoint",
+    marks=("conditioner.embedders.",),
+    pipeline="StableDiffusionXLPipeline",
+    unet=UNetShape(widths=_SDXL_WIDTHS, context=2048),
+    betas=(0.00085, 0.012),
+    trained_steps=1000,
+    steps_offset=1,
+    pixels=8,
+    latent_scale=0.13025,
+    latent_side=128,
+    latent_colours=(
+        (0.3448, 0.4168, 0.4395),
+        (-0.1953, -0.029, 0.025),
+        (0.1074, 0.0886, -0.0163),
+        (-0.373, -0.2499, -0.2088),
+    ),
+)
+
+BASES = (SD15, SD21, SDXL)
+"""Those that are told apart; the first of several that a narrow UNet or a pipeline's name fits is taken."""
+
+STANDALONE = (SD15,)
+"""Those whose checkpoints the stand-alone host loads."""
 
 
 def of_checkpoint(kind: str | None) -> Base | None:
@@ -72,9 +141,10 @@ def of_checkpoint(kind: str | None) -> Base | None:
     return next((base for base in BASES if base.checkpoint == kind), None)
 
 
-def of_unet(sites: int) -> Base | None:
-    """The family whose UNet has so many attention layers; a method looks at their widths by itself."""
-    return next((base for base in BASES if base.sites == sites), None)
+def of_unet(shape: UNetShape) -> Base | None:
+    """The family of a UNet by its shape; None for an unknown one."""
+    fitting = [base for base in BASES if shape.is_a(base.unet)]
+    return next((base for base in fitting if base.unet.context == shape.context), next(iter(fitting), None))
 
 
 def of_pipeline(name: object) -> Base | None:
@@ -82,6 +152,6 @@ def of_pipeline(name: object) -> Base | None:
     return next((base for base in BASES if base.pipeline == name), None)
 
 
-def titles() -> str:
+def titles(bases: Iterable[Base] = STANDALONE) -> str:
     """All of them in a sentence."""
-    return " or ".join(base.title for base in BASES)
+    return " or ".join(base.title for base in bases)

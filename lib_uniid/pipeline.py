@@ -120,8 +120,8 @@ class Studio(IdentityPipeline):
             routing=settings.routing,
             latent_size=_latent_size(settings, self.host.base.pixels),
         )
-        registry.require_base(registry.require(settings.method).value, self.host.base)
-        return self.plan_for(self._sites, settings.people, people, options, settings.method)
+        method = registry.require(settings.method, self.host.base).value.name
+        return self.plan_for(self._sites, settings.people, people, options, method)
 
     def _checked(self, people: Sequence[Identity], picture: Picture) -> Presence:
         """Like :meth:`check`; a failure is the result of each person, and the picture is kept."""

@@ -14,9 +14,9 @@ import pytest
 from lib_uniid import cli, hookspecs
 from lib_uniid.api import v1
 from lib_uniid.api.request import parse
-from lib_uniid.bases import SD15
+from lib_uniid.bases import SD15, SDXL
 from lib_uniid.config import GenerationSettings, PersonSettings
-from lib_uniid.errors import ConfigError, PluginError
+from lib_uniid.errors import CheckpointMismatchError, ConfigError, PluginError
 from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.library.store import Identity, Library
 from lib_uniid.methods.registry import default, methods
@@ -94,8 +94,8 @@ def test_the_built_in_method_is_the_default_and_an_unknown_one_is_refused_with_t
 
 @needs_standalone_host
 def test_a_method_for_another_base_family_is_refused(studio: Studio, anna: Identity):
-    v1.register(ToyPlugin(bases=(replace(SD15, title="SDXL"),)), name="toy")
-    with pytest.raises(ConfigError, match=r"method Toy works with SDXL, and the base model is Stable Diff"):
+    v1.register(ToyPlugin(bases=(SDXL,)), name="toy")
+    with pytest.raises(CheckpointMismatchError, match=r"Toy works with SDXL, and the base model is Stable D"):
         made(studio, anna, TOY)
 
 

@@ -4,7 +4,7 @@ The hooks are in :mod:`lib_uniid.hookspecs`. Another extension may import this m
 so it imports nothing heavy.
 """
 
-from lib_uniid.bases import SD15, Base
+from lib_uniid.bases import SD15, SD21, SDXL, Base, UNetShape
 from lib_uniid.checkpoints.format import Format, Names
 from lib_uniid.checkpoints.sources import Piece, Source
 from lib_uniid.declarations import Direction, FaceDetector, IDEncoderDeclaration, Scorer
@@ -13,6 +13,8 @@ from lib_uniid.plugins import plugins
 
 __all__ = [
     "SD15",
+    "SD21",
+    "SDXL",
     "Base",
     "Direction",
     "FaceDetector",
@@ -23,6 +25,7 @@ __all__ = [
     "Piece",
     "Scorer",
     "Source",
+    "UNetShape",
     "register",
 ]
 

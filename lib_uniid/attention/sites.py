@@ -5,14 +5,14 @@ transformer block first ``attn1`` (self, even index), then ``attn2`` (cross, odd
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from torch import nn
 
 from lib_uniid.attention.compiled import WRAPPED, original
-from lib_uniid.bases import titles
+from lib_uniid.bases import UNetShape, titles
 from lib_uniid.errors import ConfigError, HostTooOldError
 
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")
@@ -101,6 +101,14 @@ def find_sites(unet: nn.Module) -> tuple[Site, ...]:
         )
     found.sort(key=lambda entry: entry[0])
     return tuple(_site(index, name, module) for index, (_, name, module) in enumerate(found))
+
+
+def shape_of(sites: Sequence[Site]) -> UNetShape:
+    """The shape of the cross-attention of a UNet with these sites."""
+    cross = [site for site in sites if site.cross]
+    return UNetShape(
+        widths=tuple(site.width for site in cross), context=max((site.context for site in cross), default=0)
+    )
 
 
 def _place(match: re.Match[str]) -> tuple[int, ...]:

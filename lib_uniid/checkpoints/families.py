@@ -50,9 +50,7 @@ FAMILIES = (
     Family(title="an IP-Adapter Plus", pattern=r"image_proj\.latents"),
     Family(title="an IP-Adapter", pattern=r"ip_adapter\.|image_proj\."),
     Family(title="a ControlNet", pattern=r"control_model\.|controlnet_"),
-    Family(title="an SDXL checkpoint", pattern=r"conditioner\.embedders\."),
-    Family(title="a Stable Diffusion 2 checkpoint", pattern=r"cond_stage_model\.model\."),
-    *map(_family_of, BASES),
+    *map(_family_of, reversed(BASES)),
     Family(
         title="a Stable Diffusion UNet without its text model and VAE",
         pattern=r"model\.diffusion_model\.input_",

@@ -224,7 +224,7 @@ def _inspect(path: Path) -> Finding:
         return Finding(name=None, kind=f"{_UNREADABLE} ({error})")
     kind, found = identify(header), detect(header)
     if found is None:
-        return Finding(name="base" if bases.of_checkpoint(kind) else None, kind=kind)
+        return Finding(name="base" if bases.of_checkpoint(kind) in bases.STANDALONE else None, kind=kind)
     try:
         found.check(header)
     except UniIDError as error:
@@ -263,7 +263,7 @@ def _state(paths: Iterable[Path]) -> Iterator[tuple[Path, int, int]]:
 def _is_base(index: Path) -> bool:
     try:
         with index.open(encoding="utf-8") as file:
-            return bases.of_pipeline(json.loads(file.read(_MAX_INDEX))["_class_name"]) is not None
+            return bases.of_pipeline(json.loads(file.read(_MAX_INDEX))["_class_name"]) in bases.STANDALONE
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 

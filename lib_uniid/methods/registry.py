@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lib_uniid.bases import Base
-from lib_uniid.errors import ConfigError
+from lib_uniid.bases import BASES, Base, titles
+from lib_uniid.errors import CheckpointMismatchError, ConfigError
 from lib_uniid.plugins import Registered, plugins
 
 if TYPE_CHECKING:
@@ -36,29 +36,46 @@ class MethodDeclaration:
 
 
 def methods() -> Mapping[str, Registered[MethodDeclaration]]:
-    """By name; the first is taken where a request names none."""
+    """By name, built-in ones first."""
     return plugins().registered("register_methods", MethodDeclaration)
 
 
 def default() -> str:
-    """The method that is taken where a request names none."""
-    return next(iter(methods()))
+    """The method that is taken where neither a request nor a base model decides."""
+    return require(None).value.name
 
 
-def require(name: str | None) -> Registered[MethodDeclaration]:
-    """The method of this name, or the default one; ``ConfigError`` where there is none of the name."""
+def bases() -> tuple[Base, ...]:
+    """The families of base models that some method works with."""
+    return tuple(dict.fromkeys(base for one in methods().values() for base in one.value.bases))
+
+
+def require(name: str | None, base: Base | None = None) -> Registered[MethodDeclaration]:
+    """The method of this name; without a name the first one that works with the base model.
+
+    Without a base model it is the first that works with the earliest family of :data:`lib_uniid.bases.BASES`.
+
+    Raises:
+        ConfigError: there is no method of the name.
+        CheckpointMismatchError: the method, or every method, is for other base models.
+    """
     known = methods()
-    if name is not None and name not in known:
+    if name is None:
+        for family in BASES if base is None else (base,):
+            for one in known.values():
+                if family in one.value.bases:
+                    return one
+        wanted = titles(BASES if base is None else (base,))
+        raise CheckpointMismatchError(
+            f"no method works with {wanted}; load a {titles(bases())} checkpoint, or turn UniID off"
+        )
+    if name not in known:
         off = "".join(f"; {sentence}" for sentence in plugins().off.values())
         raise ConfigError(f"the method must be one of {', '.join(known)}, got {name!r}{off}")
-    return known[default() if name is None else name]
-
-
-def require_base(method: MethodDeclaration, base: Base) -> None:
-    """``ConfigError`` where the method does not work with base models of this family."""
-    if base not in method.bases:
-        wanted = " or ".join(one.title for one in method.bases)
-        raise ConfigError(
-            f"the method {method.name} works with {wanted}, and the base model is {base.title}; "
+    method = known[name].value
+    if base is not None and base not in method.bases:
+        raise CheckpointMismatchError(
+            f"the method {name} works with {titles(method.bases)}, and the base model is {base.title}; "
             "choose another checkpoint or another method"
         )
+    return known[name]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lib_uniid import installation
 from lib_uniid.bases import titles
 from lib_uniid.failures import explain
+from lib_uniid.methods import registry
 from lib_uniid.printing import shortened
 from lib_uniid.ui.form import Upload
 from lib_uniid.ui.status import Missing, Status
@@ -71,7 +72,7 @@ def _base(status: Status) -> str:
         return f"{method} is ready; checkpoint type of {name} is unknown &middot; {enrolled}."
     if not status.fits:
         return (
-            f"{name} is {escape(status.base or '')}: UniID works with {escape(titles())} "
+            f"{name} is {escape(status.base or '')}: UniID works with {escape(titles(registry.bases()))} "
             "checkpoints only; select another checkpoint."
         )
     return f"{method} with {name}, {escape(status.base or '')} &middot; {enrolled}."

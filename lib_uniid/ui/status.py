@@ -41,7 +41,7 @@ class Status:
     """The status above the panel's controls.
 
     ``base`` is the type of the checkpoint in words, ``fits`` whether identities can be injected into it.
-    Both are None if the type is unknown.
+    Both are None if the type is unknown. ``method`` is the one that works with it, or the default one.
     """
 
     method: str
@@ -76,9 +76,11 @@ def status_of(runtime: Runtime, checkpoint: Path | None, presets: tuple[str, ...
     from lib_uniid.faces.domain import note_of
 
     index = runtime.index
-    base, fits = (None, None) if checkpoint is None else _kind(index, checkpoint)
+    base, fits, method = None, None, registry.default()
+    if checkpoint is not None:
+        base, fits, method = _kind(index, checkpoint)
     return Status(
-        method=registry.default(),
+        method=method,
         checkpoint=None if checkpoint is None else checkpoint.stem,
         base=base,
         fits=fits,
@@ -110,11 +112,16 @@ def _missing(index: ModelFolder) -> tuple[Missing, ...]:
     )
 
 
-def _kind(index: ModelFolder, checkpoint: Path) -> tuple[str | None, bool | None]:
-    """A checkpoint's type by its content, and whether identities can be injected into it."""
+def _kind(index: ModelFolder, checkpoint: Path) -> tuple[str | None, bool | None, str]:
+    """A checkpoint's type by its content, whether identities can be injected into it, and the method."""
     from lib_uniid.bases import of_checkpoint
 
     if checkpoint.is_dir():
-        return "a diffusers folder", True
+        return "a diffusers folder", True, registry.default()
     kind = index.kind(checkpoint)
-    return (None, None) if kind is None else (kind, of_checkpoint(kind) is not None)
+    if kind is None:
+        return None, None, registry.default()
+    base = of_checkpoint(kind)
+    if base not in registry.bases():
+        return kind, False, registry.default()
+    return kind, True, registry.require(None, base).value.name

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_uniid import json_text
-from lib_uniid.bases import Base, of_checkpoint, titles
+from lib_uniid.bases import STANDALONE, Base, of_checkpoint, titles
 from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.header import Header
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
@@ -122,7 +122,7 @@ def _family(state: State, name: str) -> Base:
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
     family = identify(Header(path=Path(name), container="safetensors", shapes=shapes))
     base = of_checkpoint(family)
-    if base is None:
+    if base not in STANDALONE:
         raise UnknownCheckpointError(f"{name} is {family}; give a {titles()} checkpoint")
     return base
 

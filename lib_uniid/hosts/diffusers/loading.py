@@ -7,8 +7,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from lib_uniid import json_text
-from lib_uniid.attention.sites import find_sites
-from lib_uniid.bases import of_unet, titles
+from lib_uniid.attention.sites import find_sites, shape_of
+from lib_uniid.bases import STANDALONE, of_unet, titles
 from lib_uniid.checkpoints.reading import read, require_finite_tensors
 from lib_uniid.errors import UnknownCheckpointError
 from lib_uniid.failures import reading
@@ -37,12 +37,12 @@ def from_folder(folder: Path) -> Networks:
         raise UnknownCheckpointError(f"{folder.name} cannot be read: {error}") from error
     for part, module in (("unet", unet), ("vae", vae), ("text_encoder", text_model)):
         require_finite_tensors(module.state_dict(), f"{folder.name}/{part}")
-    base = of_unet(len(find_sites(unet)))
-    reads, writes = unet.config["cross_attention_dim"], text_model.config.hidden_size
-    if base is None or reads != writes:
+    shape, writes = shape_of(find_sites(unet)), text_model.config.hidden_size
+    base = of_unet(shape)
+    if base not in STANDALONE or shape.context != writes:
         raise UnknownCheckpointError(
-            f"{folder.name} is not a {titles()} model: its UNet has {len(find_sites(unet))} attention layers "
-            f"and takes text of width {reads}, its text model gives width {writes}; give a {titles()} model"
+            f"{folder.name} is not a {titles()} model: its UNet has {shape}, its text model gives "
+            f"{writes}; give a {titles()} model"
         )
     config = folder / "scheduler" / "scheduler_config.json"
     with reading(config):

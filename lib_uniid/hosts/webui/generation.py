@@ -11,7 +11,7 @@ from lib_uniid.api.identities import FoundIdentities, find_identities
 from lib_uniid.api.request import Request
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.record import RoutingRecord
-from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.attention.sites import Site, find_sites, shape_of
 from lib_uniid.bases import Base, of_unet, titles
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
 from lib_uniid.evaluation.overlay import draw_routing, legend
@@ -54,8 +54,8 @@ class Generation:
         Raises ``CheckpointMismatchError`` if the checkpoint and the weights are for different base models.
         """
         sites, base = _unet(p)
-        registry.require_base(registry.require(self.request.method).value, base)
-        plan = self._plan(sites, latent_size)
+        method = registry.require(self.request.method, base).value.name
+        plan = self._plan(sites, latent_size, method)
         assert plan is not None, "a request has at least one person"
         self.pipeline.announce("generation_started", plan)
         self._plan_in_use = plan
@@ -90,11 +90,11 @@ class Generation:
         people = [self.identities.people[one.name] for one in self.identities.settings]
         return self.pipeline.check(np.asarray(picture.convert("RGB")), people)
 
-    def _plan(self, sites: tuple[Site, ...], latent_size: tuple[int, int]) -> Plan | None:
+    def _plan(self, sites: tuple[Site, ...], latent_size: tuple[int, int], method: str) -> Plan | None:
         """Built once for each UNet layout, and with masks also once for each size."""
         drawn = any(one.mask is not None for one in self.identities.settings)
         layout = tuple((site.width, site.context, site.heads) for site in sites)
-        key = (layout, latent_size if drawn else None)
+        key = (method, layout, latent_size if drawn else None)
         if key not in self._plans:
             options = PlanOptions(
                 identity_scale=self.request.identity_scale,
@@ -104,7 +104,7 @@ class Generation:
             # The host may be in inference mode, whose tensors cannot be used outside it.
             with torch.inference_mode(mode=False):
                 self._plans[key] = self.pipeline.plan_for(
-                    sites, self.identities.settings, self.identities.people, options, self.request.method
+                    sites, self.identities.settings, self.identities.people, options, method
                 )
         return self._plans[key]
 
@@ -122,15 +122,16 @@ def _unet(p: Any) -> tuple[tuple[Site, ...], Base]:
     try:
         sites = find_sites(unet_of(p))
     except (AttributeError, HostTooOldError) as error:
-        raise _wrong_checkpoint() from error
-    base = of_unet(len(sites))
+        raise _wrong_checkpoint("has no UNet of Stable Diffusion") from error
+    shape = shape_of(sites)
+    base = of_unet(shape)
     if base is None:
-        raise _wrong_checkpoint()
+        raise _wrong_checkpoint(f"is of an unknown type ({shape})")
     return sites, base
 
 
-def _wrong_checkpoint() -> CheckpointMismatchError:
+def _wrong_checkpoint(found: str) -> CheckpointMismatchError:
     return CheckpointMismatchError(
-        f"UniID needs a {titles()} checkpoint, and a checkpoint of another type is loaded; "
+        f"UniID needs a {titles(registry.bases())} checkpoint, and the one that is loaded {found}; "
         "select such a checkpoint, or turn UniID off"
     )

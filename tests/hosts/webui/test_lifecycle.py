@@ -16,8 +16,10 @@ from tests.hosts.webui.standin.processing import (
     Runner,
     process_images,
 )
+from tests.hosts.webui.standin.unets import OtherUNet
 from tests.hosts.webui.standin.webui import WebUI
 from tests.hosts.webui.watching import Other, Traceless, any_host, beside, hooks, latents
+from tests.narrow import UNET_CONFIG
 from tests.near import assert_near
 
 ANNA, BEN = ask(person("Anna")), ask(person("Ben"))
@@ -148,6 +150,27 @@ def test_a_checkpoint_of_another_family_is_refused(start: Start, kind: str, othe
     assert refused.status == 500
     assert "load the checkpoint family that" in refused.error
     assert webui.txt2img().status == 200
+
+
+@pytest.mark.parametrize("kind", ["a1111", "forge"])
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            {"layers_per_block": 1},
+            "UniID needs a Stable Diffusion 1.5 checkpoint, and the one that is loaded is of an unknown type "
+            "(10 cross-attention layers, 32 to 64 channels wide, for text of 48 channels)",
+        ),
+        ({"cross_attention_dim": 1024}, "no method works with Stable Diffusion 2; load a Stable Diffusion 1"),
+    ],
+)
+def test_a_unet_of_another_shape_is_refused_with_what_it_is(
+    start: Start, kind: str, config: dict[str, Any], said: str
+):
+    webui = start(kind, OtherUNet(**{**UNET_CONFIG, **config}).eval())
+    refused = webui.txt2img(alwayson_scripts=ANNA)
+    assert refused.status == 500
+    assert said in refused.error
 
 
 # --- other scripts ---

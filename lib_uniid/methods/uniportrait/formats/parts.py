@@ -2,7 +2,7 @@
 
 from lib_uniid.methods.uniportrait import BASE
 
-SITES = BASE.sites
+SITES = 2 * len(BASE.unet.widths)
 
 
 def lora(prefix: str) -> dict[str, str]:
