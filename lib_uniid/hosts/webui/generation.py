@@ -50,7 +50,7 @@ class Generation:
     ) -> Attachment:
         """Inject all identities into the UNet that ``p`` samples from, at a latent size of (rows, columns).
 
-        ``encode`` and ``load`` are the host's; see :class:`lib_uniid.hosts.webui.script.HostServices`.
+        ``encode`` and ``load`` are the host's; see :class:`lib_uniid.hosts.webui.services.HostServices`.
         Raises ``CheckpointMismatchError`` if the checkpoint and the weights are for different base models.
         """
         sites, base = _unet(p)

@@ -5,14 +5,39 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 ENCODERS = 2 * 2**30
 """Bytes to free for the face encoders, which take 1.4 GB in half precision."""
 
 
+@runtime_checkable
+class HostServices(Protocol):
+    """The host's functions that UniID uses beside the arguments of the hooks."""
+
+    def load(self, patcher: Any) -> None:
+        """Load a model patcher during sampling; only hosts with patchers need it."""
+        ...
+
+    def encode(self, p: Any, picture: Any) -> Any:
+        """Latents of a picture, ``1 3 height width`` in [0, 1], by the VAE of ``p``."""
+        ...
+
+    def job(self) -> str:
+        """The host's text of its current job, such as ``3 out of 12`` for a cell of a plot."""
+        ...
+
+    def too_old(self) -> str | None:
+        """Name and version of a host that never calls ``process_before_every_sampling``; None for others."""
+        ...
+
+    def listen(self, **callbacks: Callable[..., None]) -> None:
+        """Register callbacks with the host, each under the host's name of the event."""
+        ...
+
+
 class WebUI:
-    """AUTOMATIC1111 or Forge; see :class:`lib_uniid.hosts.webui.script.HostServices`."""
+    """AUTOMATIC1111 or Forge; see :class:`HostServices`."""
 
     def models_folder(self) -> Path:
         return Path(import_module("modules.paths").models_path)

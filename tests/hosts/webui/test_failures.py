@@ -129,7 +129,7 @@ def test_a_generation_that_fails_in_the_host_leaves_nothing_once_it_is_gone(webu
     hook.remove()
     assert failed.status == 500
     gc.collect()
-    assert webui.namespace["extension"]._attached is None
+    assert webui.namespace["extension"].injector._attached is None
     assert hooks(any_host(webui).unet) == 0
     plain.check()
 
