@@ -1,6 +1,7 @@
 """The interface of a host: what the pipeline needs for sampling."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -30,6 +31,26 @@ Preview = Callable[[Look], None]
 
 def no_preview(look: Look) -> None:
     """The default: previews are not shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SamplingOptions:
+    """What a host samples with, beside the settings.
+
+    ``start`` is a start picture for ``settings.strength``; None starts from noise. ``style`` is an inverted
+    picture. It is sampled as the first row of each half of the batch, and is not among the results. Before
+    each call of the UNet the host sets in ``rows`` the role of every batch row and the share of the steps
+    done.
+    """
+
+    start: Picture | None = None
+    style: Float[Tensor, "steps 4 rows columns"] | None = None
+    rows: Rows | None = None
+    progress: Progress = no_progress
+    preview: Preview = no_preview
+
+
+NO_OPTIONS = SamplingOptions()
 
 
 @runtime_checkable
@@ -70,22 +91,9 @@ class Host(Protocol):
         ...
 
     def sample(
-        self,
-        settings: GenerationSettings,
-        seeds: Sequence[int],
-        *,
-        start: Picture | None = None,
-        style: Float[Tensor, "steps 4 rows columns"] | None = None,
-        rows: Rows | None = None,
-        progress: Progress = no_progress,
-        preview: Preview = no_preview,
+        self, settings: GenerationSettings, seeds: Sequence[int], options: SamplingOptions = NO_OPTIONS
     ) -> Float[Tensor, "pictures 4 rows columns"]:
-        """Latents of one picture per seed; from noise, or from ``start`` by ``settings.strength``.
-
-        ``style`` is an inverted picture. It is sampled as the first row of each half of the batch, and is not
-        among the results. Before each call of the UNet the host sets in ``rows`` the role of every batch row
-        and the share of the steps done.
-        """
+        """Latents of one picture per seed."""
         ...
 
     def decode(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:

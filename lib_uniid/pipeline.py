@@ -21,7 +21,7 @@ from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.config import GenerationSettings
 from lib_uniid.evaluation.presence import Presence, check
 from lib_uniid.failures import explain
-from lib_uniid.host import Host, Picture, Preview, Progress, no_preview, no_progress
+from lib_uniid.host import Host, Picture, Preview, Progress, SamplingOptions, no_preview, no_progress
 from lib_uniid.identity_pipeline import IdentityPipeline, Reference
 from lib_uniid.library.store import Identity
 from lib_uniid.methods import registry
@@ -98,10 +98,13 @@ class Studio(IdentityPipeline):
             settings=settings,
             plan=self.plan(settings, people),
             people=[people[person.name] for person in settings.people],
-            start=None if start is None else self._fitted(start, settings),
-            style=self._style(settings, progress),
-            progress=progress,
-            preview=preview,
+            sharing=_sharing(settings),
+            options=SamplingOptions(
+                start=None if start is None else self._fitted(start, settings),
+                style=self._inverted_style(settings, progress),
+                progress=progress,
+                preview=preview,
+            ),
         )
         made: dict[int, GeneratedPicture] = {}
         for number in range(settings.retries + 1):
@@ -148,14 +151,13 @@ class Studio(IdentityPipeline):
         pixels = self.host.base.pixels
         return fitted(picture, _latent_size(settings, pixels), pixels)
 
-    def _style(self, settings: GenerationSettings, progress: Progress) -> "_Style | None":
+    def _inverted_style(
+        self, settings: GenerationSettings, progress: Progress
+    ) -> Float[torch.Tensor, "steps 4 rows columns"] | None:
         if settings.style is None:
             return None
         picture = self._fitted(settings.style.picture, settings)
-        return _Style(
-            latents=self.host.invert(picture, settings.steps, progress=progress),
-            sharing=Sharing(score_shift=math.log(settings.style.strength)),
-        )
+        return self.host.invert(picture, settings.steps, progress=progress)
 
     def _tries(
         self, order: "_Order", wanted: Sequence[int], number: int
@@ -166,28 +168,20 @@ class Studio(IdentityPipeline):
         for done, group in enumerate(groups):
 
             def progress(step: int, steps: int, done: int = done) -> None:
-                order.progress(done * steps + step, len(groups) * steps)
+                order.options.progress(done * steps + step, len(groups) * steps)
 
             seeds = [order.settings.seed + n + number * order.settings.pictures for n in group]
-            yield from zip(group, self._make(replace(order, progress=progress), seeds), strict=True)
+            options = replace(order.options, progress=progress)
+            yield from zip(group, self._make(replace(order, options=options), seeds), strict=True)
 
     def _make(self, order: "_Order", seeds: Sequence[int]) -> list[GeneratedPicture]:
         rows, record = Rows(()), RoutingRecord() if len(order.people) > 1 else None
-        sharing, style = (order.style.sharing, order.style.latents) if order.style else (None, None)
         self.announce("generation_started", order.plan)
         with (
             injected(self._sites if order.plan else (), order.plan, rows, record=record) as calls,
-            shared(self._sites if sharing else (), sharing, rows),
+            shared(self._sites if order.sharing else (), order.sharing, rows),
         ):
-            latents = self.host.sample(
-                order.settings,
-                seeds,
-                start=order.start,
-                style=style,
-                rows=rows,
-                progress=order.progress,
-                preview=order.preview,
-            )
+            latents = self.host.sample(order.settings, seeds, replace(order.options, rows=rows))
         calls.require()
         self.announce("generation_finished", order.plan)
         if calls.compiled:
@@ -207,24 +201,19 @@ class Studio(IdentityPipeline):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Style:
-    """An inverted style picture, and how the pictures attend to it."""
-
-    latents: Float[torch.Tensor, "steps 4 rows columns"]
-    sharing: Sharing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Order:
     """The parameters that all tries of a generation share; ``settings`` has a size."""
 
     settings: GenerationSettings
     plan: Plan | None
     people: Sequence[Identity]
-    start: Picture | None
-    style: _Style | None
-    progress: Progress
-    preview: Preview
+    sharing: Sharing | None
+    options: SamplingOptions
+
+
+def _sharing(settings: GenerationSettings) -> Sharing | None:
+    """How the pictures attend to the style picture."""
+    return None if settings.style is None else Sharing(score_shift=math.log(settings.style.strength))
 
 
 def _latent_size(settings: GenerationSettings, pixels: int) -> tuple[int, int]:

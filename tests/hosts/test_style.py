@@ -13,6 +13,7 @@ from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.bases import SD15
 from lib_uniid.config import GenerationSettings, StyleSettings
 from lib_uniid.errors import ConfigError
+from lib_uniid.host import SamplingOptions
 from lib_uniid.hosts.diffusers.host import DiffusersHost
 from lib_uniid.hosts.diffusers.schedulers import inverse_scheduler, scheduler
 from tests import narrow
@@ -115,7 +116,7 @@ def test_each_half_begins_with_the_inverted_picture_at_every_step(
 ):
     rows = Rows(())
     with watched(host) as calls:
-        host.sample(settings(cfg_scale=cfg_scale), [0, 1], style=inverted, rows=rows)
+        host.sample(settings(cfg_scale=cfg_scale), [0, 1], SamplingOptions(style=inverted, rows=rows))
     half = [Role.STYLE, Role.COND, Role.COND]
     uncond = [Role.STYLE, Role.UNCOND, Role.UNCOND]
     assert list(rows.roles) == (half if cfg_scale == 1.0 else uncond + half)
@@ -129,8 +130,8 @@ def test_the_prompt_is_for_the_pictures_and_the_negative_prompt_for_the_whole_ha
     host: DiffusersHost, inverted: Tensor
 ):
     with watched(host) as calls:
-        host.sample(settings(negative_prompt="blurred"), [0], style=inverted)
-        host.sample(settings(prompt=""), [0], style=inverted)
+        host.sample(settings(negative_prompt="blurred"), [0], SamplingOptions(style=inverted))
+        host.sample(settings(prompt=""), [0], SamplingOptions(style=inverted))
     (_, text), (_, wordless) = calls[0], calls[STEPS]
     assert torch.equal(text[0], text[1])
     assert not torch.allclose(text[2], text[3], atol=1e-3)
@@ -141,7 +142,7 @@ def test_the_prompt_is_for_the_pictures_and_the_negative_prompt_for_the_whole_ha
 def test_only_the_pictures_asked_for_come_out_and_the_row_alone_changes_none_of_them(
     host: DiffusersHost, inverted: Tensor
 ):
-    styled = host.sample(settings(), [3, 4], style=inverted)
+    styled = host.sample(settings(), [3, 4], SamplingOptions(style=inverted))
     assert styled.shape == (2, 4, 16, 16)
     # without sharing a row knows nothing of its neighbours
     assert torch.allclose(styled, host.sample(settings(), [3, 4]), atol=1e-4)
@@ -150,7 +151,7 @@ def test_only_the_pictures_asked_for_come_out_and_the_row_alone_changes_none_of_
 def test_with_a_start_picture_the_last_steps_of_both_are_taken(host: DiffusersHost, inverted: Tensor):
     start = np.full((128, 128, 3), 200, dtype=np.uint8)
     with watched(host) as calls:
-        host.sample(settings(strength=0.5), [0], start=start, style=inverted)
+        host.sample(settings(strength=0.5), [0], SamplingOptions(start=start, style=inverted))
     assert len(calls) == 2
     for (latents, _), stored in zip(calls, inverted[-2:], strict=True):
         assert torch.equal(latents[0], stored)
@@ -158,7 +159,7 @@ def test_with_a_start_picture_the_last_steps_of_both_are_taken(host: DiffusersHo
 
 def test_a_picture_is_bit_identical_before_and_after_one_with_style(host: DiffusersHost, inverted: Tensor):
     before = host.sample(settings(style=None), [5])
-    host.sample(settings(), [5], style=inverted)
+    host.sample(settings(), [5], SamplingOptions(style=inverted))
     assert torch.equal(host.sample(settings(style=None), [5]), before)
 
 
@@ -167,4 +168,4 @@ def test_an_inversion_for_another_generation_is_refused(
     host: DiffusersHost, inverted: Tensor, changes: dict[str, Any]
 ):
     with pytest.raises(ConfigError, match=r"must have the shape \(\d, 4, 16, \d+\), got \(4, 4, 16, 16\)"):
-        host.sample(settings(**changes), [0], style=inverted)
+        host.sample(settings(**changes), [0], SamplingOptions(style=inverted))

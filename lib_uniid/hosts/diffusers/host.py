@@ -22,7 +22,7 @@ from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.bases import Base
 from lib_uniid.config import GenerationSettings
 from lib_uniid.errors import ConfigError
-from lib_uniid.host import Picture, Preview, Progress, no_preview, no_progress
+from lib_uniid.host import NO_OPTIONS, Picture, Progress, SamplingOptions, no_progress
 from lib_uniid.hosts.diffusers.loading import from_file, from_folder
 from lib_uniid.hosts.diffusers.schedulers import inverse_scheduler, scheduler, takes_generator
 from lib_uniid.hosts.diffusers.tokenizer import clip_tokenizer
@@ -106,36 +106,28 @@ class DiffusersHost:
 
     @torch.no_grad()
     def sample(
-        self,
-        settings: GenerationSettings,
-        seeds: Sequence[int],
-        *,
-        start: Picture | None = None,
-        style: Float[Tensor, "steps 4 rows columns"] | None = None,
-        rows: Rows | None = None,
-        progress: Progress = no_progress,
-        preview: Preview = no_preview,
+        self, settings: GenerationSettings, seeds: Sequence[int], options: SamplingOptions = NO_OPTIONS
     ) -> Float[Tensor, "pictures 4 rows columns"]:
-        rows = rows or Rows(())
+        rows, style = options.rows or Rows(()), options.style
         lead = 0 if style is None else 1
         rows.roles = _roles(settings, len(seeds), lead)
         generators = [Generator("cpu").manual_seed(seed) for seed in seeds]
         schedule = scheduler(settings.sampler, self.base, self.prediction)
         schedule.set_timesteps(settings.steps)
-        timesteps, latents = self._begin(schedule, settings, generators, start)
+        timesteps, latents = self._begin(schedule, settings, generators, options.start)
         style_latents = None if style is None else _checked_style(style, settings, latents)[-len(timesteps) :]
         text = self._text(_prompts(settings, len(seeds), lead))
-        options = {"generator": generators} if takes_generator(schedule) else {}
+        noise = {"generator": generators} if takes_generator(schedule) else {}
         for number, (timestep, on_device) in enumerate(self._with_device_copies(timesteps)):
             rows.progress = number / len(timesteps)
             scaled = schedule.scale_model_input(latents, timestep)
             if style_latents is not None:
                 scaled = torch.cat([style_latents[number : number + 1], scaled])
             prediction = self._predict(scaled, on_device, text, settings.cfg_scale)[lead:]
-            stepped = schedule.step(prediction, timestep, latents, **options)
+            stepped = schedule.step(prediction, timestep, latents, **noise)
             latents, clean = stepped.prev_sample, getattr(stepped, "pred_original_sample", None)
-            preview(partial(self._rough, latents if clean is None else clean))
-            progress(number + 1, len(timesteps))
+            options.preview(partial(self._rough, latents if clean is None else clean))
+            options.progress(number + 1, len(timesteps))
         require_finite(latents, "latents", STANDALONE)
         return latents
 

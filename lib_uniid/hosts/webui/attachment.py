@@ -72,64 +72,6 @@ class Counter:
         return [COMPILED] if self.calls.compiled else []
 
 
-class Refusal:
-    """Makes the host's next call of the UNet raise: the host catches exceptions of a script's hooks."""
-
-    called = False
-
-    def __init__(self, unet: nn.Module, failure: str) -> None:
-        self.unet, self.failure = unet, failure
-        self._hook = unet.register_forward_pre_hook(self._raise)
-        self._on = True
-        with ExitStack() as stack:
-            stack.enter_context(compiled.suspended())
-            self._stack = stack.pop_all()
-
-    def _raise(self, _module: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        self._on = False
-        self._hook.remove()
-        raise UniIDError(self.failure)
-
-    def holds(self, p: Any) -> bool:
-        return self._on and unet_of(p) is self.unet
-
-    def step(self, params: Any) -> None:
-        pass
-
-    def require(self, *, seen: bool) -> None:
-        pass
-
-    def notes(self) -> list[str]:
-        return []
-
-    def row_of(self, picture: int, pictures: int, rows: int) -> int:
-        return picture
-
-    def release(self) -> None:
-        self._on = False
-        self._hook.remove()
-        self._stack.close()
-
-
-class Refused:
-    """Replaces a value with which the host would continue; any use of it raises."""
-
-    def __init__(self, failure: str) -> None:
-        self.__dict__["failure"] = failure
-
-    def __getattr__(self, name: str) -> Any:
-        raise UniIDError(self.failure)
-
-    def __iter__(self) -> Iterator[Any]:
-        raise UniIDError(self.failure)
-
-    def __len__(self) -> int:
-        raise UniIDError(self.failure)
-
-    def __getitem__(self, place: Any) -> Any:
-        raise UniIDError(self.failure)
-
-
 class NoInjection:
     """Injects nothing, for a UNet into which identities cannot be injected."""
 
@@ -155,6 +97,51 @@ class NoInjection:
 
     def release(self) -> None:
         pass
+
+
+class Refusal(NoInjection):
+    """Makes the host's next call of the UNet raise: the host catches exceptions of a script's hooks."""
+
+    def __init__(self, unet: nn.Module, failure: str) -> None:
+        super().__init__(unet)
+        self.failure = failure
+        self._hook = unet.register_forward_pre_hook(self._raise)
+        self._on = True
+        with ExitStack() as stack:
+            stack.enter_context(compiled.suspended())
+            self._stack = stack.pop_all()
+
+    def _raise(self, _module: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        self._on = False
+        self._hook.remove()
+        raise UniIDError(self.failure)
+
+    def holds(self, p: Any) -> bool:
+        return self._on and super().holds(p)
+
+    def release(self) -> None:
+        self._on = False
+        self._hook.remove()
+        self._stack.close()
+
+
+class Refused:
+    """Replaces a value with which the host would continue; any use of it raises."""
+
+    def __init__(self, failure: str) -> None:
+        self.__dict__["failure"] = failure
+
+    def __getattr__(self, name: str) -> Any:
+        raise UniIDError(self.failure)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise UniIDError(self.failure)
+
+    def __len__(self) -> int:
+        raise UniIDError(self.failure)
+
+    def __getitem__(self, place: Any) -> Any:
+        raise UniIDError(self.failure)
 
 
 def is_forge(p: Any) -> bool:

@@ -11,6 +11,7 @@ from torch import nn
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.config import SAMPLERS, GenerationSettings
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
+from lib_uniid.host import SamplingOptions
 from lib_uniid.hosts.diffusers.host import DiffusersHost
 from lib_uniid.hosts.finite import NotFiniteError
 from tests import narrow
@@ -77,7 +78,7 @@ def test_cfg_scale_one_skips_uncond_and_equals_the_cond_prediction(host: Diffuse
 def test_rows_are_told_their_roles_and_the_share_of_steps_done(host: DiffusersHost):
     rows, seen = Rows(()), []
     hook = host.unet.register_forward_pre_hook(lambda *_: seen.append((rows.progress, rows.roles)))
-    host.sample(BRIEF, [0, 1], rows=rows)
+    host.sample(BRIEF, [0, 1], SamplingOptions(rows=rows))
     hook.remove()
     assert [progress for progress, _ in seen] == pytest.approx([0, 1 / 3, 2 / 3])
     assert seen[0][1] == (Role.UNCOND, Role.UNCOND, Role.COND, Role.COND)
@@ -85,7 +86,7 @@ def test_rows_are_told_their_roles_and_the_share_of_steps_done(host: DiffusersHo
 
 def test_progress_counts_the_steps_and_cancels_by_raising(host: DiffusersHost):
     steps: list[tuple[int, int]] = []
-    host.sample(BRIEF, [0], progress=lambda step, total: steps.append((step, total)))
+    host.sample(BRIEF, [0], SamplingOptions(progress=lambda step, total: steps.append((step, total))))
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
     def cancel(step: int, _: int) -> None:
@@ -93,7 +94,7 @@ def test_progress_counts_the_steps_and_cancels_by_raising(host: DiffusersHost):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        host.sample(BRIEF, [0], progress=cancel)
+        host.sample(BRIEF, [0], SamplingOptions(progress=cancel))
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m"])
@@ -101,7 +102,10 @@ def test_a_start_picture_is_kept_more_the_lower_the_strength(host: DiffusersHost
     start = np.full((128, 128, 3), 200, dtype=np.uint8)
     kept = host._encode(start)  # pyright: ignore[reportPrivateUsage]
     distances = [
-        (host.sample(like(sampler=sampler, steps=5, strength=strength), [0], start=start) - kept)
+        (
+            host.sample(like(sampler=sampler, steps=5, strength=strength), [0], SamplingOptions(start=start))
+            - kept
+        )
         .norm()
         .item()
         for strength in (0.2, 0.6, 1.0)
@@ -115,13 +119,15 @@ def test_strength_sets_the_number_of_steps_but_at_least_one(host: DiffusersHost)
     totals: list[int] = []
     for strength in (0.01, 0.5, 1.0):
         settings = like(steps=4, strength=strength)
-        host.sample(settings, [0], start=start, progress=lambda _, total: totals.append(total))
+        host.sample(
+            settings, [0], SamplingOptions(start=start, progress=lambda _, total: totals.append(total))
+        )
     assert sorted(set(totals)) == [1, 2, 4]
 
 
 def test_a_start_picture_of_another_size_is_refused(host: DiffusersHost):
     with pytest.raises(ConfigError, match="must be 128 x 128 px, got 64 x 128 px"):
-        host.sample(BRIEF, [0], start=np.zeros((128, 64, 3), dtype=np.uint8))
+        host.sample(BRIEF, [0], SamplingOptions(start=np.zeros((128, 64, 3), dtype=np.uint8)))
 
 
 def test_words_beyond_the_77th_token_are_named(host: DiffusersHost):
