@@ -20,6 +20,7 @@ from lib_uniid.fields import (
     PersonNumbers,
     Routing,
     Row,
+    SharedNumbers,
     Table,
     numbers,
 )
@@ -119,7 +120,7 @@ class StyleSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationSettings:
+class GenerationSettings(SharedNumbers):
     """Settings of one call. Sizes are in pixels; None takes the size the model was trained on.
 
     Picture n of the call has the seed ``seed + n``. ``strength`` applies only with a start picture: the share
@@ -142,7 +143,6 @@ class GenerationSettings:
     style: StyleSettings | None = None
     method: str | None = None
     routing: Routing = GENERATION["routing"].default
-    identity_scale: float = GENERATION["identity_scale"].default
     strength: float = GENERATION["strength"].default
     retries: int = GENERATION["retries"].default
 

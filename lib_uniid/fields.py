@@ -379,9 +379,18 @@ class PersonNumbers:
     end: float = PERSON["end"].default
 
 
-def numbers_of(person: object) -> dict[str, Any]:
-    """The numbers of a person by name, from any object with these attributes."""
-    return {one.name: getattr(person, one.name) for one in fields(PersonNumbers)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedNumbers:
+    """The numbers that apply to all people, in a request and in the settings."""
+
+    identity_scale: float = REQUEST["identity_scale"].default
+
+
+def numbers_of(
+    value: object, kind: type[PersonNumbers] | type[SharedNumbers] = PersonNumbers
+) -> dict[str, Any]:
+    """The numbers of a person, or of another ``kind``, by name, from any object with these attributes."""
+    return {one.name: getattr(value, one.name) for one in fields(kind)}
 
 
 def numbers(table: Table, shown: Place | None = None) -> list[Row]:

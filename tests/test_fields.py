@@ -15,10 +15,11 @@ from lib_uniid.commands.options import parser
 from lib_uniid.commands.settings import arguments_of
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import GENERATION, PERSON, REQUIRED, Row, numbers
+from lib_uniid.fields import GENERATION, PERSON, REQUEST, REQUIRED, Row, numbers
 from lib_uniid.hosts.webui import axes
-from lib_uniid.ui.form import TABS, PersonForm, names_of
+from lib_uniid.ui.form import TABS, Form, PersonForm, names_of
 from lib_uniid.ui.form_request import request_of
+from lib_uniid.ui.page_generation import PageSettings
 from lib_uniid.ui.panel import build
 from lib_uniid.ui.pasting import form_of
 from lib_uniid.ui.uploads import Uploads
@@ -26,6 +27,19 @@ from tests.ui.bare_host import controller_of
 from tools import field_table
 
 PERSON_NUMBERS = [pytest.param(row, id=row.name) for row in numbers(PERSON)]
+SHARED_NUMBERS = [pytest.param(row, id=row.name) for row in numbers(REQUEST, "panel")]
+PAGE = PageSettings(
+    prompt="a cat",
+    negative_prompt="",
+    width=0,
+    height=0,
+    steps=4,
+    cfg_scale=5.0,
+    seed=0,
+    pictures=1,
+    sampler="ddim",
+    preview=False,
+)
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
@@ -94,8 +108,54 @@ def test_a_number_of_a_person_goes_through_panel_and_infotext_and_comes_back(row
     assert again == replace(pasted, people=(replace(pasted.people[0], id=None, name="Anna"),))
 
 
+@pytest.mark.parametrize("row", SHARED_NUMBERS)
+def test_a_number_for_all_people_is_checked_by_its_row_in_request_settings_axis_and_option(row: Row):
+    def request(value: float) -> Any:
+        return parse({"version": 1, "people": [{"name": "Anna"}], row.name: value})
+
+    def settings(value: float) -> Any:
+        given: dict[str, Any] = {row.name: value}
+        return GenerationSettings(prompt="a cat", **given)
+
+    def axis(value: float) -> Any:
+        plotted = SimpleNamespace(uniid_axes={axes.Change(row.name): value})
+        return axes.apply_axes(parse({"version": 1, "people": [{"name": "Anna"}]}), plotted)
+
+    def option(value: float) -> Any:
+        line = ["generate", "a cat", "--person", "Anna", f"--{row.flag}", str(value)]
+        return arguments_of(parser().parse_args(line, Namespace())).settings
+
+    for read in (request, settings, axis, option):
+        assert getattr(read(inside(row)), row.name) == pytest.approx(inside(row))
+        with pytest.raises(ConfigError, match=rf"({row.name}|{row.label_in_text}) must"):
+            read(row.high + 1.0)
+
+
+@pytest.mark.parametrize("row", SHARED_NUMBERS)
+def test_a_number_for_all_people_has_a_slider_and_goes_through_panel_infotext_and_page(
+    row: Row, tmp_path: Path
+):
+    with gr.Blocks() as page:
+        build(controller_of(tmp_path), lambda name: name)
+    (part,) = [part for part in page.blocks.values() if part.elem_id == row.name]
+    assert isinstance(part, gr.Slider)
+    assert (part.minimum, part.maximum, part.step, part.label) == (row.low, row.high, row.step, row.label)
+    given: dict[str, Any] = {row.name: inside(row)}
+    people = (PersonRequest(id="0"),)
+    pasted = parse_json(describe(Request(version=1, people=people, **given), {"0": "0123"}))
+    again = request_of(form_of(pasted, lambda _: "Anna").values(), Uploads())
+    assert again is not None
+    assert getattr(again, row.name) == inside(row)
+    assert getattr(PAGE.settings(again, None), row.name) == inside(row)
+    assert getattr(PAGE.settings(None, None), row.name) == row.default
+
+
 def test_arguments_stand_where_they_stood():
     """Clients of the hosts' APIs send the panel's values in this order."""
+    shared = "request enabled identity_scale routing show_routing check plain"
+    style = "style_enabled style style_strength style_pasted"
+    assert names_of(Form)[:11] == [*shared.split(), *style.split()]
+    assert set(names_of(Form)) == {one.name for one in fields(Form)} - {"people"}
     old = "enabled who uploads weight structure_automatic structure_scale mix_with mix_share where mask start"
     assert names_of(PersonForm)[:13] == [*old.split(), "end", "pasted"]
     assert set(names_of(PersonForm)) == {one.name for one in fields(PersonForm)}

@@ -15,7 +15,18 @@ from typing import Any, TypeGuard
 from lib_uniid import json_text
 from lib_uniid.api.regions import REGIONS
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import MIX, PERSON, REFERENCE, REQUEST, REQUIRED, STYLE, PersonNumbers, Row, Table
+from lib_uniid.fields import (
+    MIX,
+    PERSON,
+    REFERENCE,
+    REQUEST,
+    REQUIRED,
+    STYLE,
+    PersonNumbers,
+    Row,
+    SharedNumbers,
+    Table,
+)
 from lib_uniid.library.names import MAX_NAME, normal
 from lib_uniid.methods.registry import methods, require
 
@@ -77,7 +88,7 @@ class StyleRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(SharedNumbers):
     """One generation. ``check`` checks which people are in the finished pictures.
 
     ``fallback`` is the action if identities cannot be applied: ``fail``, or ``plain``: generate without.
@@ -89,7 +100,6 @@ class Request:
     enabled: bool = REQUEST["enabled"].default
     method: str | None = None
     routing: str = REQUEST["routing"].default
-    identity_scale: float = REQUEST["identity_scale"].default
     style: StyleRequest | None = None
     check: bool = REQUEST["check"].default
     fallback: str = REQUEST["fallback"].default

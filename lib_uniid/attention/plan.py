@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from lib_uniid.attention.branch import Branch
 from lib_uniid.attention.lora import Deltas, LoRA
 from lib_uniid.config import Routing
+from lib_uniid.fields import SharedNumbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions:
-    """How the people of a generation act together; ``latent_size`` (rows, columns) is what masks are for."""
+class PlanOptions(SharedNumbers):
+    """Options of a plan for all people; masks are scaled to ``latent_size``, which is (rows, columns)."""
 
-    identity_scale: float
     routing: Routing
     latent_size: tuple[int, int]
 

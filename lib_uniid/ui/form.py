@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import PERSON, REQUEST, STYLE, numbers
+from lib_uniid.fields import PERSON, REQUEST, STYLE, PersonNumbers, SharedNumbers
 
 TABS = 4
 """People in the panel; a request in JSON may have more."""
@@ -32,14 +32,14 @@ DETECTING = "looking"
 
 if TYPE_CHECKING:
     from lib_uniid.fields import PersonNumbers as _PersonNumbers
+    from lib_uniid.fields import SharedNumbers as _SharedNumbers
 else:  # a control may hold anything: hosts pass on any value that an API client sent
-    _PersonNumbers = make_dataclass(
-        "_PersonNumbers",
-        [(row.name, Any, row.default) for row in numbers(PERSON)],
-        frozen=True,
-        slots=True,
-        kw_only=True,
-    )
+
+    def _unchecked(kind: type) -> type:
+        named = [(one.name, Any, one.default) for one in fields(kind)]
+        return make_dataclass(f"_{kind.__name__}", named, frozen=True, slots=True, kw_only=True)
+
+    _PersonNumbers, _SharedNumbers = _unchecked(PersonNumbers), _unchecked(SharedNumbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +65,16 @@ class PersonForm(_PersonNumbers):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """The panel. ``request`` is JSON that overrides the controls, or a dict through the API.
+class Form(_SharedNumbers):
+    """The panel: the numbers that apply to all people, and the fields below.
 
+    ``request`` is JSON that overrides the controls, or a dict through the API.
     ``style`` is a picture or None, and is used if ``style_enabled``; ``style_pasted`` is the digest of an
     infotext in its place.
     """
 
     request: Any = ""
     enabled: Any = False
-    identity_scale: Any = REQUEST["identity_scale"].default
     routing: Any = REQUEST["routing"].default
     show_routing: Any = REQUEST["show_routing"].default
     check: Any = REQUEST["check"].default
@@ -103,7 +103,20 @@ class Form:
         return own + [getattr(person, name) for person in self.people for name in names_of(PersonForm)]
 
 
-_FIRST = (
+_SHARED = (
+    "request",
+    "enabled",
+    "identity_scale",
+    "routing",
+    "show_routing",
+    "check",
+    "plain",
+    "style_enabled",
+    "style",
+    "style_strength",
+    "style_pasted",
+)
+_PERSON = (
     "enabled",
     "who",
     "uploads",
@@ -118,15 +131,14 @@ _FIRST = (
     "end",
     "pasted",
 )
-"""The first arguments of a tab, in the order that clients of the hosts' APIs use; others follow."""
+"""The first arguments for all people and of a tab, in the order of the hosts' APIs; others follow."""
 
 
 def names_of(kind: type) -> list[str]:
     """The fields of a form in the order of the script's arguments, without the people."""
     names = [one.name for one in fields(kind) if one.name != "people"]
-    if kind is not PersonForm:
-        return names
-    return [*_FIRST, *(name for name in names if name not in _FIRST)]
+    first = {Form: _SHARED, PersonForm: _PERSON}.get(kind, ())
+    return [*first, *(name for name in names if name not in first)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import VERSION, Request, from_arguments
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import numbers_of
+from lib_uniid.fields import SharedNumbers, numbers_of
 from lib_uniid.library.names import is_id
 from lib_uniid.ui.form import DRAWN, Form, PersonForm, Pictures, Upload, uploads_of
 
@@ -46,7 +46,7 @@ def _raw(form: Form, pictures: Pictures) -> dict[str, Any]:
         "version": VERSION,
         "people": [_raw_person(tab, person, pictures) for tab, person in people],
         "routing": form.routing,
-        "identity_scale": form.identity_scale,
+        **numbers_of(form, SharedNumbers),
         "show_routing": form.show_routing,
         "check": form.check,
         "fallback": "plain" if form.plain else "fail",

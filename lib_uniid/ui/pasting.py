@@ -9,7 +9,7 @@ from lib_uniid.api.infotext import DIGEST, PasteField
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import PersonRequest, Request, StyleRequest, parse_json, to_dict
 from lib_uniid.errors import ConfigError, PictureError
-from lib_uniid.fields import numbers_of
+from lib_uniid.fields import SharedNumbers, numbers_of
 from lib_uniid.ui.form import AUTOMATIC, DRAWN, TABS, Form, PersonForm, names_of
 from lib_uniid.ui.form_request import grey, mask_picture
 
@@ -21,11 +21,11 @@ def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
     """
     form = Form(
         enabled=request.enabled,
-        identity_scale=request.identity_scale,
         routing=request.routing,
         show_routing=request.show_routing,
         check=request.check,
         plain=request.fallback == "plain",
+        **numbers_of(request, SharedNumbers),
     )
     shown = len(request.people) <= TABS and all(_fits(person) for person in request.people)
     if not shown or request.method is not None:
