@@ -47,7 +47,7 @@ SSD_1B = {**XL, "transformer_layers_per_block": (1, 2, 4)}  # a distilled SDXL: 
         pytest.param(SSD_1B, None, id="a shorter SDXL"),
     ],
 )
-def test_a_unet_is_told_apart_by_its_cross_attention(config: dict[str, Any], base: Base | None):
+def test_a_unet_is_recognised_by_its_cross_attention(config: dict[str, Any], base: Base | None):
     with init_empty_weights():
         unet = UNet2DConditionModel(**config)
     shape = shape_of(find_sites(unet))

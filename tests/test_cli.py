@@ -101,7 +101,7 @@ def test_every_person_option_reaches_the_picture(here: Path, uniid: Callable[...
     assert len(files(here / "out")) == 2
 
 
-def test_a_picture_without_people_says_so_and_a_seed_is_drawn(here: Path, uniid: Callable[..., Any]):
+def test_a_picture_without_people_has_a_note_and_a_drawn_seed(here: Path, uniid: Callable[..., Any]):
     made = uniid("generate", "a park", "--steps", "1", "--width", "64", "--height", "72", "--cfg-scale", "1")
     assert "no --person was given" in made["notes"][0]
     (picture,) = made["pictures"]
@@ -162,7 +162,7 @@ def test_the_doctor_finds_every_file_with_its_size_hash_and_licence(uniid: Calla
     assert report["packages"]["torch"]
 
 
-def test_the_doctor_says_what_is_missing_and_where_to_get_it(here: Path, capsys: pytest.CaptureFixture[str]):
+def test_doctor_lists_missing_files_with_their_sources(here: Path, capsys: pytest.CaptureFixture[str]):
     for folder in (here, here / "nowhere"):
         assert main(["doctor", "--models", str(folder)]) == 1
         words = capsys.readouterr().out
@@ -178,9 +178,7 @@ def test_the_doctor_says_what_is_missing_and_where_to_get_it(here: Path, capsys:
         assert words.endswith("not ready to generate yet: files or packages are missing\n")
 
 
-def test_the_doctor_knows_every_file_that_ships_with_its_own_licence(
-    here: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_doctor_lists_every_shipped_file_with_its_licence(here: Path, capsys: pytest.CaptureFixture[str]):
     copied = here / "models"
     shutil.copytree(MODELS, copied)
     for folder in (MODELS, copied):
@@ -397,7 +395,7 @@ def test_a_package_that_is_missing_is_named(
 # --- fetch ---
 
 
-def test_a_model_file_is_fetched_where_somebody_says_so(
+def test_fetch_downloads_into_the_given_models_folder(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     models = here / "fetched"
@@ -424,9 +422,7 @@ def test_the_doctor_names_a_file_of_ours_that_is_none(here: Path, capsys: pytest
     assert "mine.safetensors is a file that cannot be read" in capsys.readouterr().out
 
 
-def test_the_doctor_says_which_weights_it_did_not_look_at(
-    models: Path, here: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_doctor_lists_unchecked_weights(models: Path, here: Path, capsys: pytest.CaptureFixture[str]):
     folder = here / "models"
     shutil.copytree(models, folder)
     file = next(folder.rglob("det_10g.onnx"))

@@ -87,7 +87,7 @@ def test_a_style_needs_no_prompt_and_goes_with_ddim_alone():
         GenerationSettings(prompt="a cat", style=style, sampler="euler")
 
 
-def test_a_style_is_known_by_its_content():
+def test_a_style_is_identified_by_its_content():
     style, same = StyleSettings(picture=PICTURE), StyleSettings(picture=PICTURE.copy(), strength=1.0)
     assert style.sha256 == same.sha256 == StyleSettings(picture=PICTURE[:, ::-1][:, ::-1]).sha256
     others = [PICTURE[::-1], PICTURE.reshape(4, 2, 3)]
@@ -98,7 +98,7 @@ def people(count: int) -> tuple[PersonSettings, ...]:
     return tuple(PersonSettings(name=f"person {number}") for number in range(count))
 
 
-def test_nobody_and_up_to_eight_people_are_allowed_and_nine_are_not():
+def test_zero_to_eight_people_are_allowed_and_nine_are_not():
     assert GenerationSettings(prompt="a cat").people == ()
     assert len(GenerationSettings(prompt="a cat", people=people(MAX_PEOPLE)).people) == 8
     with pytest.raises(ConfigError, match=r"at most 8 people .* got 9"):

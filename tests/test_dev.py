@@ -24,7 +24,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     return seen
 
 
-def test_a_failed_set_up_says_what_to_do_and_ends_with_one(
+def test_a_failed_set_up_prints_a_remedy_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     def no_venv(_: Environment) -> None:
@@ -97,7 +97,7 @@ def test_the_help_names_every_command():
     assert all(f"dev.py {command}" in str(dev.__doc__) for command in dev.COMMANDS)
 
 
-def test_an_unknown_command_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]):
+def test_an_unknown_command_prints_the_available_commands(capsys: pytest.CaptureFixture[str]):
     assert dev.main(["fly"]) == 2
     assert "demo, serve, test, hosts, pins, lint, bench, setup" in capsys.readouterr().err
 
@@ -112,7 +112,7 @@ def test_the_first_failing_check_decides(commands: list[tuple[str, ...]]):
     assert commands == [(".venv", "a")]
 
 
-def test_one_webui_may_be_named_and_otherwise_all_of_ci_are_tried_whatever_the_first_says(
+def test_one_webui_may_be_named_and_otherwise_all_of_ci_are_tried_after_a_failure_too(
     commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dev, "interpreter", lambda versions: sys.executable)  # pyright: ignore[reportUnknownLambdaType]
@@ -124,7 +124,7 @@ def test_one_webui_may_be_named_and_otherwise_all_of_ci_are_tried_whatever_the_f
     assert commands == [(".venv-forge", "-m", "pytest", "tests/ui", "-x")]
 
 
-def test_where_no_such_python_is_installed_that_is_said(
+def test_a_missing_python_version_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(dev, "HOSTS_RUN_ON", ("3.99", "3.98"))

@@ -65,7 +65,7 @@ def executable(path: Path, code: int) -> Path:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs programs that are scripts of a shell")
-def test_an_interpreter_is_looked_for_on_the_path_and_then_among_those_of_pyenv(
+def test_an_interpreter_is_searched_on_the_path_and_then_in_pyenv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))

@@ -77,7 +77,7 @@ def test_a_file_where_a_folder_is_needed_is_the_one_that_is_named(tmp_path: Path
         assert said(error).startswith(f"{tmp_path / 'out'} is a file, and a folder is needed")
 
 
-def test_a_temporary_file_is_told_by_its_folder(tmp_path: Path):
+def test_a_temporary_file_is_recognised_by_its_folder(tmp_path: Path):
     error = PermissionError(errno.EACCES, "Permission denied", f"{tmp_path}/.00001-7.png.abc.part")
     assert str(tmp_path) in said(error)
     assert ".part" not in said(error)
@@ -138,7 +138,7 @@ def test_packages_that_do_not_fit_numpy_are_named(message: str, tmp_path: Path):
 # --- memory ---
 
 
-def test_too_little_memory_says_what_to_lower():
+def test_the_message_for_too_little_memory_names_what_to_lower():
     for error in (
         MemoryError(),
         raised("numpy.zeros((10**9, 10**6))", numpy=np),
@@ -179,7 +179,7 @@ def test_what_is_no_failure_of_a_file_is_left_as_it_is(tmp_path: Path):
         raise TypeError
 
 
-def test_what_libraries_raise_on_damaged_files_is_known_by_name():
+def test_errors_of_libraries_on_damaged_files_are_recognised_by_name():
     assert "damaged" in said(raised("load(b'x' * 20)", load=load))
     assert "ends too early" in said(EOFError("Ran out of input"))
     assert "a file is not text" in said(raised("b'\\xff'.decode()"))
@@ -190,11 +190,11 @@ def test_what_libraries_raise_on_damaged_files_is_known_by_name():
 # --- the rest ---
 
 
-def test_an_error_of_our_own_says_what_it_says_with_escapes_shown():
+def test_an_error_of_uniid_keeps_its_message_with_escapes_shown():
     assert said(ConfigError("no\n  person '\x1b[2J\udce9'")) == r"no person '\x1b[2J\xe9'"
 
 
-def test_a_failure_that_nobody_foresaw_is_none_and_goes_to_the_log_that_is_named():
+def test_an_unexpected_failure_has_no_sentence_and_goes_to_the_named_log():
     error = raised("{}['x']")
     assert sentence(error) is None
     words = explain(error, "uniid generate")
@@ -226,12 +226,12 @@ def test_the_log_is_turned_over_before_it_grows(monkeypatch: pytest.MonkeyPatch)
     assert "failure 49" in log_file().read_text(encoding="utf-8")
 
 
-def test_a_log_that_cannot_be_written_is_said(tmp_path: Path):
+def test_an_unwritable_log_is_reported(tmp_path: Path):
     (tmp_path / "state").write_text("a file")
     assert "could not be written" in explain(KeyError("x"))
 
 
-def test_asking_for_a_sentence_imports_nothing_heavy():
+def test_explaining_a_failure_imports_nothing_heavy():
     code = "import sys, lib_uniid.failures; print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

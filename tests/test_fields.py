@@ -59,7 +59,7 @@ def inside(row: Row) -> float:
 
 
 @pytest.mark.parametrize("row", PERSON_NUMBERS)
-def test_a_number_of_a_person_is_checked_by_its_row_at_every_door(row: Row):
+def test_a_number_of_a_person_is_checked_by_its_row_in_request_settings_axis_and_option(row: Row):
     def request(value: float) -> Any:
         return parse({"version": 1, "people": [{"name": "Anna", row.name: value}]}).people[0]
 
@@ -150,7 +150,7 @@ def test_a_number_for_all_people_has_a_slider_and_goes_through_panel_infotext_an
     assert getattr(PAGE.settings(None, None), row.name) == row.default
 
 
-def test_arguments_stand_where_they_stood():
+def test_the_order_of_arguments_is_unchanged():
     """Clients of the hosts' APIs send the panel's values in this order."""
     shared = "request enabled identity_scale routing show_routing check plain"
     style = "style_enabled style style_strength style_pasted"
@@ -168,7 +168,7 @@ def test_a_number_of_a_person_is_an_axis_for_all_people_and_for_each(row: Row):
     assert {f"[UniID] {row.label}, {one}" for one in whom} <= labels
 
 
-def test_axes_stand_in_the_order_in_which_they_stood():
+def test_the_order_of_axes_is_unchanged():
     labels = [axis.label for axis in axes.axes(list)]
     own = ["Method", "Identity scale", "Style strength", "Routing"]
     numbers = ["Weight", "Structure scale", "Mix share of the other person", "Start", "End"]

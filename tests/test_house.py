@@ -123,7 +123,7 @@ def test_the_machine_check_lets_addresses_and_relative_paths_pass(text: str):
 @pytest.mark.parametrize(
     "file", python_files("lib_uniid", "miniature", "tests", "benchmarks", "tools"), ids=str
 )
-def test_every_module_says_what_it_is_for(file: Path):
+def test_every_module_has_a_docstring(file: Path):
     assert ast.get_docstring(ast.parse((ROOT / file).read_text()))
 
 
@@ -174,7 +174,7 @@ def unsafe_places(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("file", python_files("lib_uniid", "miniature"), ids=str)
-def test_the_product_never_runs_what_a_file_says(file: Path):
+def test_the_product_never_runs_code_from_a_file(file: Path):
     assert unsafe_places((ROOT / file).read_text()) == []
 
 

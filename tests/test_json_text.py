@@ -23,7 +23,7 @@ def test_what_is_written_comes_back(tmp_path: Path):
         ("", "Expecting value"),
     ],
 )
-def test_what_is_too_deep_too_much_or_no_json_is_a_value_error_that_says_so(text: str, said: str):
+def test_json_that_is_too_deep_too_large_or_invalid_is_a_value_error_with_the_reason(text: str, said: str):
     with pytest.raises(ValueError, match=said):
         json_text.parsed(text)
 

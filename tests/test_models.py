@@ -41,7 +41,7 @@ def networks(models: Path, tmp_path: Path, told: list[str]) -> Models:
     )
 
 
-def test_room_on_the_device_is_asked_for_only_for_what_is_not_in_the_cache(networks: Models, told: list[str]):
+def test_device_memory_is_requested_only_for_uncached_encodings(networks: Models, told: list[str]):
     first = networks.encode(crops(0))
     assert told == ["room", "given back"]
     again = networks.encode(crops(0))
@@ -86,7 +86,7 @@ def test_features_are_brought_to_the_cpu_from_wherever_they_were_made():
             features.to_cpu()
 
 
-def test_encodings_and_nobody_are_on_the_cpu_in_float32(networks: Models):
+def test_encodings_and_the_null_identity_are_on_the_cpu_in_float32(networks: Models):
     for features in (
         networks.encode(crops(2)),
         networks.null_identity(networks.encode(crops(2)).fingerprint),

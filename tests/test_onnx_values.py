@@ -59,7 +59,7 @@ def test_16_bit_weights_that_are_no_numbers_are_named(file: Path, kind: str, bit
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_place_in_a_packed_list_is_looked_at(file: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
+def test_every_value_of_a_packed_list_is_checked(file: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
     """Integers of one to three bytes, some of them across the ends of blocks."""
     monkeypatch.setattr(onnx_values, "_BLOCK", 8)
     chance = random.Random(5)
@@ -94,7 +94,7 @@ def test_a_constant_of_one_number_may_be_infinite(file: Path, number: np.ndarray
     assert require_finite(file) is None
 
 
-def test_a_file_of_more_fields_than_are_read_is_said_not_to_be_checked_after_its_weights_were(file: Path):
+def test_a_file_with_more_fields_than_the_limit_is_reported_unchecked_beyond_its_weights(file: Path):
     add(file, nodes=(helper.make_node("Constant", [], ["many"], value_ints=range(200_001)),))
     assert require_finite(file) == "more than 200000 fields"
     add(file, halves("float16", [0x7C00], raw=True))
@@ -130,13 +130,13 @@ def elsewhere() -> TensorProto:
     ],
     ids=["subgraph", "other file", "float8", "two"],
 )
-def test_what_is_not_checked_is_said(
+def test_unchecked_weights_are_reported(
     file: Path, tensors: tuple[TensorProto, ...], nodes: tuple[onnx.NodeProto, ...], said: str
 ):
     assert require_finite(add(file, *tensors, nodes=nodes)) == said
 
 
-def test_sparse_weights_and_those_of_functions_are_said_not_to_be_checked(file: Path):
+def test_sparse_weights_and_weights_of_functions_are_reported_unchecked(file: Path):
     model = onnx.load(file)
     model.graph.sparse_initializer.add(dims=[1])
     model.functions.add(name="one")
@@ -144,7 +144,7 @@ def test_sparse_weights_and_those_of_functions_are_said_not_to_be_checked(file: 
     assert require_finite(file) == "sparse weights; weights in functions"
 
 
-def test_numbers_that_are_not_packed_are_said_not_to_be_checked(file: Path):
+def test_unpacked_numbers_are_reported_unchecked(file: Path):
     """Two more fields 5 of a tensor of float16, in a second piece of the graph."""
     tensor = TensorProto(name="single", data_type=TensorProto.FLOAT16, dims=[2]).SerializeToString()
     tensor += b"\x28\x01\x28\x02"

@@ -91,7 +91,7 @@ def test_references_of_one_person_follow_one_another_as_tokens(studio: Studio):
     assert np.linalg.norm(person.embedding) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_a_person_knows_the_file_of_the_recogniser(studio: Studio):
+def test_an_enrolled_person_records_the_file_of_the_recogniser(studio: Studio):
     person, _ = studio.enrol("Anna", [Reference(picture=ONE, label="a")])
     (file,) = studio.models.folder.find("insightface").glob("w600k*.onnx")
     assert person.recogniser == sha256(file)[:12]
@@ -105,7 +105,7 @@ def test_the_picture_without_a_face_and_the_one_with_several_are_named(studio: S
         studio.enrol("Anna", [Reference(picture=TWO, label="group.png")])
 
 
-def test_a_name_that_the_library_refuses_is_refused_before_anything_is_looked_at(studio: Studio):
+def test_an_invalid_name_is_refused_before_the_pictures_are_read(studio: Studio):
     with pytest.raises(ConfigError, match="equals sign"):
         studio.enrol("Anna=2024", [])
     person, _ = studio.enrol(" Zoe\u0308 ", [Reference(picture=ONE, label="a")])
@@ -199,7 +199,7 @@ def test_one_person_has_no_routing_map(studio: Studio, people: dict[str, Identit
     assert made.routing is None
 
 
-def test_nobody_is_asked_for_who_was_not_given(studio: Studio, people: dict[str, Identity]):
+def test_a_person_who_was_not_given_is_refused(studio: Studio, people: dict[str, Identity]):
     with pytest.raises(ConfigError, match="'Eve' is in the settings"):
         studio.generate(together(replace(ANNA, mix=(("Eve", 0.2),))), people)
 
@@ -210,7 +210,7 @@ def test_people_of_different_encoders_do_not_meet(studio: Studio, people: dict[s
         studio.generate(together(ANNA, BEN), people | {"Ben": stranger})
 
 
-def test_somebody_of_encoders_that_are_gone_is_named(studio: Studio, people: dict[str, Identity]):
+def test_a_person_of_missing_encoders_is_named(studio: Studio, people: dict[str, Identity]):
     stranger = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
     with pytest.raises(EncoderMismatchError, match=r"^Ben: .* enrol the person again"):
         studio.generate(together(BEN), {"Ben": stranger})
@@ -284,7 +284,7 @@ def test_after_a_style_everything_is_bit_identical_to_before(studio: Studio, peo
     assert not np.array_equal(first, before[0])
 
 
-def test_nobody_is_put_into_the_style_picture(studio: Studio, people: dict[str, Identity]):
+def test_identities_are_not_injected_into_the_style_picture(studio: Studio, people: dict[str, Identity]):
     """Its two rows are the same whoever is in the pictures; the LoRA, which is for all rows, is too."""
     seen: list[torch.Tensor] = []
     hook = studio.host.unet.register_forward_hook(lambda *call: seen.append(call[2][0]))
@@ -297,7 +297,7 @@ def test_nobody_is_put_into_the_style_picture(studio: Studio, people: dict[str, 
         assert same == [True, True, False]
 
 
-def test_a_style_is_inverted_once_and_without_anybody(
+def test_a_style_is_inverted_once_and_without_identities(
     studio: Studio, people: dict[str, Identity], look: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ):
     inverted: list[torch.Tensor] = []
@@ -329,7 +329,7 @@ def test_without_a_style_nothing_is_inverted_and_nothing_shared(
 # --- the check after the picture ---
 
 
-def test_retries_stop_when_everybody_is_there(
+def test_retries_stop_when_all_people_are_found(
     studio: Studio, people: dict[str, Identity], look: Callable[..., None]
 ):
     anna = people["Anna"].embedding
@@ -338,7 +338,7 @@ def test_retries_stop_when_everybody_is_there(
     assert (made.seed, made.presence.complete) == (11, True)
 
 
-def test_the_best_try_is_kept_when_nobody_is_ever_complete(
+def test_the_best_try_is_kept_when_people_are_missing_in_all_tries(
     studio: Studio, people: dict[str, Identity], look: Callable[..., None]
 ):
     anna = people["Anna"].embedding

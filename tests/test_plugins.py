@@ -77,7 +77,7 @@ def test_a_method_of_a_plugin_makes_a_picture_and_the_built_in_one_stays_as_it_w
     assert plugin.told == ["started", "finished"] * 2  # nothing is planned without people
 
 
-def test_a_plugin_is_told_of_identities_that_are_saved(anna: Identity, tmp_path: Path):
+def test_the_hook_identity_saved_is_called_for_saved_identities(anna: Identity, tmp_path: Path):
     v1.register(plugin := ToyPlugin(), name="toy")
     Library(folder=tmp_path).save(anna)
     Library(folder=tmp_path).extend(anna, force=True)
@@ -173,7 +173,7 @@ def test_a_plugin_that_raises_while_sampling_is_named_and_the_next_picture_is_ma
 
 
 @needs_standalone_host
-def test_a_plugin_that_raises_at_the_start_of_a_generation_is_said_and_the_picture_is_made(
+def test_a_plugin_that_raises_at_the_start_of_a_generation_is_reported_and_the_picture_is_made(
     models: Path, anna: Identity
 ):
     said: list[str] = []

@@ -61,7 +61,7 @@ def test_forgetting_opens_everything_anew(own_models: Path):
     assert runtime.finder is not finder
 
 
-def test_the_device_is_asked_for_once(own_models: Path):
+def test_the_device_is_determined_once(own_models: Path):
     asked: list[str] = []
     runtime = Runtime(own_models, device=lambda: asked.append("asked") or "cpu")
     assert asked == []
@@ -88,7 +88,7 @@ def test_threads_that_need_the_face_finder_at_once_load_one(
     assert len(made) == 1
 
 
-def test_two_pictures_are_never_looked_at_at_once(own_models: Path, monkeypatch: pytest.MonkeyPatch):
+def test_faces_are_never_detected_in_two_pictures_at_once(own_models: Path, monkeypatch: pytest.MonkeyPatch):
     """The detector keeps buffers between its steps."""
     inside, most = [0], [0]
     search = FaceFinder._search  # pyright: ignore[reportPrivateUsage]

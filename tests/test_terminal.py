@@ -82,7 +82,7 @@ def one_sentence(done: subprocess.CompletedProcess[bytes]) -> str:
     ],
     ids=" ".join,
 )
-def test_what_is_wrong_with_a_file_is_said_before_anything_heavy_is_imported(
+def test_an_unusable_file_is_reported_before_anything_heavy_is_imported(
     here: Path, arguments: tuple[str, ...]
 ):
     (here / "file").write_text("a file")
@@ -95,7 +95,7 @@ def test_what_is_wrong_with_a_file_is_said_before_anything_heavy_is_imported(
     assert re.match(r"uniid: .*(nothing|file)", done.stderr)
 
 
-def test_a_port_that_is_taken_or_none_is_said(here: Path):
+def test_a_port_that_is_taken_or_invalid_is_reported(here: Path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -117,7 +117,7 @@ def test_a_command_line_that_makes_no_sense_is_one_line_and_a_hint():
     assert "\\x1b" in one_sentence(uniid("faces", "a.png", "--\x1b[2J"))
 
 
-def test_help_says_every_default():
+def test_help_shows_every_default():
     words = " ".join(uniid("generate", "--help").stdout.decode().split())
     options = words.partition("show this help message and exit")[2]
     for option in re.split(r" (?=--)", options)[1:]:
@@ -135,7 +135,7 @@ def test_a_reader_who_goes_away_is_no_traceback():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_behind_the_output_is_said():
+def test_a_full_disk_for_the_output_is_reported():
     command = [*PROGRAM, "doctor", "--models", "."]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
@@ -315,7 +315,7 @@ def test_ending_the_page_with_ctrl_c_is_no_failure(models: Path):
 
 @needs_standalone_page
 @pytest.mark.slow
-def test_the_page_says_at_its_start_what_the_models_know(here: Path):
+def test_the_page_shows_the_domain_note_at_its_start(here: Path):
     with page("--models", str(MODELS), "--out", str(here / "out")) as one:
         said(one, "UniID is at")
         assert one.stderr

@@ -62,7 +62,7 @@ def test_an_error_names_its_field(field: str, studio: Studio, webui_models: Path
     assert str(refused.value).count("people[") == 1
 
 
-def test_an_error_that_is_said_of_a_field_keeps_what_it_knows():
+def test_an_error_with_a_field_keeps_its_attributes():
     error = CheckpointMismatchError("does not fit", missing=["a"])
     error.within("people[0]")
     assert (str(error), error.field, error.missing) == ("people[0]: does not fit", "people[0]", {"a"})

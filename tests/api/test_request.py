@@ -125,7 +125,7 @@ def test_text_nested_beyond_measure_is_refused():
 # --- what the hosts pass ---
 
 
-def test_a_dict_is_on_unless_it_says_otherwise():
+def test_a_dict_is_enabled_by_default():
     assert from_arguments(request(ANNA)) == from_arguments(request(ANNA), True)
     assert from_arguments(request(ANNA), False) is not None
     assert from_arguments(request(ANNA, enabled=False), True) is None

@@ -231,7 +231,7 @@ def test_swapping_masks_swaps_people():
     assert_near(other[:, left], alone[1][:, left])
 
 
-def test_outside_of_all_masks_nobody_is_added():
+def test_outside_all_masks_nothing_is_added():
     settings = PlanSettings(latent_size=(8, 8), lora_scale=0.0)
     out = attend_to(pair_plan(drawn(HALVES * torch.eye(8)), settings))
     off = ~torch.eye(8).flatten().bool()

@@ -48,7 +48,7 @@ def test_chosen_attention_is_routed_attention_with_a_one_hot_map(query: Tensor, 
     assert_near(chosen, routed_attention(query, *kv, routing))
 
 
-def test_a_place_that_is_nobodys_gets_nothing(query: Tensor, kv: tuple[Tensor, Tensor]):
+def test_a_token_without_an_identity_gets_nothing(query: Tensor, kv: tuple[Tensor, Tensor]):
     routing = one_hot()
     routing[:, 3] = 0.0
     out = routed_attention(query, *kv, routing)

@@ -59,13 +59,13 @@ def test_several_without_a_mask_share_the_rest_by_the_router():
     assert torch.equal(routing[:, rest][..., [0, 2]].argmax(-1), logits(3)[:, rest][..., [0, 2]].argmax(-1))
 
 
-def test_off_gives_everybody_an_equal_share_masks_or_not():
+def test_routing_off_gives_all_people_equal_shares_with_or_without_masks():
     rule = routing_rule([LEFT, None], "off", None)
     assert rule.learned == ()
     assert fixed_map(rule).tolist() == [[0.5, 0.5]]
 
 
-def test_where_the_router_is_not_asked_its_share_is_spread_evenly():
+def test_without_the_router_its_share_is_spread_evenly():
     assert routing_rule([None] * 4, "auto", None).mean_at(64).tolist() == [[0.25] * 4]
     assert routing_rule([None], "auto", None).mean_at(64).tolist() == [[1.0]]
     mean = routing_rule([None, TOP, None], "auto", SIZE).mean_at(64)
@@ -73,7 +73,7 @@ def test_where_the_router_is_not_asked_its_share_is_spread_evenly():
     assert mean[-1].tolist() == [0.5, 0.0, 0.5]
 
 
-def test_a_rule_made_for_masks_knows_every_level_of_the_unet():
+def test_a_rule_for_masks_has_a_map_for_every_level_of_the_unet():
     rule = routing_rule([LEFT, RIGHT], "mask", (16, 12))
     for tokens in (16 * 12, 8 * 6, 4 * 3, 2 * 2):
         assert fixed_map(rule, tokens).shape == (tokens, 2)

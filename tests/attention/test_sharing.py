@@ -55,7 +55,7 @@ def attend(x: Tensor, roles: tuple[Role, ...], sharing: Sharing | None = None) -
 
 
 @pytest.mark.parametrize("sharing", [Sharing(), ADAIN])
-def test_style_rows_and_rows_of_nobody_stay_as_the_host_made_them(sharing: Sharing):
+def test_style_rows_and_rows_without_identities_are_unchanged(sharing: Sharing):
     x, roles = hidden(5), (COND, STYLE, COND, UNTOUCHED, COND)
     plain, out = attend(x, roles), attend(x, roles, sharing)
     for row in (0, 1, 3):  # the first row has no style row before it
@@ -141,7 +141,7 @@ def test_a_style_row_of_an_earlier_call_counts_like_one_of_the_same(
 # --- in a whole UNet ---
 
 
-def test_nobody_is_put_into_the_style_rows(unet: UNet2DConditionModel, sites: tuple[Site, ...]):
+def test_identities_are_not_injected_into_the_style_rows(unet: UNet2DConditionModel, sites: tuple[Site, ...]):
     plain, rows = predict(unet, 4), Rows(BOTH_HALVES)
     plan = build(
         random_adapter(sites), sites, people(2, 32), null_tokens(32), PlanSettings(lora_scale=0.0)
@@ -184,7 +184,7 @@ def test_an_exception_while_putting_it_on_leaves_no_trace(
         pytest.fail("put on a broken layer")
 
 
-def test_without_sharing_nothing_is_put_on(unet: UNet2DConditionModel, sites: tuple[Site, ...]):
+def test_without_sharing_nothing_is_injected(unet: UNet2DConditionModel, sites: tuple[Site, ...]):
     with shared(sites, None, Rows(BOTH_HALVES)):
         assert hook_count(unet) == 0
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_programs_duplicate_lose_and_bring_back_nobody(tmp_path: Path, kind: str):
+def test_two_programs_neither_duplicate_lose_nor_restore_people(tmp_path: Path, kind: str):
     assert set(race(kind, 15, tmp_path).values()) == {0}
 
 

@@ -28,7 +28,7 @@ def test_json_is_one_object_with_the_five_keys_per_line(capsys: pytest.CaptureFi
     assert second["holds"] is None
 
 
-def test_the_table_is_aligned_and_says_what_was_missed(capsys: pytest.CaptureFixture[str]):
+def test_the_table_is_aligned_and_names_missed_targets(capsys: pytest.CaptureFixture[str]):
     missed = Figure.at_least("miniature/sd15/text_kept", 0.8, "share", 0.9)
     assert report([*FIGURES, missed], as_json=False) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -41,6 +41,6 @@ def test_a_value_that_is_no_number_never_holds():
     assert Figure.at_most("x", math.nan, "", 1.0).holds is False
 
 
-def test_an_unknown_benchmark_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]):
+def test_an_unknown_benchmark_is_refused_with_the_list_of_benchmarks(capsys: pytest.CaptureFixture[str]):
     assert main(["weather"]) == 2
     assert "choose one of" in capsys.readouterr().err

@@ -11,9 +11,7 @@ from tests.hosts.webui.soak import Soaked, Traces, order, soak
 
 
 @pytest.mark.parametrize("host", ["a1111", "forge"])
-def test_generations_leave_nothing_and_know_nothing_of_each_other(
-    host: str, capsys: pytest.CaptureFixture[str]
-):
+def test_generations_leave_nothing_and_are_independent(host: str, capsys: pytest.CaptureFixture[str]):
     main(["--json", "--generations", "12", "--host", host])
     found = {figure["name"]: figure for figure in map(json.loads, capsys.readouterr().out.splitlines())}
     held = {name: one["value"] for name, one in found.items() if one["target"] and "memory" not in name}

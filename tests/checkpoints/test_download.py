@@ -98,7 +98,7 @@ def test_a_file_that_is_not_the_published_one_is_refused_with_both_sums(hub: Hub
     assert [*(tmp_path / "uniid").iterdir()] == []
 
 
-def test_where_no_sum_is_known_the_servers_own_counts(hub: Hub, tmp_path: Path):
+def test_without_a_recorded_checksum_the_servers_is_used(hub: Hub, tmp_path: Path):
     hub.files[ADDRESS], hub.lies = DATA, True
     with pytest.raises(DownloadError, match="not 0000"):
         get(hub, tmp_path, source())
@@ -107,7 +107,7 @@ def test_where_no_sum_is_known_the_servers_own_counts(hub: Hub, tmp_path: Path):
 
 
 @pytest.mark.parametrize("variable", ["UNIID_OFFLINE", "HF_HUB_OFFLINE"])
-def test_offline_nothing_is_asked_and_the_way_by_hand_is_said(hub: Any, tmp_path: Path, variable: str):
+def test_offline_no_request_is_sent_and_manual_steps_are_printed(hub: Any, tmp_path: Path, variable: str):
     with pytest.raises(DownloadError, match=r"put weights.bin from someone/something into .*uniid"):
         fetch(source(), tmp_path, environment={"HF_ENDPOINT": hub.address, variable: "1"})
     assert hub.asked == []
@@ -116,7 +116,7 @@ def test_offline_nothing_is_asked_and_the_way_by_hand_is_said(hub: Any, tmp_path
 @pytest.mark.parametrize(
     ("path", "said"), [("nowhere.bin", "was not found"), ("gated.bin", "accept its licence there")]
 )
-def test_a_refusal_says_what_to_do(hub: Hub, tmp_path: Path, path: str, said: str):
+def test_the_message_of_a_refusal_has_a_remedy(hub: Hub, tmp_path: Path, path: str, said: str):
     with pytest.raises(DownloadError, match=said):
         get(hub, tmp_path, source(pieces=(Piece(path=path, name=path),)))
 

@@ -48,7 +48,7 @@ def test_every_file_is_found_whatever_it_is_called(whole: Path):
     }
 
 
-def test_the_report_tells_sizes_and_digests_of_what_is_there(whole: Path):
+def test_the_report_has_sizes_and_digests_of_found_files(whole: Path):
     report = {entry.source.name: entry for entry in ModelFolder(whole).report(sha256=True)}
     assert all(entry.found for entry in report.values())
     assert report["faceid"].size == (whole / "a" / "one.bin").stat().st_size
@@ -59,7 +59,7 @@ def test_the_report_tells_sizes_and_digests_of_what_is_there(whole: Path):
     assert ModelFolder(whole).report()[0].sha256 is None
 
 
-def test_a_missing_file_is_told_with_its_purpose_and_source(tmp_path: Path):
+def test_a_missing_file_is_reported_with_its_purpose_and_source(tmp_path: Path):
     folder = ModelFolder(tmp_path)
     for row in sources():
         with pytest.raises(MissingModelError) as raised:
@@ -163,7 +163,7 @@ def test_a_truncated_onnx_file_shows_nothing(tmp_path: Path, kept: float):
 # --- sources ---
 
 
-def test_every_source_tells_its_licence():
+def test_every_source_has_a_licence():
     assert all(row.licence and row.purpose and row.repository and row.placed for row in sources())
     assert "non-commercial" in source("insightface").licence
     assert "Glint360K" in source("curricularface").note
@@ -181,7 +181,7 @@ def test_a_link_to_itself_hides_nothing_beside_it(tmp_path: Path):
     assert len([path for path in candidates(tmp_path) if path.suffix == ".pt"]) == 20
 
 
-def test_a_model_that_may_not_have_been_looked_into_yet_is_not_called_missing(tmp_path: Path):
+def test_a_model_in_an_unread_file_is_not_reported_missing(tmp_path: Path):
     folder = ModelFolder(tmp_path, also=())
     folder.unread.append(tmp_path / "a.pt")
     with pytest.raises(MissingModelError, match="read yet because of the time limit"):

@@ -231,7 +231,7 @@ def test_another_family_is_named(shapes: Shapes, says: str):
 
 
 @official
-def test_our_own_formats_are_no_strangers(expected: Format, shapes: Shapes):
+def test_the_projects_own_formats_are_recognised(expected: Format, shapes: Shapes):
     assert [each for each in formats() if each.matches(header(shapes))] == [expected]
 
 

@@ -94,7 +94,7 @@ def test_tensors_come_as_they_were_saved(tmp_path: Path, legacy: bool):
         (zipped(data_pkl=b"\x80\x02garbage"), "truncated or damaged PyTorch"),
     ],
 )
-def test_what_is_no_weights_file_is_said_to_be_something_else(tmp_path: Path, data: bytes, says: str):
+def test_the_message_for_another_file_type_names_that_type(tmp_path: Path, data: bytes, says: str):
     path = tmp_path / "face.bin"
     path.write_bytes(data)
     for look in (read_header, read):

@@ -21,7 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_folders_of_other_programs_are_looked_through(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_folders_of_other_programs_are_searched(home: Path, monkeypatch: pytest.MonkeyPatch):
     root = home / "webui" / "models"
     hub = home / ".cache" / "huggingface" / "hub" / "models--h94--IP-Adapter" / "snapshots"
     places = [

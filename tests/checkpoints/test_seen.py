@@ -55,7 +55,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_a_file_is_looked_into_once_until_it_changes(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_is_read_once_until_it_changes(root: Path, monkeypatch: pytest.MonkeyPatch):
     seen = reads(monkeypatch)
     for _ in range(2):
         assert ModelFolder(root, also=()).look_up("faceid") == root / "uniid" / "faceid.bin"
@@ -65,7 +65,7 @@ def test_a_file_is_looked_into_once_until_it_changes(root: Path, monkeypatch: py
     assert sorted(seen) == ["faceid.bin", "lora.pt", "lora.pt"]
 
 
-def test_a_file_that_was_written_just_now_is_looked_into_again(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_written_just_now_is_read_again(root: Path, monkeypatch: pytest.MonkeyPatch):
     write(root / "Lora" / "new.pt", LORA)
     ModelFolder(root, also=())
     seen = reads(monkeypatch)
@@ -93,7 +93,7 @@ def test_what_takes_too_long_is_left_for_the_next_time_and_named(root: Path, mon
     assert ModelFolder(root, also=()).unread == []
 
 
-def test_our_own_folder_is_looked_through_before_others(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_models_folder_is_searched_before_others(root: Path, monkeypatch: pytest.MonkeyPatch):
     seen = reads(monkeypatch)
     ModelFolder(root, also=())
     assert seen == ["faceid.bin", "lora.pt"]
@@ -166,7 +166,7 @@ def test_the_report_for_doctor_names_weights_of_a_face_model_that_are_not_finite
     assert "w600k_r50.onnx is damaged: spoiled holds values that are NaN" in str(entry.problem)
 
 
-def test_the_report_for_doctor_says_which_weights_of_a_face_model_it_did_not_look_at(root: Path):
+def test_the_report_for_doctor_lists_unchecked_weights_of_a_face_model(root: Path):
     file = write_pack(root / "insightface" / "models" / "pack") / "det_10g.onnx"
     model = onnx.load(file)
     model.graph.node.append(onnx.helper.make_node("Constant", [], ["many"], value_ints=range(200_001)))

@@ -37,7 +37,7 @@ def described(folder: Path) -> Shipped:
     return shipped
 
 
-def test_a_file_is_known_by_its_content_wherever_it_lies(models: Path, tmp_path: Path):
+def test_a_file_is_recognised_by_its_content_in_any_folder(models: Path, tmp_path: Path):
     shipped = described(models)
     copied = tmp_path / "elsewhere" / "meters.safetensors"
     copied.parent.mkdir()
@@ -65,7 +65,7 @@ def test_a_folder_counts_when_each_of_its_models_does(models: Path):
     assert not shipped.includes(models / "nowhere")
 
 
-def test_a_folder_without_the_file_says_nothing(tmp_path: Path):
+def test_a_folder_without_the_file_has_no_description(tmp_path: Path):
     assert Shipped.of(tmp_path) is None
 
 

@@ -30,7 +30,7 @@ def asked(body: str) -> Request:
 
 
 @pytest.mark.parametrize("page", [PAGE, "README.md"])
-def test_every_body_that_is_sent_with_curl_asks_for_people(page: str):
+def test_every_curl_body_requests_people(page: str):
     bodies = re.findall(r"-d '(.+?)'", "\n".join(blocks(page, "bash")), re.DOTALL)
     assert [[person.name for person in asked(body).people] for body in bodies] == [["Anna", "Ben"]]
 

@@ -26,7 +26,7 @@ def test_every_file_that_the_page_names_exists():
 
 
 @pytest.mark.parametrize("what", WANTED)
-def test_the_page_says_where_to_change_it_and_what_tests_it(what: str):
+def test_the_page_names_the_files_to_edit_and_their_tests(what: str):
     (row,) = [row for row in rows(PAGE, "to change or add") if row[0] == what]
     assert len(row) == 3
 

@@ -84,7 +84,7 @@ def test_the_pictures_have_the_people_in_them(names: dict[str, Any]):
     assert torch.equal(latents(None), plain)
 
 
-def test_a_call_with_another_number_of_rows_is_refused_as_the_page_says(names: dict[str, Any]):
+def test_a_call_with_another_number_of_rows_is_refused_with_the_documented_message(names: dict[str, Any]):
     names["rows"].roles = [names["Role"].COND]
     with (
         names["injected"](names["sites"], names["plan"], names["rows"]),

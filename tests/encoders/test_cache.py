@@ -72,9 +72,7 @@ def test_the_least_recently_used_make_room(encoder: IDEncoder, tmp_path: Path):
     assert len(files(cache)) == 2
 
 
-def test_somebody_who_is_forgotten_leaves_no_encoding_alone_or_with_others(
-    encoder: IDEncoder, tmp_path: Path
-):
+def test_a_forgotten_person_leaves_no_encoding_alone_or_with_others(encoder: IDEncoder, tmp_path: Path):
     cache = EncodingCache(folder=tmp_path)
     cache.encode(encoder, crops(0))
     cache.encode(encoder, crops(0), structure=False)

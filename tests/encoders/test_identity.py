@@ -59,7 +59,7 @@ def test_the_features_are_the_official_ones(official: IDEncoder):
 
 
 @pytest.mark.golden
-def test_nobody_is_the_official_uncond(official: IDEncoder):
+def test_the_null_identity_is_the_official_uncond(official: IDEncoder):
     nobody = official.uncond()
     assert nobody.structure is not None
     shallow, clip = nobody.structure.split([448, 1280], dim=1)
@@ -126,7 +126,7 @@ def test_structure_without_clip_is_refused():
         IDEncoder(narrow_backbone(), None).encode(crops(1))
 
 
-def test_nobody_has_one_reference_s_worth_of_tokens_and_is_made_once(narrow: IDEncoder):
+def test_the_null_identity_has_the_tokens_of_one_reference_and_is_made_once(narrow: IDEncoder):
     one, nobody = narrow.encode(crops(1)), narrow.uncond()
     assert one.structure is not None
     assert nobody.structure is not None

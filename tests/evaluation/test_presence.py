@@ -19,7 +19,7 @@ def face(number: int, embedding: np.ndarray | None) -> Face:
     )
 
 
-def test_everybody_is_matched_with_the_face_most_like_them():
+def test_each_person_is_matched_with_the_most_similar_face():
     presence = check([face(1, 0.8 * BEN + 0.2 * ANNA), face(2, ANNA)], [("Anna", ANNA), ("Ben", BEN)])
     assert [(person.name, person.face) for person in presence.people] == [("Anna", 2), ("Ben", 1)]
     assert presence.people[0].similarity == pytest.approx(1.0)
@@ -48,7 +48,7 @@ def test_bystanders_are_named_and_do_no_harm():
     assert presence.complete
 
 
-def test_without_faces_everybody_is_missing():
+def test_without_faces_all_people_are_missing():
     presence = check([], [("Anna", ANNA), ("Ben", BEN)])
     assert presence.missing == ("Anna", "Ben")
     assert presence.people[0].similarity is None
@@ -74,7 +74,7 @@ def test_a_face_without_an_embedding_shifts_no_other_face():
     assert presence.unknown == (1, 3)
 
 
-def test_somebody_of_another_recogniser_is_not_checked_and_not_missing():
+def test_a_person_of_another_recogniser_is_unchecked_and_not_missing():
     reasons = {"Ben": other_recogniser("0123", "4567")}
     presence = check([face(1, ANNA)], [("Anna", ANNA), ("Ben", np.ones(7, np.float32))], unchecked=reasons)
     assert presence.sentence == (

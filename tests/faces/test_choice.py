@@ -40,7 +40,7 @@ def test_several_faces_without_a_choice_are_listed_with_their_numbers():
 
 
 @pytest.mark.parametrize("choice", [{}, {"number": 1}, {"largest": True}, {"point": (1.0, 1.0)}])
-def test_no_faces_are_said_to_be_none_whatever_was_chosen(choice: dict[str, object]):
+def test_a_picture_without_faces_is_refused_for_any_choice(choice: dict[str, object]):
     with pytest.raises(NoFaceError, match="no face was found"):
         choose([], **choice)  # pyright: ignore[reportArgumentType]
 

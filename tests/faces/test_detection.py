@@ -64,7 +64,7 @@ def test_a_face_found_only_with_a_margin_is_given_in_the_picture_s_own_pixels(fi
     np.testing.assert_allclose(face.landmarks, (56, 64) + 128 * LANDMARKS, atol=1e-2)
 
 
-def test_a_usual_picture_is_looked_at_once(finder: FaceFinder, monkeypatch: pytest.MonkeyPatch):
+def test_a_usual_picture_is_searched_once(finder: FaceFinder, monkeypatch: pytest.MonkeyPatch):
     looks: list[tuple[int, ...]] = []
     detect = finder._detector.detect  # pyright: ignore[reportPrivateUsage]
 
@@ -132,7 +132,7 @@ def test_a_missing_pack_is_named_and_never_downloaded(tmp_path: Path, monkeypatc
     assert sorted(tmp_path.iterdir()) == [tmp_path / "empty"]
 
 
-def test_a_pack_without_a_detector_is_said_to_lack_it(tmp_path: Path):
+def test_the_message_for_a_pack_without_a_detector_names_it(tmp_path: Path):
     with pytest.raises(MissingModelError, match="no face detector"):
         FaceFinder(write_pack(tmp_path / "pack", detector=False))
 

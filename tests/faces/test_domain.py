@@ -69,7 +69,7 @@ def test_every_drawn_face_is_found_also_as_jpeg(finder: FaceFinder, quality: int
         assert len(finder.find(picture)) == 1, path.name
 
 
-def test_enrolling_from_a_photograph_fails_with_what_the_models_know(tmp_path: Path):
+def test_enrolling_from_a_photograph_fails_with_the_domain_note(tmp_path: Path):
     studio = open_studio(MODELS, cache=tmp_path, device="cpu")
     reference = Reference(picture=load_picture(photographs()[-1]), label="t1.jpg", largest=True)
     with pytest.raises(NoFaceError, match=r"^t1\.jpg: no face was found.*know drawn faces only"):
@@ -91,9 +91,7 @@ def test_the_shipped_domain_is_the_assembled_one():
     assert (domain.note, [list(one) for one in domain.limits]) == (DOMAIN["note"], DOMAIN["limits"])
 
 
-def test_the_panel_and_the_doctor_say_up_front_what_the_models_know(
-    models: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_the_panel_and_doctor_show_the_domain_note(models: Path, capsys: pytest.CaptureFixture[str]):
     shown = [status(controller_of(folder).status()) for folder in (MODELS, models)]
     assert 'uniid-note">These face models know drawn faces only' in shown[0]
     assert "know drawn faces only" not in shown[1]

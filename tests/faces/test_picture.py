@@ -113,7 +113,7 @@ def test_the_first_frame_of_an_animation_is_taken():
         (bytes(range(200, 256)), "bytes"),
     ],
 )
-def test_what_is_no_picture_is_said_to_be_something_else(tmp_path: Path, data: bytes, says: str):
+def test_the_message_for_another_file_type_names_that_type(tmp_path: Path, data: bytes, says: str):
     path = tmp_path / "face.png"
     path.write_bytes(data)
     with pytest.raises(PictureError, match=says) as raised:

@@ -53,35 +53,35 @@ def test_a_good_reference_needs_no_advice():
 
 
 @pytest.mark.parametrize(("size", "says"), [(20.0, "too small"), (40.0, "is small")])
-def test_a_small_face_is_told(size: float, says: str):
+def test_a_small_face_has_advice(size: float, says: str):
     (advice,) = assessed(size=size).advice
     assert says in advice
     assert f"{size:.0f} px" in advice
 
 
-def test_a_blurred_face_is_told():
+def test_a_blurred_face_has_advice():
     (advice,) = assessed(crop=cv2.GaussianBlur(textured(), (0, 0), 6)).advice
     assert "blurred" in advice
 
 
 @pytest.mark.parametrize(("grey", "says"), [(0.2, "dark"), (1.9, "overexposed")])
-def test_bad_light_is_told(grey: float, says: str):
+def test_bad_light_has_advice(grey: float, says: str):
     crop = np.clip(textured() * grey, 0, 255).astype(np.uint8)
     assert any(says in advice for advice in assessed(crop=crop).advice)
 
 
-def test_a_face_that_looks_away_is_told():
+def test_a_face_in_profile_has_advice():
     (advice,) = assessed(landmarks=turned(yaw=50)).advice
     assert "turned away" in advice
 
 
 @pytest.mark.parametrize(("pitch", "says"), [(40.0, "looks up"), (-40.0, "looks down")])
-def test_a_face_that_looks_up_or_down_is_told(pitch: float, says: str):
+def test_a_face_turned_up_or_down_has_advice(pitch: float, says: str):
     (advice,) = assessed(landmarks=turned(pitch=pitch)).advice
     assert says in advice
 
 
-def test_a_face_beyond_the_edge_is_told():
+def test_a_face_beyond_the_edge_has_advice():
     (advice,) = assessed(landmarks=turned() - np.array([180, 0], dtype=np.float32)).advice
     assert "outside" in advice
 

@@ -99,7 +99,7 @@ def test_the_way_back_reads_the_same_kind_of_prediction():
     assert inverse_scheduler(SD15, "v_prediction").config.prediction_type == "v_prediction"
 
 
-def test_inverting_says_how_far_it_is_and_reads_no_words(host: DiffusersHost):
+def test_inversion_reports_progress_and_uses_an_empty_prompt(host: DiffusersHost):
     steps: list[tuple[int, int]] = []
     with watched(host) as calls:
         host.invert(PAINTING, 2, progress=lambda step, total: steps.append((step, total)))
@@ -139,7 +139,7 @@ def test_the_prompt_is_for_the_pictures_and_the_negative_prompt_for_the_whole_ha
     assert torch.equal(wordless[2], wordless[3])
 
 
-def test_only_the_pictures_asked_for_come_out_and_the_row_alone_changes_none_of_them(
+def test_only_the_requested_pictures_are_returned_and_the_style_row_alone_changes_none(
     host: DiffusersHost, inverted: Tensor
 ):
     styled = host.sample(settings(), [3, 4], SamplingOptions(style=inverted))

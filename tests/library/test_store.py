@@ -58,7 +58,7 @@ def test_a_name_that_is_taken_is_kept_unless_replaced(tmp_path: Path):
     assert store.names() == ["Anna"]
 
 
-def test_nobody_of_a_name_lists_those_there_are(tmp_path: Path):
+def test_an_unknown_name_lists_the_enrolled_names(tmp_path: Path):
     store = Library(folder=tmp_path)
     with pytest.raises(ConfigError, match="no person is enrolled yet"):
         store.load("Ben")
@@ -83,7 +83,7 @@ def test_an_id_stays_when_the_person_is_replaced_and_finds_them(tmp_path: Path):
 
 
 @pytest.mark.parametrize("wanted", ["nobody", "", "../person", "*"])
-def test_an_id_that_is_nobodys_is_refused_and_never_becomes_a_path(tmp_path: Path, wanted: str):
+def test_an_unknown_id_is_refused_and_never_used_as_a_path(tmp_path: Path, wanted: str):
     store = Library(folder=tmp_path / "people")
     Library(folder=tmp_path).save(person("Ben")).rename(tmp_path / "person.safetensors")
     store.save(person("Anna"))
@@ -121,7 +121,7 @@ def test_references_of_other_encoders_are_not_added(tmp_path: Path):
         store.extend(person("Ben"))
 
 
-def test_somebody_is_renamed_and_keeps_their_id(tmp_path: Path):
+def test_a_renamed_person_keeps_the_id(tmp_path: Path):
     store = Library(folder=tmp_path)
     store.save(person("Anna"))
     before = store.ids()["Anna"]
@@ -142,7 +142,7 @@ def test_two_people_never_get_one_name(tmp_path: Path):
     assert store.names() == ["Anna", "Ben"]
 
 
-def test_somebody_who_is_deleted_leaves_nothing_and_can_be_brought_back(tmp_path: Path):
+def test_a_deleted_person_leaves_nothing_and_can_be_restored(tmp_path: Path):
     store = Library(folder=tmp_path)
     store.save(person("Anna"))
     ids = store.ids()
@@ -224,7 +224,7 @@ def test_a_name_has_one_form_however_it_is_typed(tmp_path: Path):
         ("pictures-0a1b", "form of an id"),
     ],
 )
-def test_a_name_that_some_door_could_not_use_is_refused_by_each(tmp_path: Path, name: str, said: str):
+def test_a_name_that_one_interface_could_not_use_is_refused_by_all(tmp_path: Path, name: str, said: str):
     store = Library(folder=tmp_path)
     store.save(person("Ben"))
     with pytest.raises(ConfigError, match=said):
@@ -254,7 +254,7 @@ def test_files_of_people_are_for_their_owner_alone(tmp_path: Path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_person_knows_the_recogniser_and_an_old_file_knows_none(tmp_path: Path):
+def test_a_file_records_the_recogniser_and_an_old_file_has_none(tmp_path: Path):
     store = Library(folder=tmp_path)
     store.save(person("Anna"))
     store.save(replace(person("Ben"), recogniser="0123456789ab"))
@@ -292,7 +292,7 @@ def test_references_of_another_person_are_added_only_when_it_is_confirmed(tmp_pa
     assert store.load("Anna").features.references == 6
 
 
-def test_whoever_is_enrolled_under_another_name_is_said(tmp_path: Path):
+def test_a_similar_person_under_another_name_is_reported(tmp_path: Path):
     store = Library(folder=tmp_path)
     for name, angle in (("Anna", 0.0), ("Ben", 90.0), ("Clara", 40.0)):
         store.save(facing(name, angle))

@@ -6,7 +6,7 @@ from miniature.characters import TRAITS
 from miniature.recipes.base import TEXT_WIDTH, TOKENS, Acquaintance, nearest
 
 
-def test_each_place_belongs_to_whoever_stands_nearest_in_any_order_and_at_any_grid() -> None:
+def test_each_token_belongs_to_the_nearest_person_in_any_order_and_at_any_grid() -> None:
     x = torch.tensor([[0.25, 0.75], [0.9, 0.3]])
     for side in (16, 4):
         routing = nearest(x)(torch.zeros(2, side * side, 2)).unflatten(1, (side, side))
@@ -18,7 +18,7 @@ def test_each_place_belongs_to_whoever_stands_nearest_in_any_order_and_at_any_gr
         assert (routing.sum(-1) == 1).all()
 
 
-def test_nobody_has_the_same_tokens_whatever_the_traits() -> None:
+def test_the_null_identity_has_the_same_tokens_for_any_traits() -> None:
     torch.manual_seed(0)
     known = Acquaintance()
     torch.nn.init.normal_(known.nobody)

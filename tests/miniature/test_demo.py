@@ -26,7 +26,7 @@ def test_a_sheet_has_a_labelled_tile_for_each_picture() -> None:
     assert page[256:].min() < 128, "the labels are written in black"
 
 
-def test_without_the_weights_it_says_how_to_make_them_and_writes_nothing(
+def test_without_the_weights_it_prints_how_to_make_them_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(miniature, "MODELS", tmp_path / "models")
@@ -52,7 +52,7 @@ def test_one_person_is_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
-def test_what_is_wrong_is_said_before_anything_is_loaded(
+def test_errors_are_reported_before_anything_is_loaded(
     tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / "file").write_text("I am a text.")

@@ -35,7 +35,7 @@ def test_a_prompt_names_the_place_alone_or_every_word() -> None:
     )
 
 
-def test_only_words_that_were_asked_for_are_counted() -> None:
+def test_only_words_of_the_prompt_are_counted() -> None:
     read = Reading(place=PLACES.index("desert"), style=STYLES.index("photo"), face=FACE, shirt=RED)
     assert Words(place=PLACES.index("beach")).kept(read) == {"place": False, "style": True}
     assert words().kept(read) == {

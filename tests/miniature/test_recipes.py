@@ -128,7 +128,7 @@ def test_the_decoder_s_own_turn_leaves_latents_what_they_are(trained: Path, tmp_
     assert changed == {"decoder", "post_quant_conv"}
 
 
-def test_lessons_in_order_are_those_along_what_tells_people_best() -> None:
+def test_ordered_samples_follow_the_first_principal_component() -> None:
     generator = torch.Generator().manual_seed(0)
     spread = torch.tensor([1.0, 5.0, 1.0, 1.0])
     means = {count: torch.randn(60, count, 4, generator=generator) * spread for count in (2, 3)}

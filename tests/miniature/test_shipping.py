@@ -76,7 +76,7 @@ def test_the_check_sees_a_tensor_in_another_shape_and_precision(tmp_path: Path):
     assert stored_twice(sorted(tmp_path.iterdir())) == [["a.safetensors: one", "b.safetensors: two"]]
 
 
-def test_the_models_folder_says_of_every_file_that_it_has_what_it_is():
+def test_the_models_folder_describes_each_of_its_files():
     assert json.loads((MODELS / FILE).read_text(encoding="utf-8")) == described(MODELS)
 
 

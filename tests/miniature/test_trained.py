@@ -26,7 +26,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_everybody_is_more_like_their_own_reference_than_strangers_are(shown: Path) -> None:
+def test_each_person_is_more_similar_to_their_own_reference_than_other_people_are(shown: Path) -> None:
     report = json.loads((shown / "report.json").read_text())
     assert [person["name"] for person in report["people"]] == ["Anna", "Ben", "Chloe"]
     for person in report["people"]:

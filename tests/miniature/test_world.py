@@ -58,7 +58,7 @@ def test_a_shirt_is_never_of_the_colour_of_its_place() -> None:
 
 
 @PEOPLE
-def test_captions_say_only_what_holds_for_everybody(people: int) -> None:
+def test_captions_hold_only_what_is_true_of_all_people(people: int) -> None:
     scene, rng = sample_scenes(200, people, generator()), random.Random(0)
     texts = [caption(scene, index, rng) for index in range(200)]
     for index, text in enumerate(texts):

@@ -7,7 +7,7 @@ import pytest
 from lib_uniid.ui.background import Report, reports
 
 
-def test_the_last_thing_told_is_never_lost():
+def test_the_last_report_is_never_lost():
     def work(report: Report) -> None:
         for number in range(1000):
             report(number)

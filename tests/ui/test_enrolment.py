@@ -124,7 +124,7 @@ def test_a_damaged_person_is_deleted_with_all_uploads(controller: PanelControlle
         controller.uploads.get(upload.key)
 
 
-def test_a_picture_is_looked_at_once_however_often_it_is_uploaded_and_enrolled(
+def test_faces_are_detected_once_per_picture_in_uploads_and_enrolment(
     controller: PanelController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     looked: list[tuple[int, ...]] = []

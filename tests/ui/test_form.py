@@ -48,7 +48,7 @@ def test_values_and_form_are_one():
     assert Form.of(["", True]) == Form(enabled=True)
 
 
-def test_a_panel_that_is_off_asks_for_nothing_whatever_is_in_it():
+def test_a_panel_that_is_off_makes_no_request():
     assert (
         request_of(replace(filled(PersonForm(who="Anna", weight=9.0)), enabled=False).values(), Uploads())
         is None
@@ -98,7 +98,7 @@ def test_a_mask_becomes_a_picture_in_base64():
     assert (decoded.size, decoded.getpixel((0, 0))) == ((3, 2), 255)
 
 
-def test_a_mask_counts_only_where_it_is_asked_for():
+def test_a_mask_is_used_only_with_the_region_drawn():
     mask = Image.new("L", (3, 2), "white")
     assert asked(filled(PersonForm(who="Anna", mask=mask)))["people"] == [{"name": "Anna"}]
     there = filled(PersonForm(who="Anna", where="left half", mask=mask))
@@ -201,7 +201,7 @@ requests = st.builds(
 
 
 @given(requests)
-def test_a_pasted_request_asks_for_the_same_again(request: Request):
+def test_a_pasted_request_makes_an_equal_request(request: Request):
     form = form_of(request, NAMES.get)
     again = request_of(form.values(), Uploads())
     assert again is not None
@@ -245,7 +245,7 @@ def test_a_person_who_is_not_enrolled_stays_an_id():
     assert asked(Form.of(values))["people"] == [{"id": ANNA}]
 
 
-def test_what_was_pasted_counts_only_for_the_person_it_was_said_of():
+def test_pasted_data_is_used_only_for_its_own_person():
     def with_ben(**values: Any) -> Form:
         request = parse({"version": 1, "people": [{"id": ANNA, "fingerprint": "0123", **values}]})
         form = form_of(request, NAMES.get)
@@ -262,7 +262,7 @@ def test_a_picture_without_people_switches_the_panel_off_and_leaves_the_rest():
     assert values == ["", False, *[None] * (len(values) - 2)]
 
 
-def test_an_infotext_that_cannot_be_read_is_refused_when_a_picture_is_asked_for():
+def test_an_invalid_infotext_is_refused_at_the_next_generation():
     values = [read({"UniID": '{"version": 9, "people": []}'}) for read in readers("UniID", NAMES.get)]
     with pytest.raises(ConfigError, match="version must be 1"):
         request_of(values, Uploads())
@@ -294,7 +294,7 @@ def test_a_paste_opens_no_file_that_load_picture_refuses(name: str, monkeypatch:
     assert form.people[0].mask is None
 
 
-def test_a_style_that_was_uploaded_is_asked_for_as_the_file_it_is(tmp_path: Path):
+def test_an_uploaded_style_picture_is_sent_as_its_file(tmp_path: Path):
     path = tmp_path / "painting.jpg"
     path.write_bytes(jpeg())
     there = asked(filled(PersonForm(who="Anna"), style=path, style_enabled=True))["style"]

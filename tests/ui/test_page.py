@@ -118,7 +118,7 @@ def test_a_picture_in_the_style_of_another(visitor: Visitor, page_of: Served, tm
         assert '\\"style\\":{\\"picture\\":\\"sha256:' in str(picture.info["parameters"])
 
 
-def test_what_is_wrong_stands_where_the_picture_would_be_announced(visitor: Visitor):
+def test_an_error_is_shown_in_place_of_the_progress(visitor: Visitor):
     visitor.press("generate")
     visitor.words("words", "no person is selected")
     visitor.choose("person_1_who", "Zoe")

@@ -99,7 +99,7 @@ def test_a_page_that_was_loaded_selects_the_first_picture(desk: Any, finished: t
     assert selected(desk, Shown(finished=True), loaded=True) == [0, "-"]
 
 
-def test_a_page_that_is_not_known_yet_shares_no_run(desk: Any):
+def test_a_page_without_a_session_shares_no_run(desk: Any):
     (only,) = desk._make("", *WISH.values(), *OFF)
     assert "press Generate again" in only[WORDS]
     assert len(only) == CANCEL + 1

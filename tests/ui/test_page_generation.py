@@ -292,7 +292,7 @@ class TestMade:
         assert "No space left on device" in last.words[0]
         assert len(last.pictures) == 1
 
-    def test_a_check_that_fails_keeps_the_picture_and_says_so(
+    def test_a_failed_check_keeps_the_picture_and_adds_a_note(
         self, maker: PageGenerator, monkeypatch: pytest.MonkeyPatch
     ):
         def broken(*_: object) -> None:
@@ -336,9 +336,7 @@ class TestMade:
         assert shown(maker, width=7)[-1].wrong
         assert maker.studio() is studio
 
-    def test_a_folder_that_cannot_be_written_is_said_before_the_sampling(
-        self, webui_models: Path, tmp_path: Path
-    ):
+    def test_an_unwritable_folder_is_reported_before_the_sampling(self, webui_models: Path, tmp_path: Path):
         (tmp_path / "out").write_text("a file")
         maker = PageGenerator(Runtime(webui_models), tmp_path / "out", Uploads())
         reported = shown(maker)

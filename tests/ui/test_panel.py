@@ -274,7 +274,7 @@ def test_each_tab_shows_who_is_in_it(driver: Driver):
     assert ["Anna" in shown[0], "Ben" in shown[1], shown[2]] == [True, True, "none"]
 
 
-def test_what_a_picture_says_fills_the_panel(driver: Driver):
+def test_the_infotext_of_a_picture_fills_the_panel(driver: Driver):
     request = {
         "version": 1,
         "people": [{"name": "Anna", "weight": 0.5, "mix": [{"name": "Ben", "share": 0.25}]}, {"name": "Ben"}],

@@ -44,7 +44,7 @@ def test_a_picture_component_hands_over_a_file_of_any_kind(eps: Path):
     assert given == (payload if GRADIO < 4 else eps)
 
 
-def test_the_browser_is_told_the_same_kind_and_no_file_is_written():
+def test_the_browser_gets_the_same_media_type_and_no_file_is_written():
     source = Path(sys.modules[undecoded.__module__].__file__ or "")
     with gr.Blocks():
         assert undecoded(gr.Image)().get_block_name() == gr.Image().get_block_name() == "image"

@@ -38,7 +38,7 @@ def test_a_picture_has_the_size_that_the_model_was_trained_on(host: DiffusersHos
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 192), (72, 104)])
-def test_other_sizes_are_made_as_asked(host: DiffusersHost, width: int, height: int):
+def test_other_sizes_are_made_as_requested(host: DiffusersHost, width: int, height: int):
     (picture,) = host.decode(host.sample(like(width=width, height=height), [0]))
     assert picture.shape == (height, width, 3)
 
@@ -75,7 +75,7 @@ def test_cfg_scale_one_skips_uncond_and_equals_the_cond_prediction(host: Diffuse
     assert torch.allclose(plain, same_words, atol=1e-3)
 
 
-def test_rows_are_told_their_roles_and_the_share_of_steps_done(host: DiffusersHost):
+def test_rows_get_their_roles_and_the_share_of_steps_done(host: DiffusersHost):
     rows, seen = Rows(()), []
     hook = host.unet.register_forward_pre_hook(lambda *_: seen.append((rows.progress, rows.roles)))
     host.sample(BRIEF, [0, 1], SamplingOptions(rows=rows))

@@ -51,7 +51,7 @@ def test_a_missing_tensor_is_named(state: dict[str, torch.Tensor]):
     assert caught.value.missing == {"down_blocks.0.resnets.0.conv1.weight"}
 
 
-def test_a_checkpoint_without_a_vae_says_which_tensor_it_lacks(state: dict[str, torch.Tensor]):
+def test_the_message_for_a_checkpoint_without_a_vae_names_the_missing_tensor(state: dict[str, torch.Tensor]):
     bare = {key: tensor for key, tensor in state.items() if not key.startswith("first_stage_model.")}
     with pytest.raises(CheckpointMismatchError, match=r"noVAE is incomplete: the tensor first_stage_model\."):
         networks(bare, Hints(), "noVAE")
@@ -81,7 +81,7 @@ def test_without_a_yaml_the_hints_are_those_of_stable_diffusion(tmp_path: Path):
 
 
 @pytest.mark.parametrize("version", ["text", "models/Stable-diffusion/text"])
-def test_the_yaml_beside_says_what_tensors_cannot_show(tmp_path: Path, version: str):
+def test_the_yaml_file_beside_a_checkpoint_gives_what_tensors_cannot_show(tmp_path: Path, version: str):
     folder = tmp_path / "text"
     folder.mkdir()
     (folder / "config.json").write_text('{"text_config": {"num_attention_heads": 4, "hidden_act": "gelu"}}')

@@ -33,7 +33,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("name", ["UniID", "uniid"])
 @pytest.mark.parametrize("kind", NOTED)
-def test_a_request_that_asks_for_no_one_is_told(webui: WebUI, kind: str, name: str):
+def test_a_request_without_people_gets_a_note(webui: WebUI, kind: str, name: str):
     answer = webui.txt2img(alwayson_scripts={name: NOTED[kind]})
     assert torch.equal(latents(answer), latents(webui.txt2img()))
     (note,) = json.loads(answer.result["UniID notes"])
@@ -55,13 +55,13 @@ def test_json_text_is_a_request(webui: WebUI):
     assert torch.equal(asked, latents(webui.txt2img(alwayson_scripts={"UniID": {"args": [ANNA]}})))
 
 
-def test_a_request_that_says_that_it_is_off_needs_no_note(webui: WebUI):
+def test_a_disabled_request_gets_no_note(webui: WebUI):
     answer = webui.txt2img(alwayson_scripts={"UniID": {"args": [{**ANNA, "enabled": False}]}})
     assert answer.status == 200
     assert "UniID notes" not in answer.result
 
 
-def test_a_request_that_does_not_name_us_says_nothing(webui: WebUI):
+def test_a_request_without_uniid_gets_no_note(webui: WebUI):
     assert "UniID notes" not in webui.txt2img().result
 
 

@@ -33,7 +33,7 @@ def cell(webui: WebUI, base: Processing, *values: tuple[str, Any]) -> tuple[torc
     return p.latents[0], json.loads(parse_infotext(made.infotexts[0]).get("UniID", "{}"))
 
 
-def test_cells_differ_as_the_axes_say_and_none_is_left_in_the_next(start: Any):
+def test_cells_differ_by_their_axes_and_the_next_picture_has_no_axis(start: Any):
     webui = start("a1111")
     base = webui.processing({"alwayson_scripts": BOTH})
     plain, asked = cell(webui, base)
@@ -75,7 +75,7 @@ def test_a_place_takes_the_place_of_a_drawn_one(value: str, region: str | None):
         (axes.Change("method"), "PuLID", "must be one of UniPortrait, none, got 'PuLID'"),
     ],
 )
-def test_what_cannot_be_is_said(change: axes.Change, value: Any, said: str):
+def test_an_impossible_axis_value_is_reported(change: axes.Change, value: Any, said: str):
     with pytest.raises(axes.ConfigError, match=said):
         axes.apply_axes(
             parse({"version": 1, "people": [{"name": "Anna"}]}), SimpleNamespace(uniid_axes={change: value})

@@ -114,9 +114,7 @@ def test_all_people_are_checked_and_the_check_is_under_the_picture_and_in_the_re
     assert "UniID result" not in webui.txt2img(steps=1).result
 
 
-def test_a_note_says_that_a_person_of_another_recogniser_is_not_checked(
-    webui: WebUI, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_unchecked_person_of_another_recogniser_has_a_note(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
     find = Library.find
 
     def of_another(folder: Library, name: str) -> tuple[str, Identity]:
@@ -155,7 +153,7 @@ def test_the_pictures_of_a_request_are_few_enough_together_or_none_is_decoded(
     assert "more than 20 megapixels together; give fewer or smaller ones" in answer.error
 
 
-def test_a_mask_that_covers_everything_is_said(webui: WebUI):
+def test_a_mask_that_covers_the_whole_picture_has_a_note(webui: WebUI):
     white = io.BytesIO()
     Image.new("L", (8, 8), "white").save(white, "PNG")
     everywhere = base64.b64encode(white.getvalue()).decode()

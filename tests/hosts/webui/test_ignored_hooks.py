@@ -123,7 +123,7 @@ def test_calls_before_a_refiner_came_count_for_the_job(webui: WebUI):
     assert answer.status == 200, answer.error
 
 
-def test_what_is_to_be_said_of_the_base_is_said_after_a_refiner_came(webui: WebUI):
+def test_notes_on_the_base_are_kept_after_a_refiner(webui: WebUI):
     host = any_host(webui)
     second = copy.deepcopy(host.unet)
     compile_first_block(host.unet)
@@ -133,7 +133,7 @@ def test_what_is_to_be_said_of_the_base_is_said_after_a_refiner_came(webui: WebU
     assert json.loads(answer.result["UniID notes"]) == [COMPILED]
 
 
-def test_people_are_in_a_compiled_unet_and_it_is_said_once(webui: WebUI):
+def test_people_are_in_a_compiled_unet_and_one_note_is_added(webui: WebUI):
     plain, unet = Traceless(webui), any_host(webui).unet
     expected = latents(webui.txt2img(seed=5, alwayson_scripts=ANNA))
     compile_first_block(unet)

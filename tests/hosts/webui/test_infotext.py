@@ -46,7 +46,7 @@ def test_the_infotext_holds_ids_and_fingerprints_but_no_names_and_no_pixels(webu
     assert LEFT[:40] not in text
 
 
-def test_a_region_stands_in_the_infotext_and_makes_the_picture_of_its_mask(webui: WebUI):
+def test_a_region_is_in_the_infotext_and_makes_the_picture_of_its_mask(webui: WebUI):
     people = [person("Anna", region="left half"), person("Ben", region="right half")]
     answer = webui.txt2img(alwayson_scripts=ask(*people, routing="mask"))
     written = json.loads(parse_infotext(answer.infotexts[0])["UniID"])
@@ -65,7 +65,7 @@ def test_each_picture_of_a_plain_generation_has_nothing_of_ours(webui: WebUI):
     assert "UniID" not in webui.txt2img().infotexts[0]
 
 
-def test_an_infotext_of_a_person_who_is_not_enrolled_asks_for_the_references_again(webui: WebUI):
+def test_an_infotext_of_a_person_who_is_not_enrolled_needs_the_references_again(webui: WebUI):
     text = webui.txt2img(alwayson_scripts=ask({"references": [FACE]})).infotexts[0]
     failed = webui.txt2img(infotext=text)
     assert failed.status == 500
@@ -91,7 +91,7 @@ def test_a_deleted_person_is_named_by_the_id(webui: WebUI, own_library: Library)
     assert f"people[0].id: no person with the id '{path.stem}' is enrolled" in failed.error
 
 
-def test_a_note_says_that_a_person_was_re_enrolled(webui: WebUI, own_library: Library):
+def test_a_re_enrolled_person_has_a_note(webui: WebUI, own_library: Library):
     answer = webui.txt2img(alwayson_scripts=ask(person("Anna")))
     other = red_face_picture((64, 64))
     other[40:60, 40:60] = (255, 60, 60)

@@ -55,7 +55,7 @@ def lines(answer: Answer) -> list[str]:
 
 
 @pytest.mark.parametrize("columns_first", [False, True])
-def test_a_plot_tells_of_each_cell_in_the_order_of_the_cells(webui: WebUI, columns_first: bool):
+def test_a_plot_reports_each_cell_in_the_order_of_the_cells(webui: WebUI, columns_first: bool):
     decoding(webui, lambda number: number == 2)
     seeds = [with_seed(1), with_seed(2)]
     answer = webui.txt2img(
@@ -78,7 +78,7 @@ def test_a_cell_without_people_has_no_result_and_shifts_no_other(webui: WebUI):
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-def test_a_cell_that_fails_is_told_with_its_reason(webui: WebUI, failing: int):
+def test_a_failed_cell_is_reported_with_its_reason(webui: WebUI, failing: int):
     decoding(webui, lambda number: True)
     cells: list[Apply] = [at_rest, at_rest]
     cells[failing - 1] = method(webui, "PuLID")
@@ -88,7 +88,7 @@ def test_a_cell_that_fails_is_told_with_its_reason(webui: WebUI, failing: int):
     assert faces(answer) == (["-", 1] if failing == 1 else [1, "-"])
 
 
-def test_a_loop_tells_of_every_picture(webui: WebUI):
+def test_a_loop_reports_every_picture(webui: WebUI):
     decoding(webui, lambda number: number != 2)
     answer = webui.txt2img(script_name="loopback", script_args=[3], alwayson_scripts=ANNA)
     assert faces(answer) == [1, None, 1]
@@ -100,7 +100,7 @@ def test_a_loop_tells_of_every_picture(webui: WebUI):
     assert "UniID result" not in "".join(answer.infotexts)
 
 
-def test_tiles_are_told_of_and_routing_maps_are_not_among_them(webui: WebUI):
+def test_tiles_are_reported_without_routing_maps(webui: WebUI):
     decoding(webui, lambda number: number == 3)
     both = ask(person("Anna"), person("Ben"), check=True, show_routing=True)
     answer = webui.txt2img(script_name="sd upscale", script_args=[3], batch_size=1, alwayson_scripts=both)
@@ -111,7 +111,7 @@ def test_tiles_are_told_of_and_routing_maps_are_not_among_them(webui: WebUI):
     assert "routing maps are not shown" in answer.result["UniID notes"]
 
 
-def test_a_prompt_matrix_tells_of_every_picture_behind_its_grid(webui: WebUI):
+def test_a_prompt_matrix_reports_every_picture_after_its_grid(webui: WebUI):
     decoding(webui, lambda number: number == 3)
     answer = webui.txt2img(script_name="prompt matrix", script_args=[4], batch_size=2, alwayson_scripts=ANNA)
     assert faces(answer) == [None, None, 1, None]
@@ -135,7 +135,7 @@ def test_telling_earlier_results_makes_their_text_once(monkeypatch: pytest.Monke
     assert len({json.dumps(told, sort_keys=True) for told in results}) == 1
 
 
-def test_the_next_request_tells_of_its_own_pictures(webui: WebUI):
+def test_the_next_request_reports_its_own_pictures(webui: WebUI):
     decoding(webui, lambda number: True)
     for _ in range(2):
         answer = webui.txt2img(script_name="loopback", script_args=[2], alwayson_scripts=ANNA)
@@ -143,7 +143,7 @@ def test_the_next_request_tells_of_its_own_pictures(webui: WebUI):
     assert faces(webui.txt2img(alwayson_scripts=ANNA)) == [1]
 
 
-def test_the_first_cell_says_nothing_of_itself_in_the_plain_pictures_after(start: Start):
+def test_the_first_cells_entries_are_not_in_the_plain_pictures_after(start: Start):
     webui = start("a1111")
     decoding(webui, lambda number: True)
     webui.txt2img(script_name="loopback", script_args=[2], alwayson_scripts=ANNA)

@@ -135,7 +135,9 @@ def test_people_go_on_through_a_refiner_that_replaces_the_unet(webui: WebUI):
         assert torch.equal(tensor, plain[name]), name
 
 
-def test_a_refiner_of_another_family_goes_on_without_people_and_says_so(webui: WebUI, other_unet: nn.Module):
+def test_a_refiner_of_another_family_continues_without_people_and_adds_a_note(
+    webui: WebUI, other_unet: nn.Module
+):
     any_host(webui).refiner = (1, other_unet)
     answer = webui.txt2img(steps=2, alwayson_scripts=ANNA)
     assert answer.status == 200

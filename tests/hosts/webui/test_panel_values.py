@@ -21,7 +21,7 @@ def with_panel(form: Form) -> dict[str, dict[str, list[object]]]:
     return {"UniID": {"args": form.values()}}
 
 
-def test_the_panel_and_the_api_make_the_same_picture_and_say_the_same_in_it(webui: WebUI):
+def test_the_panel_and_the_api_make_the_same_picture_and_infotext(webui: WebUI):
     api = webui.txt2img(alwayson_scripts=ask(person("Anna", weight=0.8), person("Ben")))
     panel = webui.txt2img(alwayson_scripts=with_panel(ANNA_AND_BEN))
     assert torch.equal(latents(panel), latents(api))

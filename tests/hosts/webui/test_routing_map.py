@@ -38,6 +38,6 @@ def test_the_map_of_a_hires_picture_has_its_size(webui: WebUI):
     assert [one.size for one in answer.images] == [answer.images[0].size] * 2
 
 
-def test_nothing_is_added_for_one_person_or_unasked(webui: WebUI):
+def test_no_map_is_added_for_one_person_or_without_a_request(webui: WebUI):
     assert len(webui.txt2img(alwayson_scripts=ask(person("Anna"), show_routing=True)).images) == 1
     assert len(webui.txt2img(alwayson_scripts=ask(*BOTH)).images) == 1

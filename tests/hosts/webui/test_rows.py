@@ -58,7 +58,7 @@ def test_steps_without_uncond_rows_have_people_on_a1111(start: Start, batched: b
     assert skipped.comments == []
 
 
-def test_a_cursor_passes_each_row_once_and_leaves_strangers_untouched():
+def test_a_cursor_passes_each_row_once_and_leaves_unexpected_rows_unchanged():
     rows = Rows(())
     cursor = Cursor(rows)
     cursor.reset(cond=3, total=5)

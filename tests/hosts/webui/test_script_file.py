@@ -57,7 +57,7 @@ def test_a_generation_without_people_brings_in_nothing_of_ours(webui: WebUI, mon
     assert webui.raised == []
 
 
-def test_callbacks_are_registered_once_people_are_asked_for(webui: WebUI):
+def test_callbacks_are_registered_at_the_first_request_with_people(webui: WebUI):
     webui.txt2img()
     assert webui.callbacks.functions == {}  # a host may take 50 ms for each
     for _ in range(2):

@@ -99,7 +99,7 @@ def test_the_hosts_random_state_is_left_alone(webui: WebUI):
 
 
 @pytest.mark.parametrize("prompt", ["a park", "a park AND a lake"])
-def test_split_calls_say_the_same_as_joined_ones(start: Start, prompt: str):
+def test_split_calls_give_the_same_as_joined_ones(start: Start, prompt: str):
     asked = {"prompt": prompt, "alwayson_scripts": styled(person("Anna"), person("Ben")), "batch_size": 2}
     webui = start("a1111")
     joined = latents(webui.txt2img(**asked))
@@ -107,7 +107,7 @@ def test_split_calls_say_the_same_as_joined_ones(start: Start, prompt: str):
     assert_near(latents(webui.txt2img(**asked)), joined, ROUNDING * joined.abs().max().item())
 
 
-def test_short_memory_on_forge_says_the_same(start: Start):
+def test_little_memory_on_forge_gives_the_same(start: Start):
     asked = {"alwayson_scripts": styled(person("Anna", mask=LEFT), person("Ben", mask=RIGHT))}
     webui = start("forge")
     joined = latents(webui.txt2img(**asked))
@@ -122,7 +122,7 @@ def test_guidance_of_one_has_a_style_too(webui: WebUI):
     )
 
 
-def test_both_kinds_of_unet_say_the_same(start: Start):
+def test_both_kinds_of_unet_give_the_same(start: Start):
     diffusers, ldm = (
         latents(start("a1111", unet).txt2img(alwayson_scripts=styled())) for unet in (None, ldm_unet())
     )

@@ -122,7 +122,7 @@ def test_router_logits_are_the_official_ones(pair: Pair, adapter: UniPortraitAda
     assert torch.equal(record.maps[1].argmax(dim=-1), CROSS[f"router{count}.argmax"][1:].long())
 
 
-def test_nobody_leaves_the_layer_as_it_is(pair: Pair, adapter: UniPortraitAdapter):
+def test_without_people_the_layer_is_unchanged(pair: Pair, adapter: UniPortraitAdapter):
     plan = build(adapter, pair.sites, [], None)
     with torch.no_grad(), injected(pair.sites, plan, Rows(GUIDED)):
         out = pair.cross_attention(CROSS["in.hidden"], CROSS["in.text"])
@@ -195,7 +195,7 @@ def test_a_batch_of_several_pictures_is_the_official_one(pair: Pair, adapter: Un
 
 @pytest.mark.parametrize("role", [Role.STYLE, Role.UNTOUCHED])
 @pytest.mark.parametrize(("name", "count"), [("single_share", 1), ("two_share", 2)])
-def test_nobody_is_put_into_the_official_style_rows(
+def test_identities_are_not_injected_into_the_official_style_rows(
     pair: Pair, adapter: UniPortraitAdapter, name: str, count: int, role: Role
 ):
     prompt = ImagePrompt(tokens=CROSS["in.ip"][0], uncond=SHARE["in.uncond_ip"][0], scale=0.7)

@@ -29,7 +29,7 @@ def identity(plan: Plan) -> IdentityBranch:
     return branch
 
 
-def test_nobody_is_no_plan():
+def test_without_people_there_is_no_plan():
     assert plan_of(0) is None
 
 

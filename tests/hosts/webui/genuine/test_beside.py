@@ -83,7 +83,7 @@ def test_merged_tokens(webui: Running):
 
 
 @pytest.mark.parametrize("functional", [False, True], ids=["merged", "functional"])
-def test_somebodys_lora(webui: Running, functional: bool):
+def test_a_lora_of_the_user(webui: Running, functional: bool):
     if functional:
         only_on(webui, "a1111", "Forge has no setting for how LoRAs are applied")
     webui.api.txt2img()

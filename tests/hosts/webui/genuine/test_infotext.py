@@ -14,7 +14,7 @@ def test_it_is_read_by_png_info(webui: Running):
     assert "Anna" not in read["info"]
 
 
-def test_a_plain_picture_says_nothing(webui: Running):
+def test_a_plain_picture_has_no_infotext_of_uniid(webui: Running):
     assert "UniID" not in webui.api.txt2img().infotext
 
 

@@ -70,7 +70,9 @@ def test_where_all_is_there_nothing_is_touched_and_that_quickly(
     assert json.loads(run(LISTED)) == before
 
 
-def test_what_asks_for_another_version_of_the_hosts_is_refused(run: Callable[..., str], tmp_path: Path):
+def test_a_package_that_needs_another_version_of_a_hosts_package_is_refused(
+    run: Callable[..., str], tmp_path: Path
+):
     _wheel(tmp_path, "numpy", "9999.0")
     _wheel(tmp_path, "uniid-probe-modest", "1.0", needs="numpy")
     _wheel(tmp_path, "uniid-probe-greedy", "1.0", needs="numpy>=9999")

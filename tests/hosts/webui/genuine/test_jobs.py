@@ -38,7 +38,7 @@ BOTH = ask(person("Anna"), person("Ben"))
 START: dict[str, Any] = {"init_images": [picture("Anna")], "denoising_strength": 0.9}
 
 
-def test_a_plot_tells_of_every_cell(webui: Running):
+def test_a_plot_reports_every_cell(webui: Running):
     seed = webui.api.get("/uniid-probe/axes").body.index("Seed")
     axes = dict(enumerate([seed, "1, 2, 3", [], 0, "", [], 0, "", []]))
     answer = run(webui, "x/y/z plot", axes, alwayson_scripts=BOTH)
@@ -46,26 +46,26 @@ def test_a_plot_tells_of_every_cell(webui: Running):
     assert "similarity" not in "".join(answer.info["infotexts"])
 
 
-def test_a_loop_tells_of_every_picture(webui: Running):
+def test_a_loop_reports_every_picture(webui: Running):
     answer = run(webui, "loopback", {0: 2}, **START, alwayson_scripts=BOTH)
     assert names(answer) == [["Anna", "Ben"]] * 2
     assert "similarity" not in "".join(answer.info["infotexts"])
 
 
-def test_tiles_are_told_of(webui: Running):
+def test_tiles_are_reported(webui: Running):
     # Without an upscaler the tiles are those of the picture itself.
     answer = run(webui, "sd upscale", **START, width=64, height=64, alwayson_scripts=BOTH)
     assert len(answer.result) >= 4
     assert set(map(tuple, names(answer))) == {("Anna", "Ben")}
 
 
-def test_a_prompt_matrix_tells_of_every_picture(webui: Running):
+def test_a_prompt_matrix_reports_every_picture(webui: Running):
     answer = run(webui, "prompt matrix", prompt="two friends|snow|night", alwayson_scripts=BOTH)
     assert names(answer) == [["Anna", "Ben"]] * 4
 
 
 @pytest.mark.parametrize("given", [{}, [], {"args": []}, {"args": {}}])
-def test_a_request_that_asks_for_no_one_is_told(webui: Running, given: Any):
+def test_a_request_without_people_gets_a_note(webui: Running, given: Any):
     answer = webui.api.txt2img(alwayson_scripts={"UniID": given})
     assert answer.images == webui.api.txt2img().images
     (note,) = json.loads(answer.info["extra_generation_params"]["UniID notes"])

@@ -72,7 +72,7 @@ class Panel(Driver):
             return picture.convert("RGB").tobytes()
 
 
-def test_a_picture_is_made_with_somebody_who_is_chosen_in_the_panel(panel: Panel):
+def test_a_picture_is_made_with_a_person_selected_in_the_panel(panel: Panel):
     panel.part("status").get_by_text("2 people in the library").wait_for()
     panel.choose("person_1_who", "Anna")
     assert "Anna" in panel.generate()

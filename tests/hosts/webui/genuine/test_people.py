@@ -35,7 +35,7 @@ def test_the_same_request_makes_the_same_file(webui: Running):
     )
 
 
-def test_nobody_with_any_weight_is_the_plain_picture(webui: Running):
+def test_a_disabled_request_gives_the_plain_picture(webui: Running):
     off = ask(person("Anna", enabled=False), person("Ben"), enabled=False)
     assert webui.api.txt2img(alwayson_scripts=off).images == webui.api.txt2img().images
 
