@@ -51,7 +51,7 @@ def _meters(evaluation: Evaluation) -> Iterator[Figure]:
 
 def _alone(evaluation: Evaluation) -> Iterator[Figure]:
     bound, alone = evaluation.upper_bound(1), evaluation.alone(contrary=False)
-    against, nobody = evaluation.alone(contrary=True), evaluation.nobody()
+    against, plain = evaluation.alone(contrary=True), evaluation.without_people()
     name = f"{NAME}/people=1"
     yield Figure(name=f"{name}/upper_bound", value=bound, unit="cosine")
     yield Figure(name=f"{name}/similarity", value=alone.similarity, unit="cosine")
@@ -61,9 +61,9 @@ def _alone(evaluation: Evaluation) -> Iterator[Figure]:
     yield Figure(name=f"{name}/contrary_words/similarity", value=against.similarity, unit="cosine")
     yield Figure(name=f"{name}/contrary_words/rank1", value=against.rank1, unit="share")
     for word in ("place", "style", "smile", "age", "glasses", "hair", "shirt"):
-        yield Figure(name=f"{NAME}/words/{word}/people=0", value=kept_rate(nobody, word), unit="share")
+        yield Figure(name=f"{NAME}/words/{word}/people=0", value=kept_rate(plain, word), unit="share")
         yield Figure(name=f"{NAME}/words/{word}/people=1", value=kept_rate(against.kept, word), unit="share")
-    kept = kept_rate(against.kept) / max(kept_rate(nobody), 1e-9)
+    kept = kept_rate(against.kept) / max(kept_rate(plain), 1e-9)
     yield Figure.at_least(f"{NAME}/text_kept", kept, "share", 0.90)
 
 

@@ -1,4 +1,4 @@
-"""Families of base models as values: all that the rest of the program knows of them."""
+"""Families of base models as values: everything that differs between them for the rest of the program."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UNetShape:
-    """The shape of a UNet's cross-attention, by which families are told apart.
+    """The shape of a UNet's cross-attention, by which families are recognised.
 
     Attributes:
         widths: channels of the queries of each cross-attention layer, in the order down, up, middle.
@@ -130,7 +130,7 @@ SDXL = Base(
 )
 
 BASES = (SD15, SD21, SDXL)
-"""Those that are told apart; the first of several that a narrow UNet or a pipeline's name fits is taken."""
+"""The recognised families; of several that fit a narrow UNet or a pipeline's name, the first is taken."""
 
 STANDALONE = (SD15,)
 """Those whose checkpoints the stand-alone host loads."""

@@ -18,7 +18,7 @@ from lib_uniid import installation, logs
 from lib_uniid.errors import FileError, UniIDError
 from lib_uniid.printing import shortened, visible
 
-AGAIN = "get the file again (uniid doctor says from where)"
+AGAIN = "get the file again (uniid doctor lists the source)"
 
 # --- for the interfaces ---
 

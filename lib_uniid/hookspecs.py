@@ -36,12 +36,12 @@ def register_id_encoders(register: Callable[[IDEncoderDeclaration], None]) -> No
 
 @hookspec
 def register_face_detectors(register: Callable[[FaceDetector], None]) -> None:
-    """Finders of faces in pictures. Called once, before the first picture is searched."""
+    """Face detectors. Called once, before the first detection."""
 
 
 @hookspec
 def register_checkpoint_formats(register: Callable[[Source], None]) -> None:
-    """Model files: where they are published, and how they are known by content. Called once."""
+    """Model files: where they are published, and how they are recognised by content. Called once."""
 
 
 @hookspec
@@ -51,7 +51,7 @@ def register_directions(register: Callable[[Direction], None]) -> None:
 
 @hookspec
 def register_scorers(register: Callable[[Scorer], None]) -> None:
-    """Checks of a finished picture against the identities that were asked for. Called once."""
+    """Checks of a finished picture against the requested identities. Called once."""
 
 
 @hookspec

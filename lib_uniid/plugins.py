@@ -1,7 +1,7 @@
 """The plugins, and what they register: built in, installed (entry points), or given by another extension.
 
 A function of a plugin is a hook if it has the name of one in :mod:`lib_uniid.hookspecs`. A plugin that raises
-is switched off until restart. Built-in plugins are known by dotted names, and imported when first asked for.
+is switched off until restart. Built-in plugins are listed by dotted names, and imported on first use.
 """
 
 import re

@@ -1,7 +1,7 @@
 """A drawn world with a narrow, really trained model chain in the official file layouts.
 
 It is the demo that needs no download, what end-to-end tests measure, and the trainer's own proof. Nothing in
-the product knows of it.
+the product depends on.
 """
 
 from pathlib import Path

@@ -152,8 +152,8 @@ def write_adapter(trained: Path, folder: Path) -> None:
 
 
 DOMAIN = {
-    "note": "these face models know drawn faces only, such as those of the sample pictures; for photographs "
-    "get the face models that uniid doctor names",
+    "note": "these face models are for drawn faces only, such as those of the sample pictures; for "
+    "photographs get the face models that uniid doctor names",
     "limits": [[1.5, 0.9], [4.0, 0.975]],
 }
 """Drawn faces have a score of 0.94 or more, also where JPEG roughens them; photographs 0.97 or less."""

@@ -43,7 +43,7 @@ def caption(scene: Scene, index: int, rng: random.Random) -> str:
 
 
 def _looks(scene: Scene, index: int, rng: random.Random) -> list[str]:
-    """The phrases that hold for everybody in the scene."""
+    """The phrases that hold for all people in the scene."""
     mine = slice(index * scene.people, (index + 1) * scene.people)
     looks, natural = scene.looks[mine], natural_hair(scene.who[mine])
     said = []

@@ -69,7 +69,7 @@ class Looks:
 
 
 def sample_identities(count: int, generator: torch.Generator) -> Float[Tensor, "n traits"]:
-    """Draw people that nobody has seen before."""
+    """Draw random people."""
     return torch.rand(count, len(TRAITS), generator=generator) * 2 - 1
 
 

@@ -38,7 +38,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """The default: progress is not shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class Evaluation:
         progress: Progress = no_progress,
     ) -> None:
         models = models or trained_models()
-        self.cache = TemporaryDirectory()  # beside nobody's models: it ends with the evaluation
+        self.cache = TemporaryDirectory()  # deleted with the evaluation
         self.studio = open_studio(models, device="cpu", cache=Path(self.cache.name))
         self.meters = Meters()
         self.meters.load_state_dict(load_file(models / "uniid" / "meters.safetensors"))
@@ -209,7 +209,7 @@ class Evaluation:
         structure_scale: float | None = None,
         masks: bool = False,
     ) -> np.ndarray:
-        """Picture ``index`` with this many guests (0: the same words and seed without anybody)."""
+        """Picture ``index`` with this many guests (0: the same prompt and seed without people)."""
         named = self.guests[index * people : (index + 1) * people]
         words = self.words(index, contrary=contrary)
         settings = GenerationSettings(
@@ -305,11 +305,11 @@ class Evaluation:
             kept=kept,
         )
 
-    def nobody(self) -> list[dict[str, bool]]:
+    def without_people(self) -> list[dict[str, bool]]:
         """Which contrary words the base model itself keeps, with the prompts and seeds of :meth:`alone`."""
         kept: list[dict[str, bool]] = []
         for index in range(self.pictures):
-            self.progress("nobody", index, self.pictures)
+            self.progress("without people", index, self.pictures)
             read = self.read(self.make(index, 0, contrary=True))
             kept.append(self.words(index, contrary=True).kept(read))
         return kept

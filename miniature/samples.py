@@ -1,4 +1,4 @@
-"""Draw the sample people: a few pictures each of somebody whom no training saw.
+"""Draw the sample people: a few pictures each of people outside the training data.
 
 python -m miniature.samples
 """

@@ -205,15 +205,15 @@ def test_a_person_who_was_not_given_is_refused(studio: Studio, people: dict[str,
 
 
 def test_people_of_different_encoders_do_not_meet(studio: Studio, people: dict[str, Identity]):
-    stranger = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
+    other = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
     with pytest.raises(EncoderMismatchError, match=r"^Ben: .* enrol the person again"):
-        studio.generate(together(ANNA, BEN), people | {"Ben": stranger})
+        studio.generate(together(ANNA, BEN), people | {"Ben": other})
 
 
 def test_a_person_of_missing_encoders_is_named(studio: Studio, people: dict[str, Identity]):
-    stranger = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
+    other = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
     with pytest.raises(EncoderMismatchError, match=r"^Ben: .* enrol the person again"):
-        studio.generate(together(BEN), {"Ben": stranger})
+        studio.generate(together(BEN), {"Ben": other})
 
 
 def test_enrolled_people_need_no_encoders(models: Path, studio: Studio, people: dict[str, Identity]):

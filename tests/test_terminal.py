@@ -319,5 +319,5 @@ def test_the_page_shows_the_domain_note_at_its_start(here: Path):
     with page("--models", str(MODELS), "--out", str(here / "out")) as one:
         said(one, "UniID is at")
         assert one.stderr
-        assert "know drawn faces only" in one.stderr.readline()
+        assert "are for drawn faces only" in one.stderr.readline()
         interrupted(one)

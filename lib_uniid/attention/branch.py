@@ -1,7 +1,7 @@
 """What is added to the text attention of one site, behind one small protocol.
 
-A branch is asked twice: to prepare what stays the same for calls of one kind, and to add in each call. It is
-asked with all rows of the call, because on a fast GPU the number of operations is what it costs.
+A branch prepares once what is the same for calls of one kind, and adds its output in each call. It gets all
+rows of the call at once, because on a fast GPU the cost is the number of operations.
 """
 
 from collections.abc import Hashable
@@ -20,7 +20,7 @@ class Call:
     """One call of a cross-attention layer; ``site`` is its number.
 
     ``hidden`` is what the query was made from, and ``text`` the text attention's own output, before the
-    layer's last projection. ``record`` is given where the routing is asked for.
+    layer's last projection. ``record`` is None if the routing is not recorded.
     """
 
     site: int
@@ -42,7 +42,7 @@ class Prepared(Protocol):
 
 @runtime_checkable
 class Branch(Protocol):
-    """One site's share of what a method adds."""
+    """The part of a method's output that is added at one site."""
 
     def state(self, progress: float) -> Hashable:
         """What depends on the share of the steps done; None where nothing is added now."""

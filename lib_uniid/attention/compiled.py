@@ -38,7 +38,7 @@ def suspended() -> Generator[None]:
 
 
 def called_by_compiled() -> bool:
-    """Whether some caller of the function that asks is a compiled module, suspended or not."""
+    """Whether a caller of this function is a compiled module, suspended or not."""
     dynamo = sys.modules.get("torch._dynamo.eval_frame")
     kinds = tuple(kind for name in _KINDS if (kind := getattr(dynamo, name, None)) is not None)
     frame = sys._getframe(1) if kinds else None  # pyright: ignore[reportPrivateUsage]

@@ -28,7 +28,7 @@ Pair = tuple[Float[Tensor, "1 h k c"], Float[Tensor, "1 h k c"]]
 
 @runtime_checkable
 class Router(Protocol):
-    """A site's share of what scores every identity at every image token."""
+    """Scores every identity at every image token of one site."""
 
     def to(self, like: Tensor) -> "Router":
         """In the precision and on the device of ``like``."""
@@ -47,7 +47,7 @@ class Router(Protocol):
 class IdentityKV:
     """One site's keys and values: of the people (``r`` is 1, or one per cond row) and of the null identity.
 
-    ``null`` is None in a plan without uncond rows, ``router`` where nothing is left for it to choose.
+    ``null`` is None in a plan without uncond rows, ``router`` in a plan without a choice for it.
     """
 
     key: Float[Tensor, "r h i k c"]
@@ -94,23 +94,23 @@ class RunByRun:
 
     def __call__(self, call: Call) -> Float[Tensor, "b n d"]:
         parts: list[Tensor] = []
-        seen: list[Routed] = []
+        recorded: list[Routed] = []
         for run in call.rows.runs:
             query = call.query[run.rows]
             if run.role is Role.COND:
                 part, routed = self._people(run, query, call.hidden[run.rows])
-                seen += [] if routed is None else [routed]
+                recorded += [] if routed is None else [routed]
             elif run.role is Role.UNCOND:
                 part = self._null(query)
             else:
                 part = torch.zeros_like(query)
             parts.append(part)
-        if call.record is not None and seen:
-            call.record.note(call.site, seen)
+        if call.record is not None and recorded:
+            call.record.note(call.site, recorded)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _null(self, query: Tensor) -> Tensor:
-        """It is the same for every person, so one attention does, and the router is not asked."""
+        """The null identity is the same for every person: one attention, without the router."""
         if self.null is None:
             raise ConfigError(
                 "the UNet is called with uncond rows and the plan has no uncond tokens; give them"
@@ -155,10 +155,10 @@ class AllAtOnce:
 
     @classmethod
     def of(cls, by_run: RunByRun, runs: Sequence[RowSpan], tokens: int) -> "AllAtOnce | None":
-        """For queries of so many tokens; None where rows have to be taken apart.
+        """For queries of this number of tokens; None if the rows need separate attentions.
 
-        That is so with maps that are drawn, soft or fixed, with rows of other roles, and where the rows of
-        one role do not stand together.
+        That is the case with drawn, soft or fixed maps, with rows of other roles, and if the rows of one role
+        are not adjacent.
         """
         roles = [run.role for run in runs]
         apart = not all(role.guided for role in roles) or len(set(roles)) < len(roles)

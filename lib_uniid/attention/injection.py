@@ -1,6 +1,6 @@
-"""A plan put on a UNet and taken off again; what goes in comes out, even when sampling fails.
+"""Injects a plan into a UNet and ejects it; afterwards the UNet is unchanged, even when sampling fails.
 
-The seam is the same in every host: a forward hook on ``to_q`` takes the query, a forward pre-hook on the
+The hooks are the same in every host: a forward hook on ``to_q`` takes the query, a forward pre-hook on the
 linear layer ``to_out[0]`` adds the identity branch to the text attention, so it works under any attention
 optimisation.
 """
@@ -34,18 +34,18 @@ class Calls:
     compiled: bool = False
 
     def note_take(self, name: str) -> None:
-        """Count a query; the first one looks who calls."""
+        """Count a query; the first one checks whether the caller is compiled."""
         if not any(self.taken.values()):
             self.compiled = compiled.called_by_compiled()
         self.taken[name] += 1
 
     def require(self) -> None:
-        """``HooksIgnoredError`` where a site's query or sum never passed through its hook."""
-        silent = [name for name in self.taken if not self.taken[name] or not self.added[name]]
-        if silent:
+        """``HooksIgnoredError`` if a site's query or sum never passed through its hook."""
+        missed = [name for name in self.taken if not self.taken[name] or not self.added[name]]
+        if missed:
             raise HooksIgnoredError(
-                f"Identities not applied: {len(silent)} of {len(self.taken)} cross-attention layers were "
-                f"computed without their hooks (the first is {silent[0]}); switch off what computes the UNet "
+                f"Identities not applied: {len(missed)} of {len(self.taken)} cross-attention layers were "
+                f"computed without their hooks (the first is {missed[0]}); switch off what computes the UNet "
                 "in another way: an engine (SD Unet in AUTOMATIC1111's settings), a compiler (Torch Compile "
                 "in Forge Neo) or another extension"
             )
@@ -60,9 +60,9 @@ def injected(
     merge_lora: bool = True,
     record: RoutingRecord | None = None,
 ) -> Generator[Calls]:
-    """Put ``plan`` on the UNet with these sites for as long as the context lasts; None puts on nothing.
+    """Inject ``plan`` into the UNet with these sites while the context lasts; None injects nothing.
 
-    ``rows`` may be changed between UNet calls. A trainer says ``merge_lora=False``, which lets gradients
+    ``rows`` may be changed between UNet calls. A trainer sets ``merge_lora=False``, which lets gradients
     reach the LoRA. ``record`` is filled at every call. Where torch can, it suspends compiled code meanwhile.
     The calls of the hooks are counted. Raises ConfigError for a UNet with fused projections.
     """

@@ -52,7 +52,7 @@ class Deltas:
 def merged(linear: nn.Linear, lora: LoRA, scale: float, deltas: Deltas) -> Generator[None]:
     """Add the LoRA to the layer's weight: it costs nothing per step.
 
-    A copy of the weight is kept and copied back, so what comes out is bit for bit what went in.
+    A copy of the weight is kept and copied back, so the weight is bit for bit the same afterwards.
     """
     original = merge(linear, lora, scale, deltas)
     try:

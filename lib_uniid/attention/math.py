@@ -64,8 +64,8 @@ def routed_attention(
 ) -> Float[Tensor, "b n d"]:
     """Sum over identities of ``routing`` times the attention to that identity's own tokens.
 
-    Any map will do: hard, soft (training), drawn, with zeros where no identity is wanted. Its rows ``m`` and
-    places ``p`` are 1 or as many as those of the query.
+    Any map will do: hard, soft (training), drawn, with zeros for tokens without an identity. Its rows ``m``
+    and places ``p`` are 1 or as many as those of the query.
     """
     people, scale = key.shape[2], key.shape[4] ** -0.5
     heads = rearrange(query * scale, "b n (h c) -> b h n c", h=key.shape[1])

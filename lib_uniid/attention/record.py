@@ -12,9 +12,9 @@ from lib_uniid.typing import Float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
-    """How one run of cond rows was routed: what the router said, what was done, or both.
+    """How one run of cond rows was routed: the router's logits, the map that was used, or both.
 
-    ``logits`` is None where the router was not asked, ``done`` where each place went to the best person.
+    ``logits`` is None without a router, ``done`` if each image token went to the best person.
     """
 
     logits: Float[Tensor, "b n i"] | None = None
@@ -33,25 +33,25 @@ class Routed:
 class RoutingRecord:
     """The routing of the latest UNet call by the index of the site: cond rows only, not copied.
 
-    It is put together when it is asked for, and not in every step.
+    The maps are joined on access, not in every step.
     """
 
     routed: dict[int, tuple[Routed, ...]] = field(default_factory=dict[int, tuple[Routed, ...]])
 
     def note(self, index: int, routed: Sequence[Routed]) -> None:
-        """Replace what is known of a site."""
+        """Replace the entry of a site."""
         self.routed[index] = tuple(routed)
 
     @property
     def maps(self) -> dict[int, Float[Tensor, "b n i"]]:
-        """What was done: one-hot, soft or drawn."""
+        """The maps that were used: one-hot, soft or drawn."""
         return {index: torch.cat([run.routing for run in routed]) for index, routed in self.routed.items()}
 
     @property
     def logits(self) -> dict[int, Float[Tensor, "b n i"]]:
-        """What the router said, with its gradient, at the sites where it was asked."""
-        said = {
+        """The router's logits, with their gradient, at the sites that have a router."""
+        by_site = {
             index: [run.logits for run in routed if run.logits is not None]
             for index, routed in self.routed.items()
         }
-        return {index: torch.cat(logits) for index, logits in said.items() if logits}
+        return {index: torch.cat(logits) for index, logits in by_site.items() if logits}

@@ -1,4 +1,4 @@
-"""Who gets which place in the picture: the router, drawn masks that win over it, or all people alike."""
+"""Assigns image tokens to people: by drawn masks, by the router elsewhere, or to all people equally."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ Choose = Callable[[Float[Tensor, "b n i"]], Float[Tensor, "b n i"]]
 class RoutingRule:
     """The routing of one generation, the same at every site.
 
-    ``fixed`` is the part that is known beforehand: one map per number of image tokens, or one row for all
-    places; None when nothing is. ``learned`` numbers the people among whom the router chooses where ``fixed``
-    leaves room; empty when the router has no say. ``choose`` None gives each place to the best of them.
+    ``fixed`` is the part that does not depend on the router: one map per number of image tokens, or one row
+    for all tokens; None without such a part. ``learned`` has the indices of the people among whom the router
+    chooses outside ``fixed``; empty without a router. ``choose`` None gives each token to the best of them.
     """
 
     fixed: Mapping[int, Float[Tensor, "n i"]] | Float[Tensor, "1 i"] | None
@@ -49,7 +49,7 @@ class RoutingRule:
         return self.fixed[tokens]
 
     def mean_at(self, tokens: int) -> Float[Tensor, "p i"]:
-        """The map with the router's share spread evenly: what is known where the router is not asked."""
+        """The map with the router's share spread evenly: the map for rows without router logits."""
         fixed = self.fixed_at(tokens)
         if fixed is None:
             fixed = torch.zeros(1, self.people)
@@ -92,7 +92,7 @@ def routing_rule(
 ) -> RoutingRule:
     """Make the rule for people with these masks. Masks of different people may differ in resolution.
 
-    Where masks are drawn they win; people without one are routed among themselves in the rest of the picture.
+    Drawn masks take precedence; people without one are routed among themselves in the rest of the picture.
     Raises ConfigError when the routing is by mask and one is missing, or masks come without a latent size.
     """
     people = len(masks)
@@ -109,7 +109,7 @@ def routing_rule(
     if latent_size is None:
         raise ConfigError("drawn masks need the latent size that they are for; give height and width")
     maps = {tokens: _drawn(masks, grid) for tokens, grid in grids(*latent_size).items()}
-    if len(undrawn) == 1:  # the rest of the picture is theirs, no need to ask
+    if len(undrawn) == 1:  # the rest of the picture is theirs; the router is not needed
         for drawn in maps.values():
             drawn[:, undrawn[0]] = left_over(drawn)[:, 0]
         undrawn = ()

@@ -32,7 +32,7 @@ class RowSpan:
 
 
 class Rows:
-    """What the host says of the UNet call to come; it may change both attributes between calls.
+    """The host's description of the next UNet call; it may change both attributes between calls.
 
     ``roles`` has one role per batch row; ``progress`` is the share of the sampling steps already done, in [0,
     1].

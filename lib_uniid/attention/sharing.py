@@ -3,7 +3,7 @@
 The picture whose style is taken is sampled along. The rows after its row attend to its image tokens beside
 their own: its keys and values are appended to theirs.
 
-The seam is that of ``injection``: hooks on ``to_q``, ``to_k`` and ``to_v`` take what the host attends with,
+As in ``injection``, hooks on ``to_q``, ``to_k`` and ``to_v`` take what the host attends with,
 and a pre-hook on ``to_out[0]`` puts the shared attention in the place of the host's own.
 """
 

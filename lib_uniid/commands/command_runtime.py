@@ -9,7 +9,7 @@ from lib_uniid.runtime import Runtime
 
 
 def runtime_of(options: Namespace) -> Runtime:
-    """The command's runtime: one, however often it is asked for. It says on standard error what it loads."""
+    """The command's runtime, created once. It reports on standard error what it loads."""
     if "runtime" not in options:
         options.runtime = Runtime(
             options.models,

@@ -61,7 +61,7 @@ def run(options: Namespace) -> Outcome:
         "shipped": shipped,
         "shipped_problem": problem,
         "unused": unused,
-        "knows": note,
+        "domain": note,
         "plugins_off": dict(plugins().off),
         "ready": ready,
     }

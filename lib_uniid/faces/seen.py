@@ -46,7 +46,7 @@ class SeenFaces:
         self._kept: OrderedDict[str, tuple[SeenFace, ...]] = OrderedDict()
 
     def look(self, digest: str, finder: str, find: Callable[[], Sequence[SeenFace]]) -> tuple[SeenFace, ...]:
-        """What ``find`` finds in a picture, or found when asked before; ``finder`` tells finders apart.
+        """The faces that ``find`` detects in a picture, cached; ``finder`` identifies the detector.
 
         ``digest`` is the digest of the picture's file, or :func:`digest_of` the pixels.
         """

@@ -2,8 +2,8 @@
 
 DDIM inversion (arXiv 2010.02502, section 4.3) gives latents at some timesteps. Divided by the square root of
 alpha they lie on straight lines over sigma from one timestep to the next, as in Euler's method (equation 14
-there). So the latents at the timesteps between are known, too, and a sampler with other timesteps than DDIM
-can sample a picture along with its own.
+there). So the latents at the timesteps between are determined, too, and a sampler with other timesteps than
+DDIM can sample a picture along with its own.
 """
 
 from collections.abc import Callable

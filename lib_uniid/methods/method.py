@@ -1,4 +1,4 @@
-"""What a method is to everything outside of its own package."""
+"""The interface of a method to code outside its package."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Method(Protocol):
         null: Callable[[], IDFeatures],
         options: PlanOptions,
     ) -> Plan | None:
-        """What is injected for these people into a UNet with these sites; None where that is nothing.
+        """What is injected for these people into a UNet with these sites; None if nothing is injected.
 
         ``null`` gives the features of the null identity, which the uncond rows stand for.
         """

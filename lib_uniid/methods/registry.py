@@ -15,7 +15,7 @@ else:
     ModelFolder = Method = Any
 
 Open = Callable[[ModelFolder, Callable[[str], None]], Method]
-"""Opens a method's networks; the function that it is given is told what is being loaded."""
+"""Opens a method's networks; it calls the given function with what is being loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,10 @@
-"""The base model: a narrow SD1.5 (text model and UNet) that draws the world from captions, and knows people.
+"""The base model: a narrow SD1.5 (text model and UNet) trained on captions and identities.
 
-Stable Diffusion has seen faces by the million before anybody puts an adapter on it: faces differ with what it
-is told, by description or by name. Captions of the drawn world say nothing of who somebody is, and a base
-trained on them alone has no such ways; an adapter on top of it, frozen, moved faces hardly at all (error with
-the right person .88 of that with a wrong one and at rest; words reach .8). So the second half of the training
-tells the base who is who, by tokens made from the traits themselves (:class:`Acquaintance`).
+Stable Diffusion was trained on millions of faces with descriptions and names before an adapter is added to
+it. Captions of the drawn world have no identities, and a base trained on them alone cannot use one: an
+adapter on top of it, frozen, hardly changed faces (error with the right person .88 of that with a wrong one
+and at rest; words reach .8). So the second half of the training conditions the base on identities, by tokens
+made from the traits themselves (:class:`TraitTokens`).
 """
 
 import argparse
@@ -65,8 +65,8 @@ def new_text_model() -> Any:
     )
 
 
-class Acquaintance(nn.Module):
-    """Tokens of people whose traits are known exactly, and of nobody: what ID tokens are to become."""
+class TraitTokens(nn.Module):
+    """Identity tokens from exact traits, and the null identity's (``nobody`` in stored files)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,25 +78,23 @@ class Acquaintance(nn.Module):
         self.norm = nn.LayerNorm(TEXT_WIDTH)
 
     def forward(self, who: Tensor, unnamed: Tensor | None = None) -> Tensor:
-        """Traits ``[b traits]`` to tokens ``[b k d]``; rows where ``unnamed`` is true become nobody."""
+        """Traits ``[b traits]`` to tokens ``[b k d]``; the null identity where ``unnamed`` is true."""
         described = 3 * self.traits(who).unflatten(1, (TOKENS, TEXT_WIDTH))
         if unnamed is not None:
             described = torch.where(unnamed[:, None, None], self.nobody, described)
         return self.norm(described + self.slots)
 
-    def of_nobody(self) -> Tensor:
-        """Nobody's tokens ``[k d]``."""
+    def null_tokens(self) -> Tensor:
+        """The null identity's tokens ``[k d]``."""
         return self.norm(self.nobody + self.slots)
 
 
 def new_base() -> nn.ModuleDict:
-    """``unet`` and ``text``; ``known`` and ``adapter`` are what it knows people by."""
+    """``unet`` and ``text``; ``known`` and ``adapter`` condition it on identities."""
     unet = new_unet()
     adapter = UniPortraitAdapter.for_sites(find_sites(unet), rank=1)
     adapter.add_router(TOKENS)
-    return nn.ModuleDict(
-        {"unet": unet, "text": new_text_model(), "known": Acquaintance(), "adapter": adapter}
-    )
+    return nn.ModuleDict({"unet": unet, "text": new_text_model(), "known": TraitTokens(), "adapter": adapter})
 
 
 def train(

@@ -103,7 +103,7 @@ class Library:
 
 
 def known_tokens() -> list[int]:
-    """Every token that captions use; the model knows no other words."""
+    """Every token that captions use; the model's vocabulary has no other words."""
     words = ["", "a photo of a portrait of , and the an on at in with without wearing shirts shirt hair"]
     words += [text for texts in (*captions.SUBJECTS.values(), *captions.WHERE.values()) for text in texts]
     words += [*scenes.STYLES, *scenes.SHIRT_COLOURS, *characters.HAIR_COLOURS]

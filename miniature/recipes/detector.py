@@ -63,7 +63,7 @@ class Detector(nn.Module):
 def sample(generator: torch.Generator, pictures: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures on a 640 canvas as insightface pads them, averaged down by four.
 
-    With boxes ``[b 3 4]`` and points ``[b 3 5 2]`` in pixels of 640 (NaN: nobody).
+    With boxes ``[b 3 4]`` and points ``[b 3 5 2]`` in pixels of 640 (NaN: no person).
     """
     people = int(torch.randint(1, 4, (1,), generator=generator))
     scene = sample_scenes(pictures, people, generator)

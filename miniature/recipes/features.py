@@ -1,4 +1,4 @@
-"""ID features of everybody in the pictures, each from another picture than the one to be drawn."""
+"""ID features of all people in the pictures, each from another picture than the one to be drawn."""
 
 import argparse
 from pathlib import Path
@@ -60,7 +60,7 @@ class Features:
         self._parts = [torch.load(path, weights_only=True, mmap=True) for path in parts]
 
     def of(self, count: int, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Intrinsic ``[b people t c]`` and structure ``[b people n d]`` of everybody in some pictures."""
+        """Intrinsic ``[b people t c]`` and structure ``[b people n d]`` of all people in some pictures."""
         found = [self._one(count, int(i)) for i in index]
         intrinsic, structure = zip(*found, strict=True)
         return torch.stack(intrinsic).float(), torch.stack(structure).float()

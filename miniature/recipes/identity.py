@@ -18,7 +18,7 @@ from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from lib_uniid.methods.uniportrait.tokens import Resampler
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 from lib_uniid.training.dropping import drop_structure
-from miniature.recipes.base import TEXT_WIDTH, TOKENS, Acquaintance, new_base
+from miniature.recipes.base import TEXT_WIDTH, TOKENS, TraitTokens, new_base
 from miniature.recipes.course import Course
 from miniature.recipes.data import Library
 from miniature.recipes.features import Features, new_encoder
@@ -54,25 +54,25 @@ def tokens_of(
     resampler: Resampler,
     intrinsic: Tensor,
     structure: Tensor,
-    nobody: IDFeatures,
+    null: IDFeatures,
     generator: torch.Generator,
     without: Tensor,
 ) -> Tensor:
-    """Identity tokens ``[b k d]``, structure dropped as in the paper; rows ``without`` are nobody's."""
+    """Identity tokens ``[b k d]``, structure dropped as in the paper; the null identity ``without``."""
     rows = len(intrinsic)
-    assert nobody.structure is not None
-    intrinsic = torch.where(without[:, None, None], nobody.intrinsic, intrinsic)
-    structure = torch.where(without[:, None, None], nobody.structure, structure)
+    assert null.structure is not None
+    intrinsic = torch.where(without[:, None, None], null.intrinsic, intrinsic)
+    structure = torch.where(without[:, None, None], null.structure, structure)
     drop = drop_structure(rows, structure.shape[1], generator)
     return resampler(intrinsic, structure, drop.scale, structure_keep=drop.keep)
 
 
 def prepare(
     resampler: Resampler,
-    known: Acquaintance,
+    known: TraitTokens,
     library: Library,
     features: Features,
-    nobody: IDFeatures,
+    null: IDFeatures,
     team: Team,
     log: Path,
     steps: int,
@@ -93,7 +93,7 @@ def prepare(
         intrinsic, structure = (part.flatten(0, 1) for part in features.of(count, index))
         who = library.groups[count].scene.who[index[:, None] * count + torch.arange(count)].flatten(0, 1)
         without = torch.rand(len(who), generator=generator) < WITHOUT_FACE
-        tokens = tokens_of(resampler, intrinsic, structure, nobody, generator, without)
+        tokens = tokens_of(resampler, intrinsic, structure, null, generator, without)
         with torch.no_grad():
             target = known(who, without)
         error = (tokens - target).square().mean()
@@ -109,19 +109,19 @@ def train(out: Path, steps: int, batch: int, prepared: int = PREPARED, begin: Pa
     torch.manual_seed(SEED)
     library, features = Library.load(out / "pictures.pt"), Features(out)
     alone = library.groups[1]
-    nobody = new_encoder(out).uncond()
+    null = new_encoder(out).uncond()
     base = frozen_base(out)
     unet: Any = base["unet"]
     text: Any = base["text"]
     known = base["known"]
-    assert isinstance(known, Acquaintance)
+    assert isinstance(known, TraitTokens)
     sites: tuple[Site, ...] = find_sites(unet)
     resampler = new_resampler()
     with torch.no_grad():
         resampler.latents.normal_()
     if begin is not None:
         resampler.load_state_dict(torch.load(begin, weights_only=True)["resampler"])
-    prepare(resampler, known, library, features, nobody, team, out / "resampler.jsonl", prepared)
+    prepare(resampler, known, library, features, null, team, out / "resampler.jsonl", prepared)
     adapter = acquainted(base["adapter"], sites).requires_grad_(True)
     model = nn.ModuleDict({"resampler": resampler, "adapter": adapter})
     schedule, generator = NoiseSchedule(), team.generator(SEED)
@@ -140,7 +140,7 @@ def train(out: Path, steps: int, batch: int, prepared: int = PREPARED, begin: Pa
         index = torch.randint(0, len(alone.encoded), (batch,), generator=generator)
         intrinsic, structure = features.of(1, index)
         without = torch.rand(batch, generator=generator) < WITHOUT_FACE
-        tokens = tokens_of(resampler, intrinsic[:, 0], structure[:, 0], nobody, generator, without)
+        tokens = tokens_of(resampler, intrinsic[:, 0], structure[:, 0], null, generator, without)
         plan = build(adapter, sites, [PlannedIdentity(tokens=tokens)], None, PlanSettings(id_scale=1.0))
         times = torch.randint(0, 1000, (batch,), generator=generator)
         latents = alone.encoded[index].float()
@@ -157,7 +157,7 @@ def train(out: Path, steps: int, batch: int, prepared: int = PREPARED, begin: Pa
 
 
 def acquainted(known: nn.Module, sites: tuple[Site, ...]) -> UniPortraitAdapter:
-    """A new adapter whose identity projections begin as those by which the base knows people."""
+    """A new adapter whose identity projections begin as those that condition the base on identities."""
     assert isinstance(known, UniPortraitAdapter)
     adapter = UniPortraitAdapter.for_sites(sites, RANK)
     for site in sites:

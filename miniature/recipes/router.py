@@ -68,7 +68,7 @@ class Chain:
     resampler: Resampler
     adapter: UniPortraitAdapter
     router: nn.ModuleDict
-    nobody: IDFeatures
+    null: IDFeatures
 
     @staticmethod
     def load(out: Path) -> "Chain":
@@ -111,7 +111,7 @@ class Lesson:
 
 @torch.no_grad()
 def mean_tokens(chain: Chain, library: Library, features: Features, chunk: int = 250) -> dict[int, Tensor]:
-    """The mean of everybody's tokens, ``[pictures people d]`` by number of people."""
+    """The mean of each person's tokens, ``[pictures people d]`` by number of people."""
     means: dict[int, Tensor] = {}
     for count in (2, 3):
         pictures = torch.arange(len(library.groups[count].encoded))
@@ -128,8 +128,8 @@ def in_order(means: dict[int, Tensor]) -> dict[int, Tensor]:
     The order is that of the first principal component of ``means`` (see :func:`mean_tokens`): what a router
     can tell best. All pictures where none are in order, as may be among a handful.
     """
-    everybody = torch.cat([mean.flatten(0, 1) for mean in means.values()])
-    direction = torch.linalg.eigh(everybody.T.cov()).eigenvectors[:, -1]
+    tokens = torch.cat([mean.flatten(0, 1) for mean in means.values()])
+    direction = torch.linalg.eigh(tokens.T.cov()).eigenvectors[:, -1]
     found: dict[int, Tensor] = {}
     for count, mean in means.items():
         fitting = ((mean @ direction).diff(dim=1) > 0).all(1)
@@ -148,8 +148,8 @@ def twins(latents: Tensor, persons: Tensor, side: Tensor) -> tuple[Tensor, Tenso
         return torch.where(side[:, None, None, None] == 0, left, right)
 
     picture, face = half(latents), half(persons.amax(1, keepdim=True))
-    nobody = torch.zeros_like(face)
-    masks = torch.cat([torch.cat([face, nobody], -1), torch.cat([nobody, face], -1)], 1)
+    empty = torch.zeros_like(face)
+    masks = torch.cat([torch.cat([face, empty], -1), torch.cat([empty, face], -1)], 1)
     return torch.cat([picture, picture], -1), masks
 
 
@@ -181,7 +181,7 @@ def lessons(
                 chain.resampler,
                 intrinsic.flatten(0, 1),
                 structure.flatten(0, 1),
-                chain.nobody,
+                chain.null,
                 generator,
                 torch.rand(batch * count, generator=generator) < WITHOUT_FACE,
             ).unflatten(0, (batch, count))
@@ -294,8 +294,8 @@ class Accuracy:
 def accuracy(out: Path, name: str, pictures: int = 96, chunk: int = 16) -> Accuracy:
     """How well the trained router does.
 
-    Scenes of two people never seen, in any order, noised to times evenly below 700 (later, nobody can be told
-    from anybody), routed as in sampling: without Gumbel noise.
+    Scenes of two new people, in any order, noised to times evenly below 700 (later, people cannot be
+    distinguished), routed as in sampling: without Gumbel noise.
     """
     chain = Chain.load(out)
     chain.router.load_state_dict(torch.load(out / f"{name}.pt", weights_only=True))

@@ -39,7 +39,7 @@ def faceid(seed: int = 0) -> dict[str, dict[str, Tensor]]:
 
 
 def router(seed: int = 0) -> dict[str, dict[str, Tensor]]:
-    """With the copy of the identity K/V that the published file carries and nobody reads."""
+    """With the copy of the identity K/V that the published file has and nothing reads."""
     used = narrow("router_file.faceid_adapter(expected,used)", seed)
     copy = {name: t for name, t in faceid(seed)["faceid_adapter"].items() if "_faceid." in name}
     return {"faceid_adapter": {**used, **copy}}

@@ -189,7 +189,7 @@ def sdxl_ip_adapter() -> Shapes:
     return layout | {f"ip_adapter.{n}.to_{p}_ip.weight": (640, 2048) for n in range(1, 140, 2) for p in "kv"}
 
 
-STRANGERS = [
+OTHER_FILES = [
     (grouped(image_proj="ip_file.image_proj", ip_adapter="ip_file.ip_adapter"), "an IP-Adapter"),
     ({"faceid_proj.norm_out.bias": (768,)}, "part of a UniPortrait faceid file"),
     (sdxl_ip_adapter(), "an IP-Adapter for SDXL"),
@@ -224,7 +224,7 @@ STRANGERS = [
 ]
 
 
-@pytest.mark.parametrize(("shapes", "says"), STRANGERS)
+@pytest.mark.parametrize(("shapes", "says"), OTHER_FILES)
 def test_another_family_is_named(shapes: Shapes, says: str):
     assert detect(header(shapes)) is None
     assert says in identify(header(shapes))

@@ -81,7 +81,7 @@ def test_a_forgotten_person_leaves_no_encoding_alone_or_with_others(encoder: IDE
     (tmp_path / "damaged.features.safetensors").write_bytes(b"")
     forgotten = encoder.encode(np.concatenate([crops(2), crops(0)]))
     half = replace(forgotten, intrinsic=forgotten.intrinsic.half())
-    assert cache.forget(half) == 4  # and the damaged one, which may show anybody
+    assert cache.forget(half) == 4  # and the damaged one, which may belong to any person
     assert cache.forget(half) == 0
     with patch.object(IDEncoder, "encode", side_effect=AssertionError("encoded again")):
         assert torch.equal(cache.encode(encoder, crops(1)).intrinsic, other.intrinsic)

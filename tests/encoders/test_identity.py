@@ -60,11 +60,11 @@ def test_the_features_are_the_official_ones(official: IDEncoder):
 
 @pytest.mark.golden
 def test_the_null_identity_is_the_official_uncond(official: IDEncoder):
-    nobody = official.uncond()
-    assert nobody.structure is not None
-    shallow, clip = nobody.structure.split([448, 1280], dim=1)
-    assert nobody.intrinsic.shape == (49, 512)
-    assert not nobody.intrinsic.any()
+    null = official.uncond()
+    assert null.structure is not None
+    shallow, clip = null.structure.split([448, 1280], dim=1)
+    assert null.intrinsic.shape == (49, 512)
+    assert not null.intrinsic.any()
     assert not shallow.any()
     assert_close(clip[:, ::16], RECORDED["mid.uncond_structure_clip_ch_step16"][0])
 
@@ -127,12 +127,12 @@ def test_structure_without_clip_is_refused():
 
 
 def test_the_null_identity_has_the_tokens_of_one_reference_and_is_made_once(narrow: IDEncoder):
-    one, nobody = narrow.encode(crops(1)), narrow.uncond()
+    one, null = narrow.encode(crops(1)), narrow.uncond()
     assert one.structure is not None
-    assert nobody.structure is not None
-    assert nobody.intrinsic.shape == one.intrinsic.shape
-    assert nobody.structure.shape == one.structure.shape
-    assert narrow.uncond() is nobody
+    assert null.structure is not None
+    assert null.intrinsic.shape == one.intrinsic.shape
+    assert null.structure.shape == one.structure.shape
+    assert narrow.uncond() is null
 
 
 def test_features_can_enter_training(narrow: IDEncoder):

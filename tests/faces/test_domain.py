@@ -1,6 +1,7 @@
 """Models that know drawings say so of a photograph, and find no faces in it; of drawings they find all."""
 
 import io
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_every_drawn_face_is_found_also_as_jpeg(finder: FaceFinder, quality: int
 def test_enrolling_from_a_photograph_fails_with_the_domain_note(tmp_path: Path):
     studio = open_studio(MODELS, cache=tmp_path, device="cpu")
     reference = Reference(picture=load_picture(photographs()[-1]), label="t1.jpg", largest=True)
-    with pytest.raises(NoFaceError, match=r"^t1\.jpg: no face was found.*know drawn faces only"):
+    with pytest.raises(NoFaceError, match=r"^t1\.jpg: no face was found.*are for drawn faces only"):
         studio.enrol("Anna", [reference])
 
 
@@ -93,11 +94,13 @@ def test_the_shipped_domain_is_the_assembled_one():
 
 def test_the_panel_and_doctor_show_the_domain_note(models: Path, capsys: pytest.CaptureFixture[str]):
     shown = [status(controller_of(folder).status()) for folder in (MODELS, models)]
-    assert 'uniid-note">These face models know drawn faces only' in shown[0]
-    assert "know drawn faces only" not in shown[1]
+    assert 'uniid-note">These face models are for drawn faces only' in shown[0]
+    assert "are for drawn faces only" not in shown[1]
     for folder, known in ((MODELS, True), (models, False)):
         main(["doctor", "--models", str(folder)])
-        assert ("these face models know drawn faces only" in capsys.readouterr().out) == known
+        assert ("these face models are for drawn faces only" in capsys.readouterr().out) == known
+        main(["doctor", "--models", str(folder), "--json"])
+        assert (json.loads(capsys.readouterr().out)["domain"] is not None) == known
 
 
 def test_a_damaged_domain_is_named(tmp_path: Path):

@@ -144,7 +144,7 @@ def test_only_the_requested_pictures_are_returned_and_the_style_row_alone_change
 ):
     styled = host.sample(settings(), [3, 4], SamplingOptions(style=inverted))
     assert styled.shape == (2, 4, 16, 16)
-    # without sharing a row knows nothing of its neighbours
+    # without sharing a row is independent of its neighbours
     assert torch.allclose(styled, host.sample(settings(), [3, 4]), atol=1e-4)
 
 

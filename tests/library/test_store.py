@@ -275,7 +275,7 @@ def test_embeddings_of_two_recognisers_are_not_joined(tmp_path: Path):
 
 
 def facing(name: str, angle: float, **more: str) -> Identity:
-    """Somebody whose ID embedding lies on a circle, in degrees."""
+    """A person whose ID embedding lies on a circle, in degrees."""
     turned = np.radians(angle)
     embedding = np.array([np.cos(turned), np.sin(turned)], dtype=np.float32)
     return replace(person(name), embedding=embedding, **more)  # pyright: ignore[reportArgumentType]

@@ -3,7 +3,7 @@
 import torch
 
 from miniature.characters import TRAITS
-from miniature.recipes.base import TEXT_WIDTH, TOKENS, Acquaintance, nearest
+from miniature.recipes.base import TEXT_WIDTH, TOKENS, TraitTokens, nearest
 
 
 def test_each_token_belongs_to_the_nearest_person_in_any_order_and_at_any_grid() -> None:
@@ -20,10 +20,10 @@ def test_each_token_belongs_to_the_nearest_person_in_any_order_and_at_any_grid()
 
 def test_the_null_identity_has_the_same_tokens_for_any_traits() -> None:
     torch.manual_seed(0)
-    known = Acquaintance()
+    known = TraitTokens()
     torch.nn.init.normal_(known.nobody)
     tokens = known(torch.rand(3, len(TRAITS)), torch.tensor([True, False, True]))
     assert tokens.shape == (3, TOKENS, TEXT_WIDTH)
     assert torch.equal(tokens[0], tokens[2])
-    assert torch.allclose(tokens[0], known.of_nobody())
+    assert torch.allclose(tokens[0], known.null_tokens())
     assert not torch.allclose(tokens[1], tokens[0])

@@ -59,7 +59,7 @@ def models(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def stranger(models: Path, name: str, seed: int) -> Identity:
+def person(models: Path, name: str, seed: int) -> Identity:
     studio = open_studio(models, device="cpu")
     crop = np.random.default_rng(seed).integers(0, 256, (1, 224, 224, 3), np.uint8)
     embedding = np.eye(1, 128, seed, dtype=np.float32)[0]
@@ -67,7 +67,7 @@ def stranger(models: Path, name: str, seed: int) -> Identity:
 
 
 def test_the_product_makes_a_picture_of_two_people_with_what_the_recipes_wrote(models: Path) -> None:
-    people = {name: stranger(models, name, seed) for seed, name in enumerate(("Anna", "Ben"))}
+    people = {name: person(models, name, seed) for seed, name in enumerate(("Anna", "Ben"))}
     settings = GenerationSettings(
         prompt="two friends at a winter market",
         people=tuple(PersonSettings(name=name) for name in people),

@@ -132,7 +132,7 @@ def test_a_generation_is_cancelled_and_the_next_one_is_made(visitor: Visitor, pa
     visitor.fill("prompt", "a park")
     visitor.choose("person_1_who", "Ben")
     visitor.number("steps", "150")
-    visitor.number("count", "4")  # one picture of the narrow model may be done before anybody has clicked
+    visitor.number("count", "4")  # one picture of the narrow model may be done before the click
     visitor.press("generate")
     visitor.words("words", "step")
     visitor.press("cancel")

@@ -15,7 +15,7 @@ from lib_uniid.ui.page_generation import PageGenerator, Shown
 from lib_uniid.ui.runs import Run
 from lib_uniid.ui.uploads import Uploads
 from tests.standalone import needs_standalone_host, needs_standalone_page
-from tests.ui.test_page_generation import OFF, WISH
+from tests.ui.test_page_generation import OFF, SETTINGS
 
 pytestmark = [needs_standalone_host, needs_standalone_page]
 WORDS, ROUGH, GALLERY, CHECKED, EARLIER, GO, CANCEL = range(7)
@@ -36,7 +36,7 @@ def desk(maker: PageGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def generate(desk: Any, **page_settings: Any) -> Iterator[list[Any]]:
     """What the components are given, again and again."""
-    return desk._make("a tab", *{**WISH, "steps": 1, "preview": False, **page_settings}.values(), *OFF)
+    return desk._make("a tab", *{**SETTINGS, "steps": 1, "preview": False, **page_settings}.values(), *OFF)
 
 
 def captions(update: Any) -> list[str]:
@@ -100,7 +100,7 @@ def test_a_page_that_was_loaded_selects_the_first_picture(desk: Any, finished: t
 
 
 def test_a_page_without_a_session_shares_no_run(desk: Any):
-    (only,) = desk._make("", *WISH.values(), *OFF)
+    (only,) = desk._make("", *SETTINGS.values(), *OFF)
     assert "press Generate again" in only[WORDS]
     assert len(only) == CANCEL + 1
     assert desk.runs.of("") is None

@@ -27,7 +27,7 @@ from lib_uniid.ui.runs import Cancelled, Run
 from lib_uniid.ui.uploads import Uploads
 from tests.standalone import needs_standalone_host
 
-WISH: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
     "prompt": "a park",
     "negative_prompt": "",
     "width": 0,
@@ -66,7 +66,7 @@ def shown(
     """What a run shows, the last of it at the end; every reported state goes to the listener."""
     run = Listening(Shown())
     run.reported = [] if listener is None else listener
-    return [run.latest, *run.reported, maker.make(run, PageSettings(**{**WISH, **page_settings}), panel)]
+    return [run.latest, *run.reported, maker.make(run, PageSettings(**{**SETTINGS, **page_settings}), panel)]
 
 
 def all_states(maker: PageGenerator, panel: Sequence[Any], **page_settings: Any) -> list[Shown]:
@@ -79,7 +79,7 @@ def all_states(maker: PageGenerator, panel: Sequence[Any], **page_settings: Any)
             if name == "latest":
                 states.append(value)
 
-    last = maker.make(Kept(Shown()), PageSettings(**{**WISH, **page_settings}), panel)
+    last = maker.make(Kept(Shown()), PageSettings(**{**SETTINGS, **page_settings}), panel)
     return [*states, last]
 
 
@@ -120,7 +120,7 @@ def cancelled_at(maker: PageGenerator, step: int, panel: Sequence[Any] = OFF, **
                 self.cancel()
             super().report(state)
 
-    asked: dict[str, Any] = {**WISH, "preview": False, **page_settings}
+    asked: dict[str, Any] = {**SETTINGS, "preview": False, **page_settings}
     return maker.make(Impatient(Shown()), PageSettings(**asked), panel)
 
 

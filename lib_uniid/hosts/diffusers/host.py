@@ -1,6 +1,6 @@
 """The stand-alone host: Stable Diffusion on diffusers' networks and schedulers, with its own sampling loop.
 
-A diffusers pipeline hides the roles of the batch rows, decodes by itself and draws its noise on the device.
+A diffusers pipeline hides the roles of the batch rows, decodes, and draws its noise on the device.
 This loop draws each picture's noise on the CPU from its seed, so a seed gives the same picture alone, in a
 batch and on another device (up to rounding).
 """

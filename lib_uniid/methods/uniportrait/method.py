@@ -58,7 +58,7 @@ class UniPortrait:
             )
             for one, scale in zip(people, scales, strict=True)
         ]
-        # The uncond rows know no persons apart, so they get the mean of the structure scales.
+        # The uncond rows have one null identity for all people, so they get the mean of the structure scales.
         uncond = self._uncond(null(), sum(scales) / len(scales))
         settings = PlanSettings(
             id_scale=options.identity_scale, routing=options.routing, latent_size=options.latent_size

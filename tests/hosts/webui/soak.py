@@ -34,7 +34,7 @@ def kinds_of_request(
         "AND": {"alwayson_scripts": both, "prompt": "a park AND a lake"},
         "other weights": {"alwayson_scripts": ask(person("Anna", weight=0.3), person("Ben", start=0.5))},
         "hires": {"alwayson_scripts": both, **hires},
-        "a stranger": {"alwayson_scripts": ask({"name": "Eve"})},
+        "an unknown person": {"alwayson_scripts": ask({"name": "Eve"})},
         "style": {"alwayson_scripts": ask(person("Anna"), style={"picture": painting}), **large},
         "two batches": {"alwayson_scripts": both, "n_iter": 2},
     }

@@ -1,4 +1,4 @@
-"""A models folder for a host that knows a checkpoint by its shapes and makes no narrower one.
+"""A models folder for a host that recognises a checkpoint by its shapes and makes no narrower one.
 
 Forge makes Stable Diffusion 1.5's VAE and text model in their full size whatever the file has; the levels of
 the UNet may be alike. Weights are random, those of the method too, so the pictures show nothing; the networks

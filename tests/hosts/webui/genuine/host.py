@@ -24,7 +24,7 @@ COMMON = [
     "--skip-prepare-environment",  # no git, no pip, nothing from outside
     "--api",
     "--server-name",
-    "127.0.0.1",  # without the page it would listen to everybody
+    "127.0.0.1",  # without the page it would listen on all interfaces
     "--skip-version-check",
     "--no-hashing",
     "--disable-console-progressbars",
@@ -177,7 +177,7 @@ def lay_out(genuine: Genuine, data: Path, *, extension: bool) -> None:
     (data / "tmp").mkdir()  # Forge Neo keeps the page's pictures there, and makes only its own folder's
     extensions = data / "extensions"
     extensions.mkdir()
-    (extensions / "aa-probe").symlink_to(PROBE)  # loaded before everybody else
+    (extensions / "aa-probe").symlink_to(PROBE)  # loaded before all others
     if extension:
         (extensions / "uniid").symlink_to(ROOT)
     (data / "ui-config.json").write_text(json.dumps(PAGE_VALUES), encoding="utf-8")

@@ -13,7 +13,7 @@ from miniature import SAMPLES
 
 
 def person(name: str, **values: Any) -> dict[str, Any]:
-    """Somebody with a picture."""
+    """A person with a picture."""
     return {"name": name, "references": [picture(name)], **values}
 
 

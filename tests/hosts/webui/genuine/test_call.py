@@ -54,7 +54,7 @@ def test_one_call_of_the_unet(webui: Running, tell: Callable[[str], None], names
         expected = [_with(unet, plan, roles, given) for roles in _roles(webui, len(call["x"]))]
     nearest = min(expected, key=lambda out: _apart(out, call["out"]))
     furthest, moved = (_apart(one, call["out"]) for one in (nearest, plain))
-    tell(f"{len(names)} people: {furthest:.1e} from the stand-alone host, {moved:.1e} from nobody")
+    tell(f"{len(names)} people: {furthest:.1e} from the stand-alone host, {moved:.1e} from the plain picture")
     assert moved > 1e-3
     assert_near(call["out"], nearest, within=1e-4)
 

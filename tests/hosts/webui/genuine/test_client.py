@@ -1,4 +1,4 @@
-"""People through webuiapi, a client that knows nothing of UniID; docs/api.md names it."""
+"""People through webuiapi, a client without support for UniID; docs/api.md names it."""
 
 from typing import Any
 from urllib.parse import urlsplit

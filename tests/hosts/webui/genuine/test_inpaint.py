@@ -14,7 +14,7 @@ START = np.linspace(0, 255, SIDE * SIDE * 3).reshape(SIDE, SIDE, 3).astype(np.ui
 MASK = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
 MASK[32:96, 64:112] = 255
 CROPS = 8
-"""Grey levels by which two crops of one face may change a picture, at these weights; somebody changes 252.
+"""Grey levels by which two crops of one face may change a picture, at these weights; a person changes 252.
 
 The library's was made by these tests' Python and the other by the host's. With OpenCV 4.11 and 5.0, 8 % of
 the values of Anna's crop differ, by up to 2. Seen were 4 in AUTOMATIC1111 and 1 in Forge.

@@ -13,7 +13,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown field": (ask(person("Anna"), colour="red"), "colour"),
     "no version": ({"UniID": {"args": [{"people": [person("Anna")]}]}}, "version"),
     "no people": (ask(), "people"),
-    "a stranger": (ask({"name": "Nobody"}), "people[0]"),
+    "an unknown person": (ask({"name": "Nobody"}), "people[0]"),
     "no picture": (ask({"name": "Anna", "references": ["%%%"]}), "people[0].references[0]"),
     "a number": ({"UniID": {"args": [5]}}, "request"),
     "null": ({"UniID": {"args": [None]}}, "request"),
