@@ -10,9 +10,9 @@ from lib_uniid.declarations import FaceDetector, Scorer
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
     from lib_uniid.evaluation.presence import Check
-    from lib_uniid.faces.detection import FaceFinder
+    from lib_uniid.faces.finder import Finder
 else:
-    ModelFolder = Check = FaceFinder = Any
+    ModelFolder = Check = Finder = Any
 
 _PACK = "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f"
 _DETECTOR = "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"
@@ -64,7 +64,7 @@ def register_scorers(register: Callable[[Scorer], None]) -> None:
     register(Scorer(name="presence", load=_presence))
 
 
-def _face_finder(folder: ModelFolder) -> FaceFinder:
+def _face_finder(folder: ModelFolder) -> Finder:
     from lib_uniid.faces.detection import FaceFinder
 
     return FaceFinder(folder.find(INSIGHTFACE.name), recognise=True)

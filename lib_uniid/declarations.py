@@ -2,30 +2,37 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from lib_uniid.errors import ConfigError
 from lib_uniid.plugins import Registered, plugins
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lib_uniid.checkpoints.folder import ModelFolder
-    from lib_uniid.encoders.identity import IDEncoder
+    from lib_uniid.encoders.encoder import FaceEncoder
     from lib_uniid.evaluation.presence import Check
-    from lib_uniid.faces.detection import FaceFinder
+    from lib_uniid.faces.finder import Finder
     from lib_uniid.typing import Float
 
     Vector = Float[np.ndarray, " d"]
 else:
-    ModelFolder = IDEncoder = Check = FaceFinder = Vector = Any
+    ModelFolder = FaceEncoder = Check = Finder = Vector = Any
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IDEncoderDeclaration:
-    """An encoder of faces into ID features; ``open`` loads it on the CPU in float32."""
+    """An encoder of faces into ID features; ``open`` loads it on the CPU in float32.
+
+    ``sources`` names its rows of model files.
+    """
 
     name: str
-    open: Callable[[ModelFolder], IDEncoder]
+    open: Callable[[ModelFolder], FaceEncoder]
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +41,7 @@ class FaceDetector:
 
     name: str
     source: str
-    open: Callable[[ModelFolder], FaceFinder]
+    open: Callable[[ModelFolder], Finder]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +79,27 @@ def scorers() -> Mapping[str, Registered[Scorer]]:
 def directions() -> Mapping[str, Registered[Direction]]:
     """By name."""
     return plugins().registered("register_directions", Direction)
+
+
+def id_encoder(name: str) -> Registered[IDEncoderDeclaration]:
+    """The encoder of this name; ``ConfigError`` if there is none."""
+    return _chosen(id_encoders(), name, "the ID encoder")
+
+
+def face_detector(name: str | None) -> Registered[FaceDetector]:
+    """The detector of this name, or the built-in one; ``ConfigError`` if there is none of the name."""
+    return _chosen(face_detectors(), name, "the face detector")
+
+
+def scorer(name: str | None) -> Registered[Scorer]:
+    """The check of this name, or the built-in one; ``ConfigError`` if there is none of the name."""
+    return _chosen(scorers(), name, "the check of the result")
+
+
+def _chosen(known: Mapping[str, Registered[T]], name: str | None, what: str) -> Registered[T]:
+    if name is None:
+        return next(iter(known.values()))
+    if name not in known:
+        off = "".join(f"; {sentence}" for sentence in plugins().off.values())
+        raise ConfigError(f"{what} must be one of {', '.join(known)}, got {name!r}{off}")
+    return known[name]

@@ -250,7 +250,7 @@ _METHOD = Row(
     kind="method",
     label="Method",
     meaning="the method that injects identities; uniid plugins lists the names",
-    unset="the built-in method",
+    unset="one for the base model",
     of_people=True,
 )
 _IDENTITY_SCALE = Row(

@@ -9,13 +9,12 @@ import numpy as np
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.sites import Site
 from lib_uniid.config import PersonSettings
-from lib_uniid.declarations import scorers
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
 from lib_uniid.evaluation.presence import Presence, other_recogniser
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.choice import choose
-from lib_uniid.faces.detection import FaceFinder
+from lib_uniid.faces.finder import Finder
 from lib_uniid.faces.quality import assess
 from lib_uniid.faces.same import require_one_person
 from lib_uniid.faces.seen import SeenFace, digest_of
@@ -29,8 +28,6 @@ from lib_uniid.models import Models
 from lib_uniid.plugins import plugins
 from lib_uniid.runtime import Runtime
 from lib_uniid.typing import Float
-
-SCORER = "presence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,7 +62,7 @@ class IdentityPipeline:
         return self._models or self.runtime.models
 
     @property
-    def finder(self) -> FaceFinder:
+    def finder(self) -> Finder:
         """The runtime's face detector."""
         return self.runtime.finder
 
@@ -94,8 +91,11 @@ class IdentityPipeline:
         *,
         progress: Progress = no_progress,
         force: bool = False,
+        method: str | None = None,
     ) -> tuple[Identity, tuple[SeenFace, ...]]:
         """A person's identity from reference pictures, and the chosen face of each.
+
+        The features are made by the ID encoder of ``method``, or of the default method.
 
         Raises ``NoFaceError`` or ``SeveralFacesError`` with the picture's label, ``ConfigError`` for a name
         that :func:`lib_uniid.library.names.checked` refuses, and without ``force`` ``DifferentPeopleError``
@@ -110,7 +110,7 @@ class IdentityPipeline:
             progress(number, len(references) + 1)
         if not force:
             require_one_person([reference.label for reference in references], chosen)
-        features = self.models.encode(np.stack([seen.crop for seen in chosen]))
+        features = self.models.encode(np.stack([seen.crop for seen in chosen]), method)
         progress(len(references) + 1, len(references) + 1)
         person = Identity(
             name=name,
@@ -136,7 +136,7 @@ class IdentityPipeline:
 
         def null() -> IDFeatures:
             with _naming([person.name for person in requested]):
-                return self.models.null_identity(fingerprint)
+                return self.models.null_identity(fingerprint, method)
 
         found = [
             RequestedIdentity(
@@ -159,8 +159,8 @@ class IdentityPipeline:
     def check(self, picture: Picture, people: Sequence[Identity]) -> Presence:
         """Check which of ``people`` are in a finished picture; people of another recogniser are unchecked."""
         faces = self.finder.find(picture) if people else ()
-        score = scorers()[SCORER].value.load()
-        return score(faces, [(one.name, one.embedding) for one in people], self._unchecked(people))
+        requested = [(one.name, one.embedding) for one in people]
+        return self.runtime.check(faces, requested, self._unchecked(people))
 
     def _unchecked(self, people: Iterable[Identity]) -> dict[str, str]:
         """Reasons by name; identities without a recogniser's name, from old files, are checked."""
@@ -192,7 +192,7 @@ def _decoded(picture: Picture | Callable[[], Picture]) -> Picture:
     return picture() if callable(picture) else picture
 
 
-def _faces(finder: FaceFinder, picture: Picture) -> list[SeenFace]:
+def _faces(finder: Finder, picture: Picture) -> list[SeenFace]:
     seen: list[SeenFace] = []
     for face in finder.find(picture):
         crop = align(picture, face.landmarks)

@@ -3,20 +3,22 @@
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.declarations import id_encoders
+from lib_uniid.declarations import IDEncoderDeclaration, id_encoder
 from lib_uniid.encoders.cache import EncodingCache
-from lib_uniid.encoders.identity import IDEncoder, IDFeatures
+from lib_uniid.encoders.encoder import FaceEncoder
+from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import EncoderMismatchError, UnknownCheckpointError
 from lib_uniid.files import private_folder
+from lib_uniid.guards import guarded_encoder
 from lib_uniid.methods import registry
 from lib_uniid.methods.method import Method
-from lib_uniid.plugins import plugins
+from lib_uniid.plugins import Registered, plugins
 from lib_uniid.typing import UInt8
 
 _GPUS = frozenset({"cuda", "mps", "xpu"})
@@ -37,23 +39,28 @@ class Models:
     notify: Callable[[str], None]
     room: Callable[[], AbstractContextManager[object]] = nullcontext
 
-    def encode(self, crops: UInt8[np.ndarray, "r side side 3"]) -> IDFeatures:
-        """ID features of one person; without structure features if there is no CLIP image encoder."""
-        encoder = _EncoderOnDemand(self._encoder, self._encoding)
-        return self.cache.encode(encoder, crops, structure=self._encoder.clip is not None)
+    def encode(self, crops: UInt8[np.ndarray, "r side side 3"], method: str | None = None) -> IDFeatures:
+        """ID features of one person, by the encoder of a method (None: the default method).
 
-    def null_identity(self, fingerprint: str) -> IDFeatures:
-        """The features of the null identity, by the encoders of this fingerprint.
+        Without structure features if the encoder cannot make them. ``ConfigError`` if there is no such method
+        or encoder, ``PluginError`` if the encoder of a plugin fails.
+        """
+        encoder = self._encoder(method)
+        on_demand = _EncoderOnDemand(encoder, partial(self._encoding, encoder))
+        return self.cache.encode(on_demand, crops, structure=encoder.reads_structure)
+
+    def null_identity(self, fingerprint: str, method: str | None = None) -> IDFeatures:
+        """The features of the null identity, by the encoder of a method, which has this fingerprint.
 
         They are constant, so they are cached, and a generation with enrolled people loads no encoders.
-        ``EncoderMismatchError`` if the folder has other encoders.
+        ``EncoderMismatchError`` if the method has another encoder.
         """
         path = self.cache.folder / f"null-identity-{fingerprint}.safetensors"
         try:
             return IDFeatures.load(path, fingerprint)
         except (UnknownCheckpointError, EncoderMismatchError):
             pass  # not cached, or damaged
-        with self._encoding() as encoder:
+        with self._encoding(self._encoder(method)) as encoder:
             features = encoder.uncond(structure="+" in fingerprint)
             if not features.finite:  # overflow in half precision; see _EncoderOnDemand
                 encoder.in_float32()
@@ -79,10 +86,26 @@ class Models:
     def _methods(self) -> dict[registry.Registered[registry.MethodDeclaration], Method]:
         return {}
 
+    @cached_property
+    def _encoders(self) -> dict[Registered[IDEncoderDeclaration], FaceEncoder]:
+        return {}
+
+    def _encoder(self, method: str | None) -> FaceEncoder:
+        """The encoder of a method; methods of one encoder share it."""
+        declared = id_encoder(registry.require(method).value.encoder)
+        if declared not in self._encoders:
+            self.notify("loading the face encoders")
+            encoder = guarded_encoder(
+                partial(declared.value.open, self.folder), plugin=declared.plugin, name=declared.value.name
+            )
+            for module in encoder.modules:
+                module.to(working_precision(self.device))
+            self._encoders[declared] = encoder
+        return self._encoders[declared]
+
     @contextmanager
-    def _encoding(self) -> Generator[IDEncoder]:
-        """The encoders, on the device inside the context."""
-        encoder = self._encoder
+    def _encoding(self, encoder: FaceEncoder) -> Generator[FaceEncoder]:
+        """The encoder, on the device inside the context."""
         with self.room():
             try:
                 for module in encoder.modules:
@@ -91,16 +114,6 @@ class Models:
             finally:
                 for module in encoder.modules:
                     module.to("cpu")
-
-    @cached_property
-    def _encoder(self) -> IDEncoder:
-        self.notify("loading the face encoders")
-        declared = id_encoders()[registry.require(None).value.encoder]
-        with plugins().guarding(declared.plugin, f"opening the ID encoder {declared.value.name}"):
-            encoder = declared.value.open(self.folder)
-        for module in encoder.modules:
-            module.to(working_precision(self.device))
-        return encoder
 
 
 def working_precision(device: torch.device) -> torch.dtype:
@@ -112,8 +125,8 @@ def working_precision(device: torch.device) -> torch.dtype:
 class _EncoderOnDemand:
     """The encoders for the cache: they move to their device only if an encoding is not cached."""
 
-    encoder: IDEncoder
-    on_device: Callable[[], AbstractContextManager[IDEncoder]]
+    encoder: FaceEncoder
+    on_device: Callable[[], AbstractContextManager[FaceEncoder]]
 
     @property
     def fingerprint(self) -> str:

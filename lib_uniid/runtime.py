@@ -3,24 +3,29 @@
 It is created when the WebUI starts, so heavy modules are imported on first use.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lib_uniid.declarations import FaceDetector, face_detector, scorer
+from lib_uniid.plugins import Registered
 
 if TYPE_CHECKING:
     from torch import device as Device
 
     from lib_uniid.checkpoints.folder import ModelFolder
     from lib_uniid.encoders.cache import EncodingCache
-    from lib_uniid.faces.detection import FaceFinder
+    from lib_uniid.evaluation.presence import Check
+    from lib_uniid.faces.finder import Finder
     from lib_uniid.faces.seen import SeenFaces
     from lib_uniid.library.store import Library
     from lib_uniid.models import Models
 else:
-    Device = EncodingCache = FaceFinder = Library = ModelFolder = Models = SeenFaces = Any
+    Check = Device = EncodingCache = Finder = Library = ModelFolder = Models = SeenFaces = Any
 
 
 def free_memory() -> None:
@@ -50,6 +55,8 @@ class Runtime:
         notify: called with a short text on what is loaded.
         library: the folder of enrolled people; None is ``uniid/library`` below the models.
         cache: the folder of encodings; None is ``uniid/cache`` below the models.
+        detector: the name of the face detector; None is ``UNIID_DETECTOR``, or the built-in one.
+        check: the name of the check of the result; None is ``UNIID_CHECK``, or the built-in one.
     """
 
     def __init__(
@@ -62,6 +69,8 @@ class Runtime:
         notify: Callable[[str], None] = lambda _: None,
         library: Path | None = None,
         cache: Path | None = None,
+        detector: str | None = None,
+        check: str | None = None,
     ) -> None:
         self.models_folder, self.notify = models_folder, notify
         self._device, self._room, self._free = device, room, free
@@ -69,7 +78,9 @@ class Runtime:
         self._lock = threading.RLock()
         self._index: ModelFolder | None = None
         self._models: Models | None = None
-        self._finder: FaceFinder | None = None
+        self._detector = detector or os.environ.get("UNIID_DETECTOR") or None
+        self._check = check or os.environ.get("UNIID_CHECK") or None
+        self._finders: dict[Registered[FaceDetector], Finder] = {}
         self._seen: SeenFaces | None = None
 
     @property
@@ -143,18 +154,35 @@ class Runtime:
         return Models(folder=index, device=torch.device("cpu"), cache=self.cache, notify=self.notify)
 
     @property
-    def finder(self) -> FaceFinder:
-        """Detects faces and makes their ID embeddings, on the CPU; shared by all."""
-        from lib_uniid.declarations import face_detectors
-        from lib_uniid.plugins import plugins
+    def detector(self) -> Registered[FaceDetector]:
+        """The declaration of the face detector; ``ConfigError`` if the chosen one is not there."""
+        return face_detector(self._detector)
+
+    @property
+    def finder(self) -> Finder:
+        """Detects faces and makes their ID embeddings, on the CPU; shared by all.
+
+        ``ConfigError`` if the chosen detector is not there, ``PluginError`` if that of a plugin fails.
+        """
+        from lib_uniid.guards import guarded_finder
 
         with self._lock:
-            if self._finder is None:
+            declared = self.detector
+            if declared not in self._finders:
                 self.notify("loading the face detector")
-                declared, index = next(iter(face_detectors().values())), self._read_again()
-                with plugins().guarding(declared.plugin, f"opening the face detector {declared.value.name}"):
-                    self._finder = declared.value.open(index)
-            return self._finder
+                index = self._read_again()
+                self._finders[declared] = guarded_finder(
+                    partial(declared.value.open, index), plugin=declared.plugin, name=declared.value.name
+                )
+            return self._finders[declared]
+
+    @property
+    def check(self) -> Check:
+        """The check of the result; errors as for :attr:`finder`."""
+        from lib_uniid.guards import guarded_check
+
+        declared = scorer(self._check)
+        return guarded_check(declared.value.load, plugin=declared.plugin, name=declared.value.name)
 
     def refresh(self) -> None:
         """Read the models folder again. If its files have changed, the networks are dropped.
@@ -166,7 +194,8 @@ class Runtime:
     def forget(self) -> None:
         """Drop the index and all networks, and free their memory; the next use opens the files again."""
         with self._lock:
-            self._index = self._models = self._finder = None
+            self._index = self._models = None
+            self._finders.clear()
         self._free()
 
     def _read_again(self) -> ModelFolder:
@@ -176,6 +205,7 @@ class Runtime:
         with self._lock:
             before, self._index = self._index, ModelFolder(self.models_folder)
             if before is not None and before.files != self._index.files:
-                self._models = self._finder = None
+                self._models = None
+                self._finders.clear()
                 self._free()
             return self._index

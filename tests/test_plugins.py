@@ -19,9 +19,11 @@ from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, PluginError
 from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.library.store import Identity, Library
-from lib_uniid.methods.registry import default, methods
+from lib_uniid.methods.registry import bases, default, methods, require
 from lib_uniid.pipeline import Reference, Studio
 from lib_uniid.plugins import plugins
+from lib_uniid.runtime import Runtime
+from lib_uniid.ui.status import status_of
 from tests.device import DEVICE
 from tests.methods.toy import NAME, ToyPlugin
 from tests.red_faces import red_face_picture
@@ -97,6 +99,32 @@ def test_a_method_for_another_base_family_is_refused(studio: Studio, anna: Ident
     v1.register(ToyPlugin(bases=(SDXL,)), name="toy")
     with pytest.raises(CheckpointMismatchError, match=r"Toy works with SDXL, and the base model is Stable D"):
         made(studio, anna, TOY)
+
+
+def test_without_a_name_the_base_model_decides():
+    before = default()
+    v1.register(ToyPlugin(bases=(SDXL,)), name="toy")
+    assert (require(None, SDXL).value.name, require(None, SD15).value.name) == (NAME, before)
+    assert (default(), bases()) == (before, (SD15, SDXL))
+
+
+def test_files_that_only_another_method_needs_do_not_count_as_missing(tmp_path: Path):
+    source = v1.Source(
+        name="toy", purpose="toys", repository="a/b", path="toy.bin", placed="uniid", licence="MIT"
+    )
+    toy = ToyPlugin(bases=(SDXL,), sources=("toy",))
+    v1.register(
+        SimpleNamespace(
+            register_methods=toy.register_methods,
+            register_checkpoint_formats=lambda register: register(source),  # pyright: ignore[reportUnknownLambdaType]
+        ),
+        name="toy",
+    )
+    missing = {one.name: one for one in status_of(Runtime(tmp_path), None, ()).missing}
+    assert "toy" in missing
+    assert not missing["toy"].needed
+    assert missing["insightface"].needed
+    assert sum(one.needed for one in missing.values()) > 1
 
 
 # --- plugins that fail ---

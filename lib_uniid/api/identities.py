@@ -48,13 +48,15 @@ class FoundIdentities:
     style: StyleSettings | None
 
 
-def find_identities(request: Request, pipeline: IdentityPipeline, library: Library) -> FoundIdentities:
-    """Find or encode all identities of the request.
+def find_identities(
+    request: Request, pipeline: IdentityPipeline, library: Library, method: str | None = None
+) -> FoundIdentities:
+    """Find or encode all identities of the request, for a method where the request names none.
 
     Raises a :class:`lib_uniid.errors.UniIDError` that begins with the field's path.
     """
     check_pictures(request)
-    found = _Found(pipeline, library)
+    found = _Found(pipeline, library, request.method or method)
     present: list[PersonRequest] = []
     settings: list[PersonSettings] = []
     for number, person in enumerate(request.people):
@@ -114,8 +116,8 @@ def fingerprint(person: Identity) -> str:
 class _Found:
     """The identities found so far, by name, and their names by id."""
 
-    def __init__(self, pipeline: IdentityPipeline, library: Library) -> None:
-        self.pipeline, self.library = pipeline, library
+    def __init__(self, pipeline: IdentityPipeline, library: Library, method: str | None) -> None:
+        self.pipeline, self.library, self.method = pipeline, library, method
         self.people: dict[str, Identity] = {}
         self.names: dict[str, str] = {}  # by id
         self.notes: list[str] = []
@@ -140,7 +142,7 @@ class _Found:
             _reference(f"{path}.references[{place}]", one) for place, one in enumerate(requested.references)
         ]
         with _of(path):
-            person, seen = self.pipeline.enrol(name, references, force=True)
+            person, seen = self.pipeline.enrol(name, references, force=True, method=self.method)
         if sentence := different([one.label for one in references], seen):
             self.notes.append(sentence)
         return self._add(path, UNENROLLED + fingerprint(person), person)

@@ -17,8 +17,11 @@ from lib_uniid.checkpoints.sources import sources
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.commands.plugins import kinds
-from lib_uniid.errors import UnknownCheckpointError
+from lib_uniid.declarations import FaceDetector, face_detector
+from lib_uniid.errors import ConfigError, UnknownCheckpointError
+from lib_uniid.methods import registry
 from lib_uniid.plugins import plugins
+from lib_uniid.runtime import Runtime
 
 PACKAGES = (
     "torch",
@@ -44,12 +47,16 @@ def run(options: Namespace) -> Outcome:
     packages = {name: _version(name) for name in PACKAGES}
     folder = runtime_of(options).index if options.models.is_dir() else None
     came, problem = _shipped(options.models)
-    files = [_file(entry, options.models, came) for entry in _entries(folder, options.hash)]
+    unneeded = registry.files_of_others(registry.default(), _detector(runtime_of(options)))
+    files = [
+        _file(entry, options.models, came, needed=entry.source.needed and entry.source.name not in unneeded)
+        for entry in _entries(folder, options.hash)
+    ]
     others = {one.path: one.kind for one in folder.unused()} if folder else {}
     purposes = {path: came.purpose(path) for path in others} if came else {}
     shipped = {str(path): purpose for path, purpose in purposes.items() if purpose}
     unused = {str(path): kind for path, kind in others.items() if str(path) not in shipped}
-    note = _domain_note(folder)
+    note = _domain_note(runtime_of(options), folder)
     kinds()  # calls all plugins, so their errors are recorded
     ready = None not in packages.values() and all(file["found"] for file in files if file["needed"])
     result = {
@@ -84,13 +91,20 @@ def run(options: Namespace) -> Outcome:
     return Outcome(result=result, words=words, code=0 if ready else 1)
 
 
-def _domain_note(folder: ModelFolder | None) -> str | None:
+def _domain_note(runtime: Runtime, folder: ModelFolder | None) -> str | None:
     """The note on which pictures the face models fit; None without a note or the packages to read it."""
     with suppress(ImportError):
         from lib_uniid.faces.domain import note_of
 
-        return None if folder is None else note_of(folder.look_up("insightface"))
+        return None if folder is None else note_of(folder.look_up(_detector(runtime).source))
     return None
+
+
+def _detector(runtime: Runtime) -> FaceDetector:
+    """The chosen face detector, or the built-in one where that is not there: its plugin is in the list."""
+    with suppress(ConfigError):
+        return runtime.detector.value
+    return face_detector(None).value
 
 
 def _shipped(models: Path) -> tuple[Shipped | None, str | None]:
@@ -114,12 +128,12 @@ def _entries(folder: ModelFolder | None, sha256: bool) -> tuple[Entry, ...]:
     return tuple(Entry(source=row, path=None, size=None, sha256=None, problem=None) for row in sources())
 
 
-def _file(entry: Entry, root: Path, shipped: Shipped | None) -> dict[str, Any]:
+def _file(entry: Entry, root: Path, shipped: Shipped | None, *, needed: bool) -> dict[str, Any]:
     source, path = entry.source, entry.path
     return {
         "name": source.name,
         "purpose": source.purpose,
-        "needed": source.needed,
+        "needed": needed,
         "found": entry.found,
         "path": None if path is None else str(path),
         "size": entry.size,

@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.bars import bar
-from lib_uniid.commands.inputs import given_picture, library_folder, require_models
+from lib_uniid.commands.inputs import given_picture, library_folder, require_detector, require_encoder
 from lib_uniid.errors import ConfigError
 from lib_uniid.files import require_writable
 from lib_uniid.library.names import checked
@@ -12,10 +12,11 @@ from lib_uniid.library.names import checked
 
 def run(options: Namespace) -> Outcome:
     """Inputs and outputs are checked before anything is loaded."""
-    name, point = checked(options.name), _point(options.point)
+    name, point, method = checked(options.name), _point(options.point), options.method
     given = [given_picture(text, "a picture") for text in options.pictures]
     require_writable(library_folder(options))
-    require_models(options, "insightface", "curricularface")
+    require_detector(options)
+    require_encoder(options, method)
 
     from lib_uniid.commands.shared import (  # imports torch, which takes some seconds
         explaining_choice,
@@ -33,7 +34,9 @@ def run(options: Namespace) -> Outcome:
     references = [reference(one, number=options.face, point=point, largest=options.largest) for one in given]
     how = ", or choose for all pictures by --face, --point or --largest"
     with bar(f"enrolling {name}") as progress, explaining_choice(how):
-        person, seen = studio(options).enrol(name, references, progress=progress, force=options.force)
+        person, seen = studio(options).enrol(
+            name, references, progress=progress, force=options.force, method=method
+        )
     people.save(person, replace=options.replace)
     faces = [{"picture": ref.label, **face_result(one)} for ref, one in zip(references, seen, strict=True)]
     words = [f"{name} is enrolled from {len(faces)} picture{'s' * (len(faces) > 1)}"]

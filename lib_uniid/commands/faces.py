@@ -6,13 +6,13 @@ from typing import Any
 
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.bars import bar
-from lib_uniid.commands.inputs import picture_file, require_models
+from lib_uniid.commands.inputs import picture_file, require_detector
 from lib_uniid.faces.picture import load_picture
 
 
 def run(options: Namespace) -> Outcome:
     pictures = [picture_file(text, "a picture") for text in options.pictures]
-    require_models(options, "insightface")
+    require_detector(options)
 
     from lib_uniid.commands.shared import face_result, studio  # imports torch, which takes some seconds
 

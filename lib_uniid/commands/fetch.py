@@ -9,6 +9,7 @@ from lib_uniid.commands import Outcome
 from lib_uniid.commands.bars import bar
 from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.errors import ConfigError
+from lib_uniid.methods import registry
 
 
 def run(options: Namespace) -> Outcome:
@@ -18,7 +19,9 @@ def run(options: Namespace) -> Outcome:
     if unknown:
         known = ", ".join(one.source.name for one in entries if one.source.pieces)
         raise ConfigError(f"unknown model file {unknown[0]!r}; choose from {known}")
-    wanted = options.names or [one.source.name for one in entries if one.source.needed and one.source.pieces]
+    unneeded = registry.files_of_others(registry.default(), runtime_of(options).detector.value)
+    needed = [one.source for one in entries if one.source.needed and one.source.name not in unneeded]
+    wanted = options.names or [one.name for one in needed if one.pieces]
     there = {one.source.name: str(one.path) for one in entries if one.found}
     damaged = {one.source.name for one in entries if one.path is not None and one.problem}
     got: dict[str, Any] = {}

@@ -4,7 +4,14 @@ import time
 from argparse import Namespace
 
 from lib_uniid.commands import Outcome
-from lib_uniid.commands.inputs import library_folder, require_file, require_models
+from lib_uniid.commands.inputs import (
+    library_folder,
+    require_detector,
+    require_encoder,
+    require_file,
+    require_method,
+    require_models,
+)
 from lib_uniid.commands.settings import arguments_of
 from lib_uniid.config import GenerationSettings
 from lib_uniid.files import require_writable
@@ -18,13 +25,13 @@ def run(options: Namespace) -> Outcome:
         require_file(options.base)
     require_writable(options.out)
     library_folder(options)
-    require_models(
-        options,
-        *(("base",) if options.base is None else ()),
-        *(("faceid", "insightface") if wanted.settings.people else ()),
-        *(("curricularface",) if wanted.pictures else ()),
-        *(("router",) if _routed(wanted.settings) else ()),
-    )
+    if options.base is None:
+        require_models(options, "base")
+    if wanted.settings.people:
+        require_method(options, wanted.settings.method, several=_routed(wanted.settings))
+        require_detector(options)
+    if wanted.pictures:
+        require_encoder(options, wanted.settings.method)
 
     from lib_uniid.commands.making import make  # imports torch, which takes some seconds
 
@@ -32,5 +39,5 @@ def run(options: Namespace) -> Outcome:
 
 
 def _routed(settings: GenerationSettings) -> bool:
-    """Whether the router chooses between several people."""
+    """Whether the method chooses between several people."""
     return settings.routing == "auto" and sum(one.mask is None for one in settings.people) > 1

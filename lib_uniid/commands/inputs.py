@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from lib_uniid.checkpoints.sources import source
 from lib_uniid.commands.command_runtime import runtime_of
+from lib_uniid.declarations import id_encoder
 from lib_uniid.errors import ConfigError, FileError, PictureError
 from lib_uniid.faces.picture import check_picture, load_mask, load_picture
 from lib_uniid.failures import sentence
 from lib_uniid.library.names import normal
+from lib_uniid.methods import registry
 from lib_uniid.typing import Float32, UInt8
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -87,6 +90,23 @@ def require_models(options: Namespace, *names: str) -> None:
     index = runtime_of(options).index
     for name in names:
         index.find(name)
+
+
+def require_detector(options: Namespace) -> None:
+    """As :func:`require_models`, for the face detector."""
+    require_models(options, runtime_of(options).detector.value.source)
+
+
+def require_method(options: Namespace, method: str | None, *, several: bool) -> None:
+    """As :func:`require_models`, for a method; with ``several`` also to choose between several people."""
+    declared = registry.require(method).value
+    require_models(options, *declared.sources, *(declared.several if several else ()))
+
+
+def require_encoder(options: Namespace, method: str | None) -> None:
+    """As :func:`require_models`, for the ID encoder of a method."""
+    sources = id_encoder(registry.require(method).value.encoder).value.sources
+    require_models(options, *(name for name in sources if source(name).needed))
 
 
 def library_folder(options: Namespace) -> Path:

@@ -68,7 +68,10 @@ def _enrolled(arguments: GenerateArguments, options: Namespace) -> dict[str, Ide
 def _new(arguments: GenerateArguments, work: Studio) -> dict[str, Identity]:
     """The people that are given by a picture."""
     with explaining_choice():
-        return {name: work.enrol(name, [reference(given)])[0] for name, given in arguments.pictures.items()}
+        return {
+            name: work.enrol(name, [reference(given)], method=arguments.settings.method)[0]
+            for name, given in arguments.pictures.items()
+        }
 
 
 def _notes(settings: GenerationSettings, work: Studio) -> list[str]:

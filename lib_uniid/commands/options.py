@@ -99,6 +99,9 @@ def _add_enrol(add_parser: AddParser) -> argparse.ArgumentParser:
     add.add_argument(
         "--force", action="store_true", help="accept pictures that seem to show different people"
     )
+    add.add_argument(
+        "--method", metavar="NAME", help="the method to enrol for (default: the first; see uniid plugins)"
+    )
     _add_library(add.add_argument)
     _add_device(add.add_argument)
     return add

@@ -38,7 +38,7 @@ def run(options: Namespace) -> Outcome:
         stack.callback(server.close, verbose=False)
         with suppress(KeyboardInterrupt):
             options.say(f"UniID is at {address} (only on this machine); Ctrl+C ends it")
-            if known := note_of(runtime.index.look_up("insightface")):
+            if known := note_of(runtime.index.look_up(runtime.detector.value.source)):
                 options.say(known)
             if options.open:
                 webbrowser.open(address)

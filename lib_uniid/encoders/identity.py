@@ -152,6 +152,11 @@ class IDEncoder:
         """The networks."""
         return (self.backbone,) if self.clip is None else (self.backbone, self.clip)
 
+    @property
+    def reads_structure(self) -> bool:
+        """Whether it has the CLIP image encoder."""
+        return self.clip is not None
+
     def in_float32(self) -> None:
         """Convert the networks to float32, if half precision overflowed."""
         self._uncond.clear()
@@ -161,7 +166,7 @@ class IDEncoder:
     @property
     def fingerprint(self) -> str:
         """Fingerprint of all encoders."""
-        return self._name(structure=self.clip is not None)
+        return self._name(structure=self.reads_structure)
 
     def encode(self, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool = True) -> IDFeatures:
         """ID features of one person from aligned crops; the tokens of several references are concatenated.

@@ -86,12 +86,16 @@ class FaceFinder:
         self._lock = threading.Lock()  # the detector's buffers are not for two at once
         self.domain = Domain.of(pack)
 
-    @cached_property
+    @property
     def recogniser(self) -> str | None:
         """Fingerprint of the recogniser's file (12 hex digits of its SHA-256); None without a recogniser.
 
         ID embeddings of two recognisers cannot be compared. The whole file is read once.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str | None:
         return None if self._recogniser is None else sha256(Path(self._recogniser.model_file))[:12]
 
     def find(self, picture: UInt8[np.ndarray, "height width 3"]) -> tuple[Face, ...]:

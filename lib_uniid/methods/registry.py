@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lib_uniid.bases import BASES, Base, titles
+from lib_uniid.declarations import FaceDetector, face_detectors, id_encoders
 from lib_uniid.errors import CheckpointMismatchError, ConfigError
 from lib_uniid.plugins import Registered, plugins
 
@@ -27,12 +28,16 @@ class MethodDeclaration:
         bases: families of base models that it works with.
         encoder: the ID encoder whose features it reads.
         open: loads its networks.
+        sources: rows of model files that it needs.
+        several: further ones for choosing between several people.
     """
 
     name: str
     bases: tuple[Base, ...]
     encoder: str
     open: Open
+    sources: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
 
 
 def methods() -> Mapping[str, Registered[MethodDeclaration]]:
@@ -48,6 +53,19 @@ def default() -> str:
 def bases() -> tuple[Base, ...]:
     """The families of base models that some method works with."""
     return tuple(dict.fromkeys(base for one in methods().values() for base in one.value.bases))
+
+
+def files_of_others(method: str, detector: FaceDetector) -> frozenset[str]:
+    """Names of model files that only other methods, or detectors, than these need."""
+    known, encoders = [one.value for one in methods().values()], id_encoders()
+    others = {one.value.source for one in face_detectors().values()}
+    own = {detector.source}
+    for one in known:
+        encoder = encoders.get(one.encoder)
+        files = {*one.sources, *one.several, *(encoder.value.sources if encoder else ())}
+        others |= files
+        own |= files if one.name == method else set()
+    return frozenset(others - own)
 
 
 def require(name: str | None, base: Base | None = None) -> Registered[MethodDeclaration]:

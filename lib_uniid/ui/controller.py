@@ -97,7 +97,9 @@ class PanelController:
         # These encoders run on the CPU, so a generation can run at the same time. They take gigabytes
         # and are dropped afterwards.
         pipeline = IdentityPipeline(self.runtime, beside=True)
-        enrolment = Enrolment(pipeline=pipeline, library=self.library, uploads=self.uploads)
+        enrolment = Enrolment(
+            pipeline=pipeline, library=self.library, uploads=self.uploads, method=self.status().method
+        )
         return self._enrolled(name, pictures, enrolment.enrol(name, pictures, add=add, force=force))
 
     def _enrolled(self, name: str, pictures: Sequence[Upload], saving: Iterator[Saving]) -> Iterator[Saving]:

@@ -27,11 +27,12 @@ class Saving:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
-    """Enrols people in ``library`` with the encoders of ``pipeline``."""
+    """Enrols people in ``library`` with the encoder of ``method``, or of the default method."""
 
     pipeline: IdentityPipeline
     library: Library
     uploads: Uploads
+    method: str | None = None
 
     def enrol(
         self, name: str, pictures: Sequence[Upload], *, add: bool, force: bool = False
@@ -56,6 +57,7 @@ class Enrolment:
                 references,
                 progress=lambda step, steps: report(Saving(step=step, steps=steps)),
                 force=force,
+                method=self.method,
             )
             if add:
                 self.library.extend(person, force=force)

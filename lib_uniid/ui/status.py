@@ -3,11 +3,14 @@
 Imported when the WebUI starts. Heavy modules are imported on first use.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_uniid import installation
+from lib_uniid.declarations import FaceDetector, face_detector
+from lib_uniid.errors import ConfigError
 from lib_uniid.methods import registry
 from lib_uniid.plugins import plugins
 from lib_uniid.runtime import Runtime
@@ -56,7 +59,7 @@ class Status:
     unused: tuple[tuple[str, str], ...] = ()
     """Files in UniID's folder that are not used, with their type."""
     off: tuple[str, ...] = ()
-    """One sentence for each plugin that is switched off."""
+    """One sentence for each plugin that is switched off, and for a choice that names none."""
     domain_note: str | None = None
     """A sentence on the pictures that the face models are trained for; None for photographs."""
 
@@ -76,6 +79,7 @@ def status_of(runtime: Runtime, checkpoint: Path | None, presets: tuple[str, ...
     from lib_uniid.faces.domain import note_of
 
     index = runtime.index
+    detector, problems = _detector(runtime)
     base, fits, method = None, None, registry.default()
     if checkpoint is not None:
         base, fits, method = _kind(index, checkpoint)
@@ -85,16 +89,24 @@ def status_of(runtime: Runtime, checkpoint: Path | None, presets: tuple[str, ...
         base=base,
         fits=fits,
         packages=installation.problems(),
-        missing=_missing(index),
+        missing=_missing(index, registry.files_of_others(method, detector)),
         people=tuple(runtime.library.names()),
         presets=presets,
         unused=tuple((one.path.name, one.kind) for one in index.unused()),
-        off=tuple(plugins().off.values()),
-        domain_note=note_of(index.look_up("insightface")),
+        off=(*plugins().off.values(), *problems),
+        domain_note=note_of(index.look_up(detector.source)),
     )
 
 
-def _missing(index: ModelFolder) -> tuple[Missing, ...]:
+def _detector(runtime: Runtime) -> tuple[FaceDetector, tuple[str, ...]]:
+    """The chosen face detector; the built-in one, and a sentence, where that is not there."""
+    try:
+        return runtime.detector.value, ()
+    except ConfigError as error:
+        return face_detector(None).value, (str(error),)
+
+
+def _missing(index: ModelFolder, unneeded: Collection[str]) -> tuple[Missing, ...]:
     return tuple(
         Missing(
             name=entry.source.name,
@@ -103,8 +115,8 @@ def _missing(index: ModelFolder) -> tuple[Missing, ...]:
             source=entry.source.repository,
             folder=str(index.root / entry.source.placed),
             licence=entry.source.licence,
-            needed=entry.source.needed,
-            limits=entry.source.limits,
+            needed=entry.source.needed and entry.source.name not in unneeded,
+            limits=entry.source.limits and entry.source.name not in unneeded,
             problem=entry.problem,
         )
         for entry in index.report()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,14 +66,14 @@ class ToyPlugin:
         name: str = NAME,
         bases: tuple[Base, ...] = (SD15,),
         amount: Callable[[float], float] = lambda amount: 100.0 * amount + 1.0,
+        **more: Any,
     ) -> None:
-        self.name, self.bases, self.amount = name, bases, amount
+        self.name, self.bases, self.amount, self.more = name, bases, amount, more
         self.told: list[str] = []
 
     def register_methods(self, register: Callable[[MethodDeclaration], None]) -> None:
-        register(
-            MethodDeclaration(name=self.name, bases=self.bases, encoder="CurricularFace", open=self._open)
-        )
+        given = {"name": self.name, "bases": self.bases, "encoder": "CurricularFace", **self.more}
+        register(MethodDeclaration(open=self._open, **given))
 
     def generation_started(self, plan: Plan) -> None:
         self.told.append("started")

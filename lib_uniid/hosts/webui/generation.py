@@ -29,11 +29,13 @@ from lib_uniid.typing import Float
 
 
 class Generation:
-    """The request of one processing object. It holds no reference to that object, which owns it."""
+    """The request of the processing object ``p``. It holds no reference to that object, which owns it."""
 
-    def __init__(self, request: Request, runtime: Runtime) -> None:
+    def __init__(self, request: Request, runtime: Runtime, p: Any) -> None:
         self.request, self.pipeline = request, IdentityPipeline(runtime)
-        self.identities: FoundIdentities = find_identities(request, self.pipeline, runtime.library)
+        self.identities: FoundIdentities = find_identities(
+            request, self.pipeline, runtime.library, _method(request, p)
+        )
         self.overlays: list[Image.Image] = []
         self._record: RoutingRecord | None = None
         self._latent_size = (1, 1)
@@ -116,6 +118,19 @@ class Generation:
         if self.identities.style is not None and latent_size not in self._styles:
             self._styles[latent_size] = prepare(p, self.identities.style, latent_size, base, encode)
         return self._styles.get(latent_size)
+
+
+def _method(request: Request, p: Any) -> str | None:
+    """The method of the request, else the one for the loaded checkpoint; None if its type is unknown.
+
+    A checkpoint of an unknown type is refused when the identities are to be injected: it may be replaced
+    until then.
+    """
+    try:
+        _, base = _unet(p)
+    except CheckpointMismatchError:
+        return request.method
+    return registry.require(request.method, base).value.name
 
 
 def _unet(p: Any) -> tuple[tuple[Site, ...], Base]:

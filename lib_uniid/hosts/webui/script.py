@@ -71,7 +71,7 @@ class Extension:
             return
         with self.injector.recording_failure(state):
             self._require_host()
-            state.generation = self._generation(state.request)
+            state.generation = self._generation(state.request, p)
             infotext.write(p, state.generation.identities.request, state.generation.identities.known)
             note(p, state, state.generation.identities.notes)
         if state.failure is not None and self.services.too_old() is not None:
@@ -211,10 +211,10 @@ class Extension:
 
         p.init = init
 
-    def _generation(self, request: Request) -> Generation:
+    def _generation(self, request: Request, p: Any) -> Generation:
         from lib_uniid.hosts.webui.generation import Generation
 
-        return Generation(request, self.runtime)
+        return Generation(request, self.runtime, p)
 
 
 def _require_latents(samples: Any) -> None:

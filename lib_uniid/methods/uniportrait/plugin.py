@@ -11,20 +11,29 @@ from lib_uniid.methods.uniportrait.files import FILES
 
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
-    from lib_uniid.encoders.identity import IDEncoder
+    from lib_uniid.encoders.encoder import FaceEncoder
     from lib_uniid.methods.method import Method
 else:
-    ModelFolder = IDEncoder = Method = Any
+    ModelFolder = FaceEncoder = Method = Any
 
 ENCODER = "CurricularFace"
 
 
 def register_methods(register: Callable[[MethodDeclaration], None]) -> None:
-    register(MethodDeclaration(name="UniPortrait", bases=(BASE,), encoder=ENCODER, open=_method))
+    register(
+        MethodDeclaration(
+            name="UniPortrait",
+            bases=(BASE,),
+            encoder=ENCODER,
+            open=_method,
+            sources=("faceid",),
+            several=("router",),
+        )
+    )
 
 
 def register_id_encoders(register: Callable[[IDEncoderDeclaration], None]) -> None:
-    register(IDEncoderDeclaration(name=ENCODER, open=_encoder))
+    register(IDEncoderDeclaration(name=ENCODER, open=_encoder, sources=("curricularface", "clip_vision")))
 
 
 def register_checkpoint_formats(register: Callable[[Source], None]) -> None:
@@ -38,7 +47,7 @@ def _method(folder: ModelFolder, notify: Callable[[str], None]) -> Method:
     return UniPortrait.open(folder, notify)
 
 
-def _encoder(folder: ModelFolder) -> IDEncoder:
+def _encoder(folder: ModelFolder) -> FaceEncoder:
     from lib_uniid.methods.uniportrait.loading import load_encoder
 
     return load_encoder(folder)
