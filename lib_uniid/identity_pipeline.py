@@ -14,10 +14,10 @@ from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, Sev
 from lib_uniid.evaluation.presence import Presence, other_recogniser
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.choice import choose
+from lib_uniid.faces.detected import DetectedFace, digest_of
 from lib_uniid.faces.finder import Finder
 from lib_uniid.faces.quality import assess
 from lib_uniid.faces.same import require_one_person
-from lib_uniid.faces.seen import SeenFace, digest_of
 from lib_uniid.host import Picture, Progress, no_progress
 from lib_uniid.library.names import checked
 from lib_uniid.library.store import Identity
@@ -74,13 +74,13 @@ class IdentityPipeline:
 
     def faces(
         self, picture: Picture | Callable[[], Picture], digest: str | None = None
-    ) -> tuple[SeenFace, ...]:
+    ) -> tuple[DetectedFace, ...]:
         """Every face in a picture, left to right; ``digest`` as for :class:`Reference`."""
         finder = self.finder
         if digest is None:
             picture = _decoded(picture)
             digest = digest_of(picture)
-        return self.runtime.seen.look(
+        return self.runtime.detected.get(
             digest, str(finder.recogniser), lambda: _faces(finder, _decoded(picture))
         )
 
@@ -92,7 +92,7 @@ class IdentityPipeline:
         progress: Progress = no_progress,
         force: bool = False,
         method: str | None = None,
-    ) -> tuple[Identity, tuple[SeenFace, ...]]:
+    ) -> tuple[Identity, tuple[DetectedFace, ...]]:
         """A person's identity from reference pictures, and the chosen face of each.
 
         The features are made by the ID encoder of ``method``, or of the default method.
@@ -104,7 +104,7 @@ class IdentityPipeline:
         name = checked(name)
         if not references:
             raise ConfigError(f"{name} has no reference pictures; give at least one")
-        chosen: list[SeenFace] = []
+        chosen: list[DetectedFace] = []
         for number, reference in enumerate(references, start=1):
             chosen.append(self._choose(reference))
             progress(number, len(references) + 1)
@@ -171,7 +171,7 @@ class IdentityPipeline:
             if used is not None and one.recogniser not in (None, used)
         }
 
-    def _choose(self, reference: Reference) -> SeenFace:
+    def _choose(self, reference: Reference) -> DetectedFace:
         seen = self.faces(reference.picture, reference.digest)
         try:
             face = choose(
@@ -192,11 +192,11 @@ def _decoded(picture: Picture | Callable[[], Picture]) -> Picture:
     return picture() if callable(picture) else picture
 
 
-def _faces(finder: Finder, picture: Picture) -> list[SeenFace]:
-    seen: list[SeenFace] = []
+def _faces(finder: Finder, picture: Picture) -> list[DetectedFace]:
+    seen: list[DetectedFace] = []
     for face in finder.find(picture):
         crop = align(picture, face.landmarks)
-        seen.append(SeenFace(face=face, crop=crop, quality=assess(picture, face, crop)))
+        seen.append(DetectedFace(face=face, crop=crop, quality=assess(picture, face, crop)))
     return seen
 
 
@@ -225,7 +225,7 @@ def _naming(people: Sequence[str]) -> Generator[None]:
         raise EncoderMismatchError(f"{', '.join(people)}: {error}") from error
 
 
-def _mean_embedding(chosen: Sequence[SeenFace]) -> Float[np.ndarray, " d"]:
+def _mean_embedding(chosen: Sequence[DetectedFace]) -> Float[np.ndarray, " d"]:
     embeddings = [seen.face.embedding for seen in chosen if seen.face.embedding is not None]
     mean = np.stack(embeddings).mean(axis=0)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)

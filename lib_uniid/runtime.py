@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
     from lib_uniid.encoders.cache import EncodingCache
     from lib_uniid.evaluation.presence import Check
+    from lib_uniid.faces.detected import DetectedFaces
     from lib_uniid.faces.finder import Finder
-    from lib_uniid.faces.seen import SeenFaces
     from lib_uniid.library.store import Library
     from lib_uniid.models import Models
 else:
-    Check = Device = EncodingCache = Finder = Library = ModelFolder = Models = SeenFaces = Any
+    Check = Device = EncodingCache = Finder = Library = ModelFolder = Models = DetectedFaces = Any
 
 
 def free_memory() -> None:
@@ -81,7 +81,7 @@ class Runtime:
         self._detector = detector or os.environ.get("UNIID_DETECTOR") or None
         self._check = check or os.environ.get("UNIID_CHECK") or None
         self._finders: dict[Registered[FaceDetector], Finder] = {}
-        self._seen: SeenFaces | None = None
+        self._detected: DetectedFaces | None = None
 
     @property
     def library(self) -> Library:
@@ -99,14 +99,14 @@ class Runtime:
         return EncodingCache(folder=self._cache or beside(self.models_folder / "uniid" / "cache"))
 
     @property
-    def seen(self) -> SeenFaces:
+    def detected(self) -> DetectedFaces:
         """The cache of faces detected in pictures, in the panel or for a generation."""
-        from lib_uniid.faces.seen import SeenFaces
+        from lib_uniid.faces.detected import DetectedFaces
 
         with self._lock:
-            if self._seen is None:
-                self._seen = SeenFaces()
-            return self._seen
+            if self._detected is None:
+                self._detected = DetectedFaces()
+            return self._detected
 
     @cached_property
     def device(self) -> Device:

@@ -1,4 +1,4 @@
-"""What is said of a scene: captions in plain words, and the words that an evaluation asks for."""
+"""Captions of scenes, and the words for an evaluation."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The miniature measured end to end: people never seen in training, through the same code that users run.
+"""The miniature measured end to end: people outside the training data, through the same code that users run.
 
 The judge is insightface's recogniser of the pack, trained apart from the method's own backbone. References
 are always other pictures of the person. Figures that are compared use the same people, prompts and seeds.

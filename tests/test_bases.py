@@ -1,4 +1,4 @@
-"""Laws of telling families of base models apart by their UNets."""
+"""Tests of recognising families of base models by their UNets."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""``uniid`` from end to end on a folder of narrow models, and what it says when something is wrong."""
+"""``uniid`` from end to end on a folder of narrow models, and its error messages."""
 
 import json
 import math
@@ -64,7 +64,7 @@ def files(folder: Path) -> set[str]:
 # --- what works ---
 
 
-def test_people_are_enrolled_and_put_into_a_picture(here: Path, uniid: Callable[..., Any]):
+def test_people_are_enrolled_and_a_picture_of_them_is_generated(here: Path, uniid: Callable[..., Any]):
     enrolled = uniid("enrol", "Anna", "anna.png", "group.png#2")
     assert [face["number"] for face in enrolled["references"]] == [1, 2]
     uniid("enrol", "Ben", "ben.png", "--largest")
@@ -127,7 +127,7 @@ def test_a_start_picture_and_a_prompt_that_is_too_long(here: Path, uniid: Callab
     assert made["notes"][-1].endswith("zebra")
 
 
-def test_a_style_is_taken_and_recorded_by_its_hash_alone(here: Path, uniid: Callable[..., Any]):
+def test_a_style_is_applied_and_recorded_only_as_a_hash(here: Path, uniid: Callable[..., Any]):
     style = ("--style-from", "group.png", "--style-strength", "1.5")
     made = uniid("generate", "", "--person", "Anna=anna.png", *style, *QUICK)
     digest = StyleSettings(picture=load_picture(here / "group.png")).sha256
@@ -414,7 +414,7 @@ def test_fetch_downloads_into_the_given_models_folder(
     )
 
 
-def test_the_doctor_names_a_file_of_ours_that_is_none(here: Path, capsys: pytest.CaptureFixture[str]):
+def test_doctor_names_an_invalid_file_in_the_models_folder(here: Path, capsys: pytest.CaptureFixture[str]):
     folder = here / "wrong"
     (folder / "uniid").mkdir(parents=True)
     (folder / "uniid" / "mine.safetensors").write_bytes(b"{")

@@ -1,4 +1,4 @@
-"""Settings are valid once they exist, and say what is allowed when they are not."""
+"""Settings are valid once they exist, and their errors name the allowed values."""
 
 import math
 

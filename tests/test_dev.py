@@ -1,4 +1,4 @@
-"""Laws of ``dev.py``: its commands, their arguments, and the pins of its environments."""
+"""Tests of ``dev.py``: its commands, their arguments, and the pins of its environments."""
 
 import re
 import sys

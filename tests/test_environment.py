@@ -1,4 +1,4 @@
-"""Laws of ``tools/environment.py``: when an environment is made, what is mended, what is said."""
+"""Tests of ``tools/environment.py``: when an environment is made, what is repaired, what is printed."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def test_an_environment_without_its_interpreter_is_not_ready(venv: Environment):
     assert not venv.is_ready()
 
 
-def test_a_ready_environment_is_left_alone(venv: Environment, monkeypatch: pytest.MonkeyPatch):
+def test_a_complete_environment_is_not_changed(venv: Environment, monkeypatch: pytest.MonkeyPatch):
     venv.stamp.write_text(venv.fingerprint())
     started: list[object] = []
     monkeypatch.setattr(Environment, "make", started.append)

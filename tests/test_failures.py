@@ -61,7 +61,7 @@ def test_a_failure_of_the_system_names_the_file(number: int, words: str):
     assert words in said(OSError(number, os.strerror(number), "out/a.png"))
 
 
-def test_a_failure_without_a_file_does_not_invent_one():
+def test_a_failure_without_a_file_names_no_file():
     assert "''" not in said(OSError(errno.ENOSPC, "No space left on device"))
     assert "No space left" in said(OSError(errno.ENOSPC, "No space left on device"))
     assert "Cannot load tokenizer" in said(OSError("Cannot load tokenizer for 'x'"))
@@ -155,7 +155,7 @@ def test_the_message_for_too_little_memory_names_what_to_lower():
 # --- what comes out of files ---
 
 
-def test_whatever_a_damaged_file_raises_is_a_sentence_with_its_name(tmp_path: Path):
+def test_every_error_of_a_damaged_file_is_a_sentence_with_its_name(tmp_path: Path):
     file = tmp_path / "weights.bin"
     file.write_bytes(b"\x80\x04N")
     for code in (
@@ -172,7 +172,7 @@ def test_whatever_a_damaged_file_raises_is_a_sentence_with_its_name(tmp_path: Pa
             exec(code, names)
 
 
-def test_what_is_no_failure_of_a_file_is_left_as_it_is(tmp_path: Path):
+def test_other_failures_are_not_attributed_to_a_file(tmp_path: Path):
     with pytest.raises(ConfigError, match="as it was"), reading(tmp_path):
         raise ConfigError("as it was")
     with pytest.raises(TypeError), reading(tmp_path):

@@ -31,7 +31,7 @@ def writer(path: Path) -> tuple["subprocess.Popen[str]", Path]:
     return process, Path(process.stdout.readline().strip())
 
 
-def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_kept(tmp_path: Path):
+def test_files_of_a_killed_writer_are_removed_and_those_of_a_running_one_are_kept(tmp_path: Path):
     dead, left = writer(tmp_path / "a")
     living, kept = writer(tmp_path / "b")
     (tmp_path / "a model.safetensors.part").write_text("a download that goes on later")

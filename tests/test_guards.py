@@ -1,4 +1,4 @@
-"""Laws of encoders, detectors and checks of plugins: each is chosen by name; one that raises is named."""
+"""Tests of encoders, detectors and checks of plugins: each is chosen by name; one that raises is named."""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Laws of the house: what importing costs, what ``dev.py`` may lean on, what no file may hold."""
+"""Tests of the repository: cost of imports, what ``dev.py`` may import, what no file may hold."""
 
 import ast
 import re
@@ -66,7 +66,7 @@ def test_the_import_check_sees_a_heavy_module():
 
 
 @pytest.mark.parametrize("module", ["errors", "config", "hosts", "cli", "runtime"])
-def test_what_every_start_imports_brings_in_no_torch(module: str):
+def test_modules_of_the_start_import_no_torch(module: str):
     _, heavy = import_cost(f"lib_uniid.{module}")
     assert "torch" not in heavy
 
@@ -83,7 +83,7 @@ def foreign_imports(source: str) -> set[str]:
 
 
 @pytest.mark.parametrize("file", ["dev.py", "tools/environment.py"])
-def test_dev_leans_on_the_standard_library_alone(file: str):
+def test_dev_imports_only_the_standard_library(file: str):
     assert foreign_imports((ROOT / file).read_text()) <= {"tools"}
 
 

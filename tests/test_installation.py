@@ -1,4 +1,4 @@
-"""Laws of install.py and of what the panel and the errors say about packages."""
+"""Tests of install.py, and of the messages of panel and errors about packages."""
 
 import importlib
 import importlib.util

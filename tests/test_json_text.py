@@ -1,4 +1,4 @@
-"""Laws of reading JSON that others wrote."""
+"""Tests of reading untrusted JSON."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from lib_uniid import json_text
 
 
-def test_what_is_written_comes_back(tmp_path: Path):
+def test_a_json_file_is_read_with_all_its_values(tmp_path: Path):
     path = tmp_path / "a.json"
     path.write_text('{"é": [1, 2.5, null, "a, [b] {c}"]}', encoding="utf-8")
     assert json_text.read(path) == {"é": [1, 2.5, None, "a, [b] {c}"]}

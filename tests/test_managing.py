@@ -1,4 +1,4 @@
-"""``uniid people`` and ``uniid forget``: what is kept of people is seen, renamed, deleted and erased."""
+"""``uniid people`` and ``uniid forget``: people are listed, renamed, deleted and erased."""
 
 import json
 import os

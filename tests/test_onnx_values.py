@@ -1,4 +1,4 @@
-"""Laws of the weights in an ONNX file: values that are no numbers are named, as is what was not looked at."""
+"""Tests of the weights in an ONNX file: values that are no numbers are named, and unchecked weights, too."""
 
 import random
 from pathlib import Path

@@ -204,7 +204,7 @@ def test_a_person_who_was_not_given_is_refused(studio: Studio, people: dict[str,
         studio.generate(together(replace(ANNA, mix=(("Eve", 0.2),))), people)
 
 
-def test_people_of_different_encoders_do_not_meet(studio: Studio, people: dict[str, Identity]):
+def test_people_of_different_encoders_are_refused(studio: Studio, people: dict[str, Identity]):
     other = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
     with pytest.raises(EncoderMismatchError, match=r"^Ben: .* enrol the person again"):
         studio.generate(together(ANNA, BEN), people | {"Ben": other})

@@ -1,4 +1,4 @@
-"""Laws of plugins: a method of one makes a picture, and one that fails is named and harms nothing."""
+"""Tests of plugins: a plugin's method makes a picture, and a failing plugin is named and stops nothing."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Names and contents of files reach a terminal as text that it cannot obey and can always show."""
+"""Names and contents of files reach a terminal as text without control characters, in its own encoding."""
 
 import json
 
@@ -21,7 +21,7 @@ from lib_uniid.printing import encodable, one_json, shortened, visible
         ("a\u2028b", r"a\u2028b"),
     ],
 )
-def test_control_characters_are_shown_and_not_obeyed(text: str, shown: str):
+def test_control_characters_are_shown_as_escapes(text: str, shown: str):
     assert visible(text) == shown
     assert visible(shown) == shown
 

@@ -42,7 +42,7 @@ def test_a_refresh_keeps_networks_whose_files_are_the_same_and_drops_others(own_
     assert freed == ["freed"]
 
 
-def test_a_file_that_comes_is_found_when_it_is_needed(own_models: Path):
+def test_a_file_added_later_is_found_when_it_is_needed(own_models: Path):
     pack = own_models / "insightface"
     pack.rename(own_models.parent / "elsewhere")
     runtime = Runtime(own_models)
@@ -52,7 +52,7 @@ def test_a_file_that_comes_is_found_when_it_is_needed(own_models: Path):
     assert runtime.finder.find(red_face_picture((64, 64)))
 
 
-def test_forgetting_opens_everything_anew(own_models: Path):
+def test_after_forget_everything_is_opened_again(own_models: Path):
     runtime = Runtime(own_models)
     index, models, finder = runtime.index, runtime.models, runtime.finder
     runtime.forget()
@@ -71,9 +71,7 @@ def test_the_device_is_determined_once(own_models: Path):
     assert asked == ["asked"]
 
 
-def test_threads_that_need_the_face_finder_at_once_load_one(
-    own_models: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_concurrent_threads_load_one_face_detector(own_models: Path, monkeypatch: pytest.MonkeyPatch):
     made, runtime = finders(monkeypatch), Runtime(own_models)
     found: list[int] = []
     picture = red_face_picture((64, 64))

@@ -1,4 +1,4 @@
-"""``uniid`` at a terminal: what is said at once, what any terminal can show, what an interruption keeps."""
+"""``uniid`` at a terminal: early errors, output in any encoding, and what an interruption keeps."""
 
 import io
 import json
@@ -126,7 +126,7 @@ def test_help_shows_every_default():
         assert flag or repeated or "(default: " in option, option
 
 
-def test_a_reader_who_goes_away_is_no_traceback():
+def test_a_closed_output_pipe_gives_no_traceback():
     command = f"{' '.join(PROGRAM)} doctor --models . | head -1"
     words = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert words.stdout.startswith("uniid ")

@@ -1,4 +1,4 @@
-"""Laws of reading weights."""
+"""Tests of reading weights."""
 
 import gc
 import sys

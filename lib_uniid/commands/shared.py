@@ -8,7 +8,7 @@ from typing import Any
 from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.commands.inputs import GivenPicture, library_folder
 from lib_uniid.errors import SeveralFacesError
-from lib_uniid.faces.seen import SeenFace
+from lib_uniid.faces.detected import DetectedFace
 from lib_uniid.hosts.diffusers.studio import studio_of
 from lib_uniid.library.store import Library
 from lib_uniid.pipeline import Reference, Studio
@@ -47,7 +47,7 @@ def explaining_choice(more: str = "") -> Generator[None]:
         raise SeveralFacesError(f"{error}: write FILE#2 for the second face from the left{more}") from error
 
 
-def face_result(seen: SeenFace) -> dict[str, Any]:
+def face_result(seen: DetectedFace) -> dict[str, Any]:
     """A face in pixels of its picture."""
     return {
         "number": seen.face.number,

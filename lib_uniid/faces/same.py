@@ -6,13 +6,13 @@ import numpy as np
 
 from lib_uniid.config import SAME_PERSON
 from lib_uniid.errors import DifferentPeopleError
-from lib_uniid.faces.seen import SeenFace
+from lib_uniid.faces.detected import DetectedFace
 
 _SAME_PICTURE = 4.0
 """Mean difference of two aligned crops in grey levels; saving a picture again as JPEG changes less."""
 
 
-def different(labels: Sequence[str], seen: Sequence[SeenFace], same: float = SAME_PERSON) -> str | None:
+def different(labels: Sequence[str], seen: Sequence[DetectedFace], same: float = SAME_PERSON) -> str | None:
     """A sentence that names the references that show another person than the first; None if all show one.
 
     References show one person if a chain of pairs with at least the cosine similarity ``same`` connects them,
@@ -28,7 +28,7 @@ def different(labels: Sequence[str], seen: Sequence[SeenFace], same: float = SAM
     return f"{', '.join(parts)} and {labels[0]} seem to show different people; {same:g} or more is one person"
 
 
-def require_one_person(labels: Sequence[str], seen: Sequence[SeenFace]) -> None:
+def require_one_person(labels: Sequence[str], seen: Sequence[DetectedFace]) -> None:
     """Raise ``DifferentPeopleError`` with labels and similarities unless all references show one person."""
     if sentence := different(labels, seen):
         raise DifferentPeopleError(
@@ -36,7 +36,7 @@ def require_one_person(labels: Sequence[str], seen: Sequence[SeenFace]) -> None:
         )
 
 
-def duplicates(labels: Sequence[str], seen: Sequence[SeenFace]) -> list[str]:
+def duplicates(labels: Sequence[str], seen: Sequence[DetectedFace]) -> list[str]:
     """A sentence for each reference that shows the same face in the same picture as an earlier one."""
     said: list[str] = []
     for number, one in enumerate(seen):
@@ -48,7 +48,7 @@ def duplicates(labels: Sequence[str], seen: Sequence[SeenFace]) -> list[str]:
     return said
 
 
-def _similarities(seen: Sequence[SeenFace]) -> np.ndarray:
+def _similarities(seen: Sequence[DetectedFace]) -> np.ndarray:
     """Cosine similarities of all pairs; 1 if a face has no embedding."""
     scores = np.ones((len(seen), len(seen)))
     for row, one in enumerate(seen):

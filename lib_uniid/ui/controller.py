@@ -22,12 +22,12 @@ from lib_uniid.ui.status import Status, status_of
 from lib_uniid.ui.uploads import Crop, Kept, Uploads
 
 if TYPE_CHECKING:
-    from lib_uniid.faces.seen import SeenFace
+    from lib_uniid.faces.detected import DetectedFace
     from lib_uniid.identity_pipeline import IdentityPipeline
     from lib_uniid.library.store import Deleted, Library
     from lib_uniid.ui.enrolment import Saving
 else:
-    Deleted = IdentityPipeline = Library = SeenFace = Saving = Any
+    Deleted = IdentityPipeline = Library = DetectedFace = Saving = Any
 
 
 class PanelController:
@@ -173,7 +173,7 @@ class PanelController:
             for file in kept.files:
                 with suppress(OSError):  # gradio may have deleted it
                     file.unlink()
-        self.runtime.seen.forget(embedding, SAME_PERSON)
+        self.runtime.detected.forget(embedding, SAME_PERSON)
 
     def _see(self, file: Path) -> Upload:
         from lib_uniid.faces.picture import load_picture, read_picture
@@ -184,7 +184,7 @@ class PanelController:
         )
         return self._keep(data, file, faces)
 
-    def _keep(self, data: bytes, file: Path, faces: Sequence[SeenFace]) -> Upload:
+    def _keep(self, data: bytes, file: Path, faces: Sequence[DetectedFace]) -> Upload:
         from lib_uniid.ui.tiles import is_upload
 
         kept = Kept(

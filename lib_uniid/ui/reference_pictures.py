@@ -51,7 +51,7 @@ class ReferencePictures:
             self.sure.do_not_save_to_config = True
         self.said = gr.HTML("", elem_id=f"{self.prefix}_said")
         self.references.seen(
-            self._seen,
+            self._show_saving,
             inputs=[self.references.uploads],
             outputs=[part, self.add, self.sure],
             show_progress="hidden",
@@ -79,7 +79,7 @@ class ReferencePictures:
             for button, add in ((self.save, False), (self.add, True))
         ]
 
-    def _seen(self, uploads: str) -> list[Any]:
+    def _show_saving(self, uploads: str) -> list[Any]:
         return [gr.update(visible=bool(uploads)), gr.update(visible=False), _ask(False)]
 
     def _save(

@@ -1,4 +1,4 @@
-"""Train the whole miniature: every recipe in its order, skipping what is done, going on where it was stopped.
+"""Train the whole miniature: every recipe in its order, skipping finished ones, resuming the last.
 
 python -m miniature.recipes [--out runs/miniature] [--processes 2] [--only NAME ...]
 """

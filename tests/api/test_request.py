@@ -131,7 +131,7 @@ def test_a_dict_is_enabled_by_default():
     assert from_arguments(request(ANNA, enabled=False), True) is None
 
 
-def test_text_counts_only_with_the_switch():
+def test_text_is_used_only_with_the_switch():
     text = json.dumps(request(ANNA))
     assert from_arguments() is None
     assert from_arguments(text, False) is None
@@ -175,7 +175,7 @@ REQUESTS = st.fixed_dictionaries(
 
 @settings(deadline=None, max_examples=50)
 @given(REQUESTS)
-def test_a_request_comes_back_from_its_own_json(raw: dict[str, Any]):
+def test_a_request_equals_the_one_read_from_its_json(raw: dict[str, Any]):
     read = parse(raw)
     assert parse_json(json.dumps(to_dict(read))) == read
 
@@ -195,7 +195,7 @@ JSON = st.recursive(
 
 @settings(deadline=None, max_examples=200)
 @given(JSON)
-def test_whatever_is_sent_is_read_or_refused_in_a_sentence(raw: Any):
+def test_any_input_is_read_or_refused_in_a_sentence(raw: Any):
     try:
         answer = parse(raw)
     except ConfigError as refused:

@@ -1,4 +1,4 @@
-"""Laws of people on a UNet that ``torch.compile`` has compiled, and on one with fused projections."""
+"""Tests of people on a UNet that ``torch.compile`` has compiled, and on one with fused projections."""
 
 from collections.abc import Callable, Generator
 
@@ -78,7 +78,7 @@ def with_people(unet: nn.Module, plan: Plan) -> tuple[Tensor, Calls]:
 
 
 @pytest.mark.parametrize("compile_it", [whole, in_place, one_block])
-def test_people_are_in_what_a_compiled_unet_computes_and_gone_afterwards(
+def test_people_are_injected_into_a_compiled_unet_and_ejected_afterwards(
     unet: SmallUNet, compile_it: Compile
 ):
     plan = plan_for(unet)
@@ -110,7 +110,7 @@ def test_a_style_is_taken_from_a_compiled_unet(unet: SmallUNet):
     assert seen == [True]
 
 
-def test_a_unet_that_is_not_compiled_is_not_called_one(unet: SmallUNet):
+def test_a_unet_that_is_not_compiled_is_not_reported_as_compiled(unet: SmallUNet):
     _, calls = with_people(unet, plan_for(unet))
     assert not calls.compiled
 

@@ -1,4 +1,4 @@
-"""Laws of people on a UNet on a GPU: the same numbers, no step that waits for the device, compiled or not."""
+"""Tests of people on a UNet on a GPU: the same numbers, no step waits for the GPU, compiled or not."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Laws of putting people on a UNet and taking them off again."""
+"""Tests of injecting people into a UNet and ejecting them."""
 
 from dataclasses import replace
 from typing import Any
@@ -303,7 +303,7 @@ def test_a_kept_change_of_a_lora_has_the_precision_of_its_layer(dtype: torch.dty
     torch.testing.assert_close(kept.float(), lora.delta(), rtol=2e-3, atol=1e-6)
 
 
-def test_identity_scale_0_leaves_the_lora_alone_on():
+def test_identity_scale_0_leaves_only_the_lora():
     silent = attend_to(pair_plan(people(1, 6), PlanSettings(id_scale=0.0)))
     assert not torch.allclose(silent, attend_to(None), atol=1e-3)
     still = attend_to(pair_plan(people(1, 6), PlanSettings(id_scale=0.0, lora_scale=0.0)))

@@ -1,4 +1,4 @@
-"""Laws of the pure functions."""
+"""Tests of the pure functions."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Laws of who gets which place."""
+"""Tests of the assignment of image tokens to people."""
 
 import pytest
 import torch

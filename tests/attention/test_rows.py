@@ -1,4 +1,4 @@
-"""Laws of the roles of batch rows."""
+"""Tests of the roles of batch rows."""
 
 from lib_uniid.attention.rows import Role, Rows
 

@@ -1,4 +1,4 @@
-"""Laws of sharing a picture's style in self-attention."""
+"""Tests of sharing a picture's style in self-attention."""
 
 import math
 
@@ -64,7 +64,7 @@ def test_style_rows_and_rows_without_identities_are_unchanged(sharing: Sharing):
         assert not torch.allclose(out[row], plain[row], atol=1e-3)
 
 
-def test_each_half_takes_the_style_of_its_own_first_row():
+def test_each_half_has_the_style_of_its_own_first_row():
     x, roles = hidden(6), (STYLE, UNCOND, UNCOND, STYLE, COND, COND)
     out = attend(x, roles, Sharing())
     for style, row in ((0, 1), (0, 2), (3, 4), (3, 5)):
@@ -125,7 +125,7 @@ def test_a_setting_out_of_range_is_named_with_its_value(field: str, value: float
 # --- a style row in a call of its own ---
 
 
-def test_a_style_row_of_an_earlier_call_counts_like_one_of_the_same(
+def test_a_style_row_of_an_earlier_call_has_the_effect_of_one_in_the_same_call(
     unet: UNet2DConditionModel, sites: tuple[Site, ...]
 ):
     rows, together = Rows(()), Rows((UNTOUCHED, STYLE, UNCOND, COND))
@@ -152,7 +152,7 @@ def test_identities_are_not_injected_into_the_style_rows(unet: UNet2DConditionMo
         assert torch.allclose(out[row], plain[row], atol=1e-5) == (role is STYLE)
 
 
-def test_what_goes_in_comes_out(unet: UNet2DConditionModel, sites: tuple[Site, ...]):
+def test_a_style_changes_only_the_other_rows(unet: UNet2DConditionModel, sites: tuple[Site, ...]):
     plain, rows = predict(unet, 4), Rows(BOTH_HALVES)
     with leaves_no_trace(unet), shared(sites, Sharing(), rows):
         out = predict(unet, 4)

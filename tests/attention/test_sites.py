@@ -1,4 +1,4 @@
-"""Laws of finding the attention layers."""
+"""Tests of finding the attention layers."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Laws of the attention benchmark: both forms compute the same, and the figures have their names."""
+"""Tests of the attention benchmark: both forms compute the same, and the figures have their names."""
 
 import json
 

@@ -39,7 +39,7 @@ def _seen(entry_point: object) -> hostile.Outcome:
     return hostile.measured(Case(name="a", entry_point=entry_point, write=lambda folder: folder))  # pyright: ignore[reportArgumentType]
 
 
-def test_memory_a_started_process_and_an_exception_are_seen():
+def test_memory_started_processes_and_exceptions_are_detected():
     # Less than 300 where the system takes back idle pages of the process in the meantime.
     assert 200 <= _seen(_memory).megabytes <= 400
     assert _seen(_process).processes == 1

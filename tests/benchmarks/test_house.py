@@ -1,4 +1,4 @@
-"""The figures of the house see what they count, and adding a field fits into today's code."""
+"""Tests of ``bench house``: its counts, and its edits that add a field."""
 
 import ast
 import math
@@ -52,7 +52,7 @@ def test_circles_are_counted_as_groups():
     assert house.circles(graph) == {frozenset("abc"), frozenset("fg")}
 
 
-def test_a_name_of_a_method_is_seen_in_any_case_and_in_the_name_of_a_file(tmp_path: Path):
+def test_a_name_of_a_method_is_detected_in_any_case_and_in_file_names(tmp_path: Path):
     (tmp_path / "methods" / "toy").mkdir(parents=True)
     (tmp_path / "methods" / "toy" / "__init__.py").write_text("toy\n")
     (tmp_path / "a.py").write_text("one\nToy\n")

@@ -1,4 +1,4 @@
-"""Laws of ``bench proofs``: what pytest says of the slow tests becomes figures."""
+"""Tests of ``bench proofs``: pytest's output for the slow tests becomes figures."""
 
 from pathlib import Path
 

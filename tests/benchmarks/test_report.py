@@ -1,4 +1,4 @@
-"""Laws of the figures that benchmarks print."""
+"""Tests of the figures that benchmarks print."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def test_the_table_is_aligned_and_names_missed_targets(capsys: pytest.CaptureFix
     assert lines[-1].endswith(">= 0.9   MISSED")
 
 
-def test_a_value_that_is_no_number_never_holds():
+def test_nan_never_meets_a_target():
     assert Figure.at_least("x", math.nan, "", 1.0).holds is False
     assert Figure.at_most("x", math.nan, "", 1.0).holds is False
 

@@ -1,4 +1,4 @@
-"""Laws of the soak: a short one of both stand-in hosts leaves nothing, and what leaks is seen."""
+"""Tests of the soak: a short one of both stand-in hosts leaves nothing, and leaks are detected."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def test_generations_leave_nothing_and_are_independent(host: str, capsys: pytest
     assert found[f"soak/{host}/interrupts"]["value"] > 0
 
 
-def test_every_kind_comes_after_every_other():
+def test_every_kind_of_generation_follows_every_other():
     kinds = list(KINDS)
     made = [kind for kind, _ in order(kinds, 500)]
     assert len(set(pairwise(made))) == len(kinds) ** 2
@@ -44,12 +44,12 @@ def seen(results: Iterator[str], left: Iterator[Traces]) -> Soaked:
     return soak(Leaking(results, left), {"one": {}}, 100)
 
 
-def test_what_depends_on_what_came_before_is_seen():
+def test_dependence_on_earlier_generations_is_detected():
     still = (Traces(0, 0, 1) for _ in count())
     assert seen((str(number // 99) for number in count()), still).other == ["99: one"]
 
 
-def test_hooks_runs_and_memory_that_grow_are_seen():
+def test_growing_hooks_states_and_memory_are_detected():
     grown = seen(("" for _ in count()), (Traces(number, 2, 1000 * number) for number in count()))
     assert (grown.hooks, grown.runs) == (100, 2)
     assert grown.slope == pytest.approx(1000)

@@ -57,7 +57,7 @@ def test_a_file_comes_from_the_mirror_into_its_folder_and_is_not_fetched_twice(h
     assert len(hub.asked) == 1
 
 
-def test_what_broke_off_goes_on_where_it_was(hub: Hub, tmp_path: Path):
+def test_an_interrupted_download_is_resumed(hub: Hub, tmp_path: Path):
     hub.files[ADDRESS], hub.breaks_after = DATA, 1000
     with pytest.raises(DownloadError, match=r"try again to continue|cannot be reached"):
         get(hub, tmp_path, source())
@@ -68,7 +68,7 @@ def test_what_broke_off_goes_on_where_it_was(hub: Hub, tmp_path: Path):
     assert [one for _, one in hub.asked] == [None, "bytes=1000-"]
 
 
-def test_what_was_stopped_by_hand_goes_on_too(hub: Hub, tmp_path: Path):
+def test_a_cancelled_download_is_resumed_too(hub: Hub, tmp_path: Path):
     hub.files[ADDRESS] = DATA * 3
 
     def stop(*_: Any) -> None:
@@ -186,7 +186,7 @@ def test_of_an_archive_only_what_is_wanted_is_kept_and_it_is_fetched_once(hub: A
     assert [*(tmp_path / "uniid").iterdir()] == []
 
 
-def test_the_sum_that_the_hub_states_before_a_redirect_counts(hub: Hub, tmp_path: Path):
+def test_the_checksum_that_the_hub_states_before_a_redirect_is_used(hub: Hub, tmp_path: Path):
     hub.files[ADDRESS], hub.files["/elsewhere"] = DATA, DATA
     hub.moved = {ADDRESS: "/elsewhere"}
     assert get(hub, tmp_path, source())[0].read_bytes() == DATA

@@ -1,4 +1,4 @@
-"""Laws of a models folder: files are found by content, and what is missing is told with its remedy."""
+"""Tests of a models folder: files are found by content, and missing files are reported with a remedy."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_every_file_is_found_whatever_it_is_called(whole: Path):
+def test_every_file_is_found_under_any_name(whole: Path):
     folder = ModelFolder(whole)
     found = {row.name: folder.find(row.name).relative_to(whole).as_posix() for row in sources()}
     assert found == {
@@ -69,7 +69,7 @@ def test_a_missing_file_is_reported_with_its_purpose_and_source(tmp_path: Path):
     assert not any(entry.found for entry in folder.report())
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
+def test_a_missing_folder_is_named(tmp_path: Path):
     with pytest.raises(MissingModelError, match=r"models folder .* not found"):
         ModelFolder(tmp_path / "none")
 

@@ -1,4 +1,4 @@
-"""Laws of the file formats: official layouts fit exactly, narrower ones fit themselves, others are named."""
+"""Tests of the file formats: official layouts fit exactly, narrower ones fit themselves, others are named."""
 
 from collections.abc import Callable
 from pathlib import Path

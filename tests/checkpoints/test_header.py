@@ -1,4 +1,4 @@
-"""Laws of looking into a weights file: what it is, and that nothing in it is ever run."""
+"""Tests of reading a weights file's header: its type, and that none of its code is run."""
 
 import io
 import pickle

@@ -47,7 +47,7 @@ def test_a_variable_names_other_folders_or_none(home: Path, monkeypatch: pytest.
     assert usual_places(home / "models") == (home,)
 
 
-def test_what_lies_elsewhere_is_found_and_the_own_folder_comes_first(whole: Path, tmp_path: Path):
+def test_files_in_other_folders_are_found_after_the_models_folder(whole: Path, tmp_path: Path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert ModelFolder(empty, also=[]).look_up("faceid") is None
@@ -58,7 +58,7 @@ def test_what_lies_elsewhere_is_found_and_the_own_folder_comes_first(whole: Path
     assert both.look_up("faceid") == elsewhere
 
 
-def test_a_file_of_another_kind_among_ours_is_named(whole: Path):
+def test_a_file_of_another_kind_in_the_models_folder_is_named(whole: Path):
     own = whole / "uniid"
     own.mkdir(exist_ok=True)
     assert ModelFolder(whole).unused() == ()

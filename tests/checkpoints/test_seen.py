@@ -1,4 +1,4 @@
-"""Laws of looking through a models folder: each file once, within a budget, wherever the cache may be."""
+"""Tests of searching a models folder: each file once, within a budget, wherever the cache is."""
 
 import os
 import time
@@ -73,7 +73,7 @@ def test_a_file_written_just_now_is_read_again(root: Path, monkeypatch: pytest.M
     assert seen == ["new.pt"]
 
 
-def test_a_damaged_cache_counts_as_none(root: Path, own_cache: Path):
+def test_a_damaged_cache_is_ignored(root: Path, own_cache: Path):
     own_cache.mkdir()
     for text in ("", "[" * 100_000, '{"schema": 0}', '{"pages": []}', "\0"):
         (own_cache / "models.json").write_text(text)
@@ -85,7 +85,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(root: Path, own_cache: P
     assert ModelFolder(root, also=()).look_up("faceid")
 
 
-def test_what_takes_too_long_is_left_for_the_next_time_and_named(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_files_beyond_the_time_limit_are_read_next_time(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(looking, "SECONDS", -1.0)
     folder = ModelFolder(root, also=())
     assert [path.name for path in folder.unread] == ["faceid.bin", "lora.pt"]

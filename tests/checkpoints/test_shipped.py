@@ -1,4 +1,4 @@
-"""Laws of ``shipped.json``: a models folder says whose its files are, and nothing of files from elsewhere."""
+"""Tests of ``shipped.json``: a models folder describes its own files, and no others."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def test_another_file_of_the_same_name_and_size_is_none_of_them(models: Path):
     assert described(models).purpose(path) is None
 
 
-def test_a_folder_counts_when_each_of_its_models_does(models: Path):
+def test_a_folder_is_accepted_if_each_of_its_models_is(models: Path):
     shipped = described(models)
     assert shipped.includes(models / "pack")
     (models / "pack" / "three.onnx").write_bytes(b"another")

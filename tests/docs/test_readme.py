@@ -1,4 +1,4 @@
-"""The README and ``docs/using.md``: what they say to run works after a set-up, on the shipped models."""
+"""The README and ``docs/using.md``: their commands work after a set-up, on the shipped models."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Laws of the encoding cache."""
+"""Tests of the encoding cache."""
 
 import os
 import stat

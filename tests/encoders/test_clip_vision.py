@@ -1,4 +1,4 @@
-"""Laws of the CLIP image tower; transformers and open_clip are the other opinions."""
+"""Tests of the CLIP image tower; compared with transformers and open_clip."""
 
 import subprocess
 import sys

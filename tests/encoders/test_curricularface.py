@@ -1,4 +1,4 @@
-"""Laws of the face recogniser, and its parity with the official one."""
+"""Tests of the face recogniser, and its parity with the official one."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Laws of ID features, and their parity with the official encoding."""
+"""Tests of ID features, and their parity with the official encoding."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Who is in the picture."""
+"""The check of a finished picture."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_a_second_face_of_a_person_is_a_double_and_not_unknown():
     assert not presence.complete
 
 
-def test_bystanders_are_named_and_do_no_harm():
+def test_other_faces_are_reported_and_do_not_change_the_result():
     presence = check([face(1, ANNA), face(2, EVE)], [("Anna", ANNA)])
     assert presence.unknown == (2,)
     assert presence.complete

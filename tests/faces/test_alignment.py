@@ -1,4 +1,4 @@
-"""Laws of face alignment, and its parity with insightface's."""
+"""Tests of face alignment, and its parity with insightface's."""
 
 import cv2
 import numpy as np

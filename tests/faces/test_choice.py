@@ -1,4 +1,4 @@
-"""Laws of choosing a face."""
+"""Tests of choosing a face."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Laws of face detection, through the real insightface on a pack with known answers."""
+"""Tests of face detection, through the real insightface on a pack with known answers."""
 
 import socket
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_embeddings_are_made_on_demand_from_the_aligned_face(pack: Path):
     assert face.embedding[0] > face.embedding[1] == pytest.approx(face.embedding[2])  # RGB: red first
 
 
-def test_without_demand_there_are_no_embeddings(finder: FaceFinder):
+def test_embeddings_are_computed_only_on_request(finder: FaceFinder):
     (face,) = finder.find(red_cells(SIZE, SIZE, (64, 96)))
     assert face.embedding is None
 

@@ -1,4 +1,4 @@
-"""Models that know drawings say so of a photograph, and find no faces in it; of drawings they find all."""
+"""Models for drawings: a note and no faces for a photograph, all faces in drawings."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""When a picture is looked at again, and which look counts."""
+"""When faces are detected a second time, and which result is used."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_a_picture_without_a_likely_face_and_one_with_a_large_unsure_face_are_do
     assert not is_doubtful([found(0, 0, 100)], 500, 500)
 
 
-def test_the_second_look_counts_where_it_is_surer_of_another_face():
+def test_the_second_detection_is_used_if_it_is_surer_of_another_face():
     first, whole = [found(40, 40, 30, 0.8)], [found(0, 0, 100, 0.9)]
     assert better(first, whole) is whole
     assert better([found(40, 40, 30, 0.95)], whole) != whole
@@ -47,7 +47,7 @@ def test_the_second_look_counts_where_it_is_surer_of_another_face():
     assert better(first, []) is first
 
 
-def test_a_face_that_both_looks_find_stays_as_it_was():
+def test_a_face_found_by_both_detections_is_unchanged():
     first = [found(40, 40, 100, 0.8)]
     assert better(first, [found(41, 40, 100, 0.9)]) is first
 

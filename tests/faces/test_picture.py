@@ -1,4 +1,4 @@
-"""Laws of safe decoding."""
+"""Tests of safe decoding."""
 
 import io
 import re
@@ -55,7 +55,7 @@ def test_a_single_pixel_is_a_picture():
     assert load_picture(encoded(Image.new("RGB", (1, 1), RED))).tolist() == [[[255, 0, 0]]]
 
 
-def test_a_file_is_read_whatever_it_is_called(tmp_path: Path):
+def test_a_file_is_read_under_any_name(tmp_path: Path):
     path = tmp_path / "face.jpg"
     path.write_bytes(encoded(Image.new("RGB", (3, 2), RED), "PNG"))
     assert load_picture(path).shape == (2, 3, 3)
@@ -188,7 +188,7 @@ def test_every_orientation_of_every_format_is_turned_upright(kind: str, orientat
     np.testing.assert_array_equal(turned, np.asarray(upright))
 
 
-def test_an_orientation_that_xmp_alone_gives_counts():
+def test_an_orientation_only_in_xmp_is_used():
     data, xmp = encoded(Image.new("RGB", (4, 2), RED), "JPEG"), b'<x tiff:Orientation="6"/>'
     packet = b"http://ns.adobe.com/xap/1.0/\0" + xmp
     segment = b"\xff\xe1" + struct.pack(">H", len(packet) + 2) + packet
@@ -281,7 +281,7 @@ def test_a_mask_is_one_where_it_is_white():
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 30, 60)])
-def test_what_is_painted_counts_in_a_mask_with_transparent_parts(colour: tuple[int, int, int]):
+def test_the_painted_parts_count_in_a_mask_with_transparent_parts(colour: tuple[int, int, int]):
     image = Image.new("RGBA", (3, 1))
     image.putpixel((1, 0), (*colour, 255))
     image.putpixel((2, 0), (*colour, 51))

@@ -1,4 +1,4 @@
-"""Laws of a reference's quality."""
+"""Tests of a reference's quality."""
 
 import cv2
 import numpy as np

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from lib_uniid.errors import DifferentPeopleError
+from lib_uniid.faces.detected import DetectedFace
 from lib_uniid.faces.detection import Face
 from lib_uniid.faces.quality import Quality
 from lib_uniid.faces.same import different, duplicates, require_one_person
-from lib_uniid.faces.seen import SeenFace
 
 LABELS = ("a.png", "b.png", "c.png")
 
 
-def seen(*angles: float | None, crop: int = 0) -> list[SeenFace]:
+def seen(*angles: float | None, crop: int = 0) -> list[DetectedFace]:
     """Faces whose ID embeddings lie on a circle, in degrees; None has no embedding."""
     quality = Quality(size=200.0, sharpness=1.0, yaw=0.0, pitch=0.0, roll=0.0, advice=())
-    faces: list[SeenFace] = []
+    faces: list[DetectedFace] = []
     for number, angle in enumerate(angles):
         turned = np.radians(angle or 0.0)
         embedding = None if angle is None else np.array([np.cos(turned), np.sin(turned)], dtype=np.float32)
@@ -27,7 +27,7 @@ def seen(*angles: float | None, crop: int = 0) -> list[SeenFace]:
             embedding=embedding,
         )
         pixels = np.full((224, 224, 3), crop + 20 * number, dtype=np.uint8)
-        faces.append(SeenFace(face=face, crop=pixels, quality=quality))
+        faces.append(DetectedFace(face=face, crop=pixels, quality=quality))
     return faces
 
 
@@ -37,7 +37,7 @@ def test_pictures_of_two_people_are_named_with_their_similarity():
     assert "b.png (similarity -0.50), c.png" in str(different(LABELS, seen(0.0, 120.0, 121.0)))
 
 
-def test_one_person_is_whoever_a_chain_of_likeness_connects():
+def test_faces_connected_by_a_chain_of_similarity_are_one_person():
     assert different(LABELS, seen(0.0, 120.0, 60.0)) is None  # two profiles, and the face from the front
     assert different(LABELS[:1], seen(0.0)) is None
     assert different(LABELS, seen(0.0, None, 20.0)) is None  # nothing to compare

@@ -1,4 +1,4 @@
-"""Laws of inverting a picture without a scheduler, and of where it is between two steps."""
+"""Tests of inverting a picture without a scheduler, and of where it is between two steps."""
 
 import pytest
 import torch

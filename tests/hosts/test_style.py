@@ -72,7 +72,7 @@ def off_by(one: Tensor, other: Tensor) -> float:
 
 
 @torch.no_grad()
-def test_sampling_from_the_inversion_comes_back_to_the_picture_the_same_way(trained: DiffusersHost):
+def test_sampling_from_the_inversion_restores_the_picture(trained: DiffusersHost):
     kept = trained._encode(PAINTING)  # pyright: ignore[reportPrivateUsage]
     inverted, ddim = trained.invert(PAINTING, STEPS), scheduler("ddim", SD15)
     ddim.set_timesteps(STEPS)

@@ -46,7 +46,7 @@ def encodings(cache: EncodingCache) -> int:
     return len([*cache.folder.iterdir()])
 
 
-def test_whoever_is_deleted_leaves_no_encoding_and_comes_back_from_the_bin(
+def test_a_deleted_person_leaves_no_encoding_and_is_restored_from_the_bin(
     library: Library, cache: EncodingCache
 ):
     enrol(library, cache, "Anna", 0)

@@ -27,7 +27,7 @@ def person(name: str, *, structure: bool = True) -> Identity:
 
 
 @pytest.mark.parametrize("structure", [True, False])
-def test_a_person_comes_back_as_they_were(tmp_path: Path, structure: bool):
+def test_a_loaded_person_equals_the_saved_one(tmp_path: Path, structure: bool):
     store, anna = Library(folder=tmp_path), person("Anna", structure=structure)
     store.save(anna)
     loaded = store.load("Anna")
@@ -67,13 +67,13 @@ def test_an_unknown_name_lists_the_enrolled_names(tmp_path: Path):
         store.load("Ben")
 
 
-def test_other_files_in_the_folder_are_left_alone(tmp_path: Path):
+def test_other_files_in_the_folder_are_not_changed(tmp_path: Path):
     (tmp_path / "lora.safetensors").write_bytes(b"not ours")
     (tmp_path / "notes.txt").write_text("notes")
     assert Library(folder=tmp_path).names() == []
 
 
-def test_an_id_stays_when_the_person_is_replaced_and_finds_them(tmp_path: Path):
+def test_a_replaced_person_keeps_the_id(tmp_path: Path):
     store = Library(folder=tmp_path)
     store.save(person("Anna"))
     ids = store.ids()
@@ -91,7 +91,7 @@ def test_an_unknown_id_is_refused_and_never_used_as_a_path(tmp_path: Path, wante
         store.load_id(wanted)
 
 
-def test_added_references_follow_the_ones_there_are(tmp_path: Path):
+def test_added_references_follow_the_existing_ones(tmp_path: Path):
     store, anna, more = Library(folder=tmp_path), person("Anna"), person("Anna")
     store.save(anna)
     more = replace(more, embedding=-np.arange(8, dtype=np.float32))
@@ -244,7 +244,7 @@ def test_who_was_enrolled_under_a_name_that_is_refused_now_can_be_loaded_and_ren
     assert store.load("Anna").name == "Anna"
 
 
-def test_files_of_people_are_for_their_owner_alone(tmp_path: Path):
+def test_files_of_people_are_readable_only_by_their_owner(tmp_path: Path):
     store = Library(folder=tmp_path / "people")
     path = store.save(person("Anna"))
     store.remove("Anna")

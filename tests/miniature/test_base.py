@@ -1,4 +1,4 @@
-"""How the base is told who is where."""
+"""The conditioning of the base on people and places."""
 
 import torch
 

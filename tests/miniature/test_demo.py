@@ -95,7 +95,7 @@ def test_a_folder_that_was_lost_does_not_lose_the_pictures(tmp_path: Path) -> No
     assert json.loads((path.parent / "report.json").read_text(encoding="utf-8")) == report
 
 
-def test_the_sheet_names_whoever_is_missing() -> None:
+def test_the_sheet_names_missing_people() -> None:
     assert showing.caption("three", ["Ben"]) == "made: three, Ben missing"
     assert showing.caption("two", []) == "made: two"
     assert showing.caption("two-routing", []) == "who gets which place"

@@ -1,4 +1,4 @@
-"""What the evaluation asks for, and when it counts as kept."""
+"""The prompts of the evaluation, and when a word counts as kept."""
 
 import numpy as np
 import torch

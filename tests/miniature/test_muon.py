@@ -1,4 +1,4 @@
-"""Muon: the same step whoever works it out, in the direction of the gradient."""
+"""Muon: the same step on one process and on several, in the direction of the gradient."""
 
 from pathlib import Path
 

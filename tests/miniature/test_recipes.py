@@ -113,7 +113,7 @@ def test_kept_results_go_on_in_full_precision_through_the_encoder_and_the_export
     assert FaceFinder(tmp_path / "pack", recognise=True).find(np.zeros((128, 128, 3), np.uint8)) == ()
 
 
-def test_the_base_goes_on_from_an_earlier_run_s_weights(trained: Path, tmp_path: Path) -> None:
+def test_the_base_continues_from_an_earlier_run_s_weights(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "pictures.pt").write_bytes((trained / "pictures.pt").read_bytes())
     base.train(tmp_path, words=2, people=0, batch=2, begin=trained / "base.pt")
     before, after = (torch.load(folder / "base.pt", weights_only=True) for folder in (trained, tmp_path))
@@ -176,7 +176,7 @@ def test_without_the_routing_loss_the_router_is_not_prepared_by_it_either(traine
     assert (trained / "router-alone.ckpt").exists()
 
 
-def test_a_course_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+def test_a_training_run_continues_where_it_was_stopped(tmp_path: Path) -> None:
     def course(module: torch.nn.Module) -> Course:
         return Course(
             team=Team(0, 1), module=module, steps=6, rate=0.1, log=tmp_path / "log.jsonl", save_every=2

@@ -1,4 +1,4 @@
-"""Laws of what ships: each weight once, within a budget, described to doctor; training goes on from it."""
+"""Tests of what ships: each weight once, within a budget, described to doctor; training goes on from it."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The drawn world: what is said of a scene is true of it."""
+"""The drawn world: captions are true of their scenes."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Losses and dropping: what they reward, and what they leave alone."""
+"""Losses and dropping: what they lower, and what they do not change."""
 
 import torch
 

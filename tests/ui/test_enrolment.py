@@ -91,7 +91,7 @@ def test_no_person_is_enrolled_under_an_invalid_name(controller: PanelController
     assert controller.names() == ["Anna", "Ben"]
 
 
-def test_whoever_is_deleted_leaves_no_upload_and_no_crop(
+def test_a_deleted_person_leaves_no_upload_and_no_crop(
     controller: PanelController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     gradio = tmp_path / "gradio"

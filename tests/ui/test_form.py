@@ -55,13 +55,13 @@ def test_a_panel_that_is_off_makes_no_request():
     )
 
 
-def test_a_dict_of_the_api_counts_alone():
+def test_a_dict_of_the_api_overrides_the_controls():
     raw = {"version": 1, "people": [{"name": "Ben"}]}
     assert request_of([raw], Uploads()) == parse(raw)
     assert request_of(replace(filled(PersonForm(who="Anna")), request=raw).values(), Uploads()) == parse(raw)
 
 
-def test_text_that_is_filled_in_counts_instead_of_the_controls():
+def test_a_request_as_text_overrides_the_controls():
     text = json.dumps({"version": 1, "people": [{"name": "Ben"}]})
     assert asked(filled(PersonForm(who="Anna"), request=text))["people"] == [{"name": "Ben"}]
 
@@ -85,7 +85,7 @@ def test_the_controls_are_checked_as_the_api_is(field: str, value: Any):
         request_of(filled(person).values(), Uploads())
 
 
-def test_the_structure_scale_counts_only_when_it_is_not_left_to_the_method():
+def test_the_structure_scale_is_used_only_if_it_is_not_automatic():
     assert "structure_scale" not in asked(filled(PersonForm(who="Anna", structure_scale=0.9)))["people"][0]
     own = PersonForm(who="Anna", structure_automatic=False, structure_scale=0.9)
     assert asked(filled(own))["people"][0]["structure_scale"] == 0.9
@@ -110,7 +110,7 @@ def test_a_mask_is_used_only_with_the_region_drawn():
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_what_is_drawn_counts_with_what_was_uploaded(later: bool):
+def test_a_drawing_is_added_to_the_uploaded_mask(later: bool):
     left, right = Image.new("L", (4, 2)), Image.new("L", (4, 2))
     left.paste(255, (0, 0, 1, 2))
     right.paste(255, (3, 0, 4, 2))
@@ -144,7 +144,7 @@ def test_uploads_become_references_under_the_name_that_was_typed():
     assert person["references"] == [{"picture": base64.b64encode(b"picture").decode(), "face": 2}]
 
 
-def test_uploads_that_are_gone_or_made_up_are_refused():
+def test_expired_and_invalid_uploads_are_refused():
     gone = text_of([Upload(key="0", name="a.png", faces=1, face=1)])
     with pytest.raises(ConfigError, match="no longer kept"):
         request_of(filled(PersonForm(uploads=gone)).values(), Uploads())
@@ -152,7 +152,7 @@ def test_uploads_that_are_gone_or_made_up_are_refused():
         request_of(filled(PersonForm(uploads='["/etc/passwd"]')).values(), Uploads())
 
 
-def test_a_style_counts_only_where_it_is_switched_on():
+def test_a_style_is_used_only_if_it_is_switched_on():
     picture = Image.new("RGB", (2, 1))
     assert "style" not in asked(filled(PersonForm(who="Anna"), style=picture))
     there = asked(filled(PersonForm(who="Anna"), style=picture, style_enabled=True))["style"]

@@ -1,4 +1,4 @@
-"""Who the page answers, and what it leaves behind."""
+"""Which requests the page answers, and which files remain."""
 
 import asyncio
 import os
@@ -118,7 +118,7 @@ def test_an_output_folder_above_the_models_or_the_library_is_refused(tmp_path: P
     require_apart(tmp_path / "out", models)
 
 
-def test_a_body_that_goes_on_beyond_its_limit_is_cut(monkeypatch: pytest.MonkeyPatch):
+def test_a_body_is_cut_at_its_limit(monkeypatch: pytest.MonkeyPatch):
     read: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

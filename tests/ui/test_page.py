@@ -182,7 +182,7 @@ def generate_long(visitor: Visitor) -> None:
     visitor.words("words", "step")
 
 
-def test_a_second_tab_neither_sees_nor_ends_the_first_ones_run_and_is_freed_with_it(
+def test_a_second_tab_neither_shows_nor_ends_the_first_tabs_run_and_is_enabled_after_it(
     visitor: Visitor, page_of: Served
 ):
     generate_long(visitor)
@@ -240,7 +240,7 @@ def test_a_reload_keeps_what_was_typed_since(visitor: Visitor):
     visitor.words("words", "cancelled")
 
 
-def test_control_and_enter_generate_and_a_message_goes_away_with_its_cause(visitor: Visitor):
+def test_control_and_enter_generate_and_a_message_disappears_with_its_cause(visitor: Visitor):
     visitor.part("prompt").locator("textarea").press("Control+Enter")
     visitor.words("words", "no person is selected")
     visitor.choose("person_1_who", "Anna")
@@ -298,7 +298,7 @@ def test_a_picture_that_is_not_square_is_whole(
             assert outer[length] <= most
 
 
-def test_a_chosen_picture_stays_while_more_come_and_the_next_run_shows_its_first(visitor: Visitor):
+def test_a_selected_picture_stays_during_the_run_and_the_next_run_shows_its_first(visitor: Visitor):
     small = visitor.part("gallery").locator(".thumbnail-small")
     chosen = "#uniid_gallery .thumbnail-small:nth-child({}).selected"
     visitor.fill("prompt", "a park")
@@ -318,7 +318,7 @@ def test_a_chosen_picture_stays_while_more_come_and_the_next_run_shows_its_first
     visitor.page.locator(chosen.format(1)).wait_for()
 
 
-def test_a_picture_that_comes_takes_no_keys_from_a_field(visitor: Visitor):
+def test_a_new_picture_keeps_the_keyboard_focus_in_a_field(visitor: Visitor):
     visitor.fill("prompt", "a park")
     visitor.choose("person_1_who", "Anna")
     visitor.number("steps", "2")

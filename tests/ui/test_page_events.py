@@ -43,7 +43,7 @@ def captions(update: Any) -> list[str]:
     return [caption for _, caption in update["value"] or []]
 
 
-def test_the_pictures_of_a_series_are_shown_as_they_come(desk: Any):
+def test_the_pictures_of_a_series_are_shown_as_they_are_finished(desk: Any):
     shown = [one[GALLERY] for one in generate(desk, steps=3, pictures=4) if "value" in one[GALLERY]]
     counts = [len(captions(one)) for one in shown]
     assert counts == sorted(counts)
@@ -74,7 +74,7 @@ def finished(tmp_path: Path) -> tuple[tuple[Path, str], ...]:
     return tuple((path, path.stem) for path in paths)
 
 
-def test_what_the_user_chose_stays_selected_while_more_pictures_come(
+def test_the_selected_picture_stays_selected_during_the_run(
     desk: Any, finished: tuple[tuple[Path, str], ...]
 ):
     one, two = (Shown(pictures=finished[:count]) for count in (1, 2))
@@ -106,13 +106,13 @@ def test_a_page_without_a_session_shares_no_run(desk: Any):
     assert desk.runs.of("") is None
 
 
-def test_a_page_that_comes_back_is_shown_what_is_finished(desk: Any):
+def test_a_reloaded_page_shows_the_finished_pictures(desk: Any):
     *_, last = generate(desk, pictures=2)
     (again,) = desk._watch("a tab")
     assert captions(again[GALLERY]) == captions(last[GALLERY]) == ["seed 3", "seed 4"]
 
 
-def test_pictures_become_earlier_ones_once_there_are_newer_ones(desk: Any, monkeypatch: pytest.MonkeyPatch):
+def test_pictures_move_to_the_earlier_ones_after_the_next_run(desk: Any, monkeypatch: pytest.MonkeyPatch):
     *_, first = generate(desk)
     assert not first[EARLIER]["visible"]
 

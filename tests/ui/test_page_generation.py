@@ -1,4 +1,4 @@
-"""Generations of the page, without a browser: what is said when something fails, and what is kept."""
+"""Generations of the page, without a browser: messages of failures, and what is kept."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -375,7 +375,7 @@ def test_likeness_is_measured_by_what_real_pairs_reach(similarity: float, kind: 
     assert words in one.sentence
 
 
-def test_a_person_who_was_not_found_comes_with_what_to_try_next():
+def test_a_person_who_was_not_found_has_a_suggestion():
     (one,) = verdicts(Presence(people=(Appearance(name="Ben", face=None, similarity=0.1),)))
     assert one.kind == "bad"
     assert one.sentence.startswith("Ben not found; try another seed")

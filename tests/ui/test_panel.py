@@ -219,7 +219,7 @@ def test_labels_keep_to_one_line_in_the_column_of_a_webui(address: str):
         assert driver.part("panel").evaluate(BROKEN) == []
 
 
-def test_the_structure_scale_is_shown_where_it_counts(driver: Driver):
+def test_the_structure_scale_is_shown_only_if_it_is_used(driver: Driver):
     scale = driver.part("person_1_structure_scale")
     driver.part("person_1_weight").wait_for()
     assert not scale.is_visible()
@@ -337,7 +337,7 @@ def test_a_mask_that_arrives_while_it_is_folded_away_can_be_drawn_on(driver: Dri
     assert [shown.getpixel((160, y)) for y in (20, 120, 220)] == [255, 255, 0]
 
 
-def test_the_style_of_a_picture_is_taken_and_comes_back_from_a_preset(driver: Driver, tmp_path: Path):
+def test_a_style_picture_is_used_and_restored_from_a_preset(driver: Driver, tmp_path: Path):
     driver.switch_on()
     driver.choose("person_1_who", "Anna")
     assert not driver.part("style").is_visible()

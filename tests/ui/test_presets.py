@@ -18,7 +18,7 @@ def presets(tmp_path: Path) -> Presets:
     return Presets(path=tmp_path / "uniid" / "presets.json")
 
 
-def test_what_is_kept_comes_back_until_it_is_deleted(presets: Presets):
+def test_a_preset_is_kept_until_it_is_deleted(presets: Presets):
     assert presets.names() == []
     presets.save(" at the market ", BOTH)
     presets.save("Alone", parse({"version": 1, "people": [{"name": "Anna"}]}))
@@ -50,7 +50,7 @@ def test_a_name_has_to_be_a_name(presets: Presets, name: str):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"version": 2, "presets": {}}', '{"version": 1}'])
-def test_a_file_that_cannot_be_read_is_left_as_it_is(presets: Presets, text: str):
+def test_an_unreadable_file_is_not_changed(presets: Presets, text: str):
     presets.path.parent.mkdir()
     presets.path.write_text(text)
     with pytest.raises(ConfigError):

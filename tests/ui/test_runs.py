@@ -34,9 +34,7 @@ def seen(run: Run[str], state: str) -> None:
     assert any(one == state for one in run.watch())
 
 
-def test_a_second_tab_waits_and_goes_on_when_the_first_has_ended(
-    start: Callable[[str], Run[str]], go: threading.Event
-):
+def test_a_second_tab_waits_until_the_first_has_ended(start: Callable[[str], Run[str]], go: threading.Event):
     first, second = start("a"), start("b")
     seen(second, "waiting")
     assert not first.done.is_set()
@@ -44,7 +42,7 @@ def test_a_second_tab_waits_and_goes_on_when_the_first_has_ended(
     assert [*first.watch()][-1] == [*second.watch()][-1] == "made"
 
 
-def test_a_tab_ends_its_own_run_alone(runs: Runs[str], start: Callable[[str], Run[str]], go: threading.Event):
+def test_a_tab_ends_only_its_own_run(runs: Runs[str], start: Callable[[str], Run[str]], go: threading.Event):
     first, second = start("a"), start("b")
     runs.cancel("c")
     runs.cancel("b")
@@ -56,7 +54,7 @@ def test_a_tab_ends_its_own_run_alone(runs: Runs[str], start: Callable[[str], Ru
     assert runs.of("c") is None
 
 
-def test_a_tab_that_comes_back_finds_its_run_and_starts_no_second_one(
+def test_a_reloaded_tab_finds_its_run_and_starts_no_second_one(
     runs: Runs[str], start: Callable[[str], Run[str]], go: threading.Event
 ):
     first = start("a")

@@ -1,4 +1,4 @@
-"""Laws of the page script: it parses, makes one global, and has what the page and the panel call."""
+"""Tests of the page script: it parses, makes one global, and has what the page and the panel call."""
 
 import re
 import shutil

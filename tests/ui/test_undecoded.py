@@ -37,7 +37,7 @@ def eps(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_picture_component_hands_over_a_file_of_any_kind(eps: Path):
+def test_a_picture_component_passes_a_file_of_any_kind(eps: Path):
     payload = uploaded(eps)
     with gr.Blocks():
         given = undecoded(gr.Image)().preprocess(payload)

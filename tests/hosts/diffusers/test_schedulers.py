@@ -19,7 +19,7 @@ def test_ddim_is_set_up_as_in_the_method():
     assert config.timestep_spacing == "leading"
 
 
-def test_any_scheduler_of_diffusers_goes_by_its_class_name():
+def test_any_scheduler_of_diffusers_is_accepted_by_its_class_name():
     assert type(scheduler("DEISMultistepScheduler", SD15)).__name__ == "DEISMultistepScheduler"
 
 

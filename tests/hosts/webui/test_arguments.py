@@ -1,4 +1,4 @@
-"""However arguments are written: a request, a refusal in a sentence, or a note; no silent plain picture."""
+"""Any arguments: a request, a refusal in a sentence, or a note; never a plain picture without a note."""
 
 import json
 from typing import Any
@@ -65,7 +65,7 @@ def test_a_request_without_uniid_gets_no_note(webui: WebUI):
     assert "UniID notes" not in webui.txt2img().result
 
 
-def test_text_in_the_panel_counts_with_its_switch_alone(webui: WebUI):
+def test_text_in_the_panel_is_used_only_with_its_switch(webui: WebUI):
     p = webui.processing({"alwayson_scripts": {"UniID": {"args": [json.dumps(ANNA), False]}}})
     p.is_api = False
     webui.namespace["extension"].before_process(p, *p.script_args[webui.first :])

@@ -1,4 +1,4 @@
-"""Cells of the host's X/Y/Z plot: what an axis says counts, in the picture and in its infotext."""
+"""Cells of the host's X/Y/Z plot: the value of an axis is in the picture and in its infotext."""
 
 import copy
 import json
@@ -51,7 +51,7 @@ def test_cells_differ_by_their_axes_and_the_next_picture_has_no_axis(start: Any)
     assert written == asked
 
 
-def test_another_person_in_a_tab_takes_nothing_of_the_previous_person():
+def test_a_new_person_in_a_tab_has_nothing_of_the_previous_person():
     p = SimpleNamespace(uniid_axes={axes.Change("name", 1): "Ben"})
     one = {"id": "0", "fingerprint": "1", "weight": 0.5}
     changed = axes.apply_axes(parse({"version": 1, "people": [one]}), p)
@@ -59,7 +59,7 @@ def test_another_person_in_a_tab_takes_nothing_of_the_previous_person():
 
 
 @pytest.mark.parametrize(("value", "region"), [("left half", "left half"), ("anywhere", None)])
-def test_a_place_takes_the_place_of_a_drawn_one(value: str, region: str | None):
+def test_a_region_replaces_a_drawn_mask(value: str, region: str | None):
     p = SimpleNamespace(uniid_axes={axes.Change("region", 1): value})
     changed = axes.apply_axes(parse({"version": 1, "people": [{"name": "Anna", "mask": LEFT}]}), p)
     assert changed == parse({"version": 1, "people": [{"name": "Anna", "region": region}]})

@@ -77,7 +77,7 @@ def test_a_wrong_request_does_not_have_the_networks_loaded_again(
     assert len(read) == 1
 
 
-def test_a_fault_of_our_own_fails_as_visibly(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
+def test_an_unexpected_exception_fails_the_request_too(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
     def broken(*_: Any) -> None:
         raise KeyError("x")
 
@@ -97,7 +97,7 @@ FORESEEN: dict[str, tuple[BaseException, str]] = {
 
 
 @pytest.mark.parametrize("kind", FORESEEN)
-def test_what_can_be_foreseen_is_one_sentence_and_nothing_stays(
+def test_a_foreseeable_failure_is_one_sentence_and_nothing_stays_injected(
     webui: WebUI, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
     plain, runtime = Traceless(webui), webui.namespace["runtime"]
@@ -118,7 +118,7 @@ def test_what_can_be_foreseen_is_one_sentence_and_nothing_stays(
     assert webui.txt2img(alwayson_scripts=ask(person())).status == 200
 
 
-def test_a_generation_that_fails_in_the_host_leaves_nothing_once_it_is_gone(webui: WebUI):
+def test_a_generation_that_fails_in_the_host_leaves_nothing_injected_after_it_is_deleted(webui: WebUI):
     plain = Traceless(webui)
 
     def exhausted(*_: Any) -> None:
@@ -134,7 +134,7 @@ def test_a_generation_that_fails_in_the_host_leaves_nothing_once_it_is_gone(webu
     plain.check()
 
 
-def test_a_missing_model_file_is_named_and_found_once_it_is_there(
+def test_a_missing_model_file_is_named_and_found_after_it_is_added(
     webui: WebUI, webui_models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     (tmp_path / "uniid").mkdir()

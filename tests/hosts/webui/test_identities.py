@@ -1,4 +1,4 @@
-"""People of a request: enrolled or shown, mixed, switched off, and looked for in the picture."""
+"""People of a request: enrolled or shown, mixed, switched off, and checked in the picture."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""A UNet that is computed without our hooks: no picture without the people and without a word."""
+"""A UNet that is computed without our hooks: never a picture without the people and without a message."""
 
 import copy
 import json
@@ -91,7 +91,7 @@ def test_steps_without_a_call_of_the_unet_are_allowed(webui: WebUI):
     assert answer.result.get("UniID notes") is None
 
 
-def test_hooks_that_were_ignored_before_a_refiner_came_fail_the_job(webui: WebUI):
+def test_hooks_that_were_ignored_before_a_refiner_fail_the_job(webui: WebUI):
     host = any_host(webui)
     host.refiner = (1, copy.deepcopy(host.unet))
     replace_unet(webui)
@@ -113,7 +113,7 @@ def test_hooks_that_were_ignored_in_the_first_pass_fail_the_job(webui: WebUI):
     assert IGNORED in failed.error
 
 
-def test_calls_before_a_refiner_came_count_for_the_job(webui: WebUI):
+def test_calls_before_a_refiner_count_for_the_job(webui: WebUI):
     """Then steps without a call of the UNet are allowed after it, too."""
     host = any_host(webui)
     second = copy.deepcopy(host.unet)

@@ -1,4 +1,4 @@
-"""What a picture says of the people in it makes the same picture again, and shows nothing of them."""
+"""The infotext makes the same picture again, and has no names and no pixels of the people."""
 
 import json
 import shutil
@@ -60,7 +60,7 @@ def test_a_region_is_in_the_infotext_and_makes_the_picture_of_its_mask(webui: We
     assert torch.equal(latents(drawn), latents(answer))
 
 
-def test_each_picture_of_a_plain_generation_has_nothing_of_ours(webui: WebUI):
+def test_the_pictures_of_a_plain_generation_have_no_entries_of_uniid(webui: WebUI):
     webui.txt2img(alwayson_scripts=FULL)
     assert "UniID" not in webui.txt2img().infotexts[0]
 

@@ -1,4 +1,4 @@
-"""Scripts that make several generations: who is in each picture is told of all, beside the right one."""
+"""Scripts that make several generations: the check of each picture is reported beside that picture."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Whole generations through the real script: people are in, and afterwards nothing of them is left."""
+"""Whole generations through the real script: people are injected, and afterwards nothing of them is left."""
 
 import copy
 from typing import Any
@@ -86,13 +86,13 @@ def test_nothing_is_left_after_an_interrupt(webui: WebUI):
     plain.check()
 
 
-def test_what_a_failure_left_on_comes_off_with_the_generation(webui: WebUI):
+def test_hooks_left_by_a_failure_are_removed_with_the_generation(webui: WebUI):
     Failing(any_host(webui).unet, call=2)
     assert webui.txt2img(seed=5, alwayson_scripts=BOTH).status == 500
     assert hooks(any_host(webui).unet) == 0
 
 
-def test_reloading_the_page_takes_off_what_a_failure_left_on(webui: WebUI):
+def test_reloading_the_page_removes_hooks_left_by_a_failure(webui: WebUI):
     plain = Traceless(webui)
     kept: list[Any] = []  # as the traceback of a host's log keeps the generation
     beside(webui, process_before_every_sampling=lambda p, **_: kept.append(p))
@@ -178,7 +178,7 @@ def test_a_unet_of_another_shape_is_refused_with_what_it_is(
 # --- other scripts ---
 
 
-def test_a_generation_inside_postprocess_image_is_its_own(webui: WebUI):
+def test_a_generation_inside_postprocess_image_is_independent(webui: WebUI):
     plain = Traceless(webui)
     ben = latents(webui.txt2img(seed=5, alwayson_scripts=BEN))
     alone = latents(webui.txt2img(seed=7, n_iter=2, alwayson_scripts=ANNA))
@@ -239,7 +239,7 @@ def test_what_adetailer_calls_between_pictures_changes_none_of_them(
     assert webui.raised == []
 
 
-def test_a_generation_in_the_middle_of_sampling_is_its_own(webui: WebUI):
+def test_a_generation_in_the_middle_of_sampling_is_independent(webui: WebUI):
     ben = latents(webui.txt2img(seed=5, alwayson_scripts=BEN))
     alone = latents(webui.txt2img(seed=7, steps=3, alwayson_scripts=ANNA))
     inner: list[Processing] = []

@@ -1,4 +1,4 @@
-"""Generations asked for by the panel's values, through the real script: as the API's, in every respect."""
+"""Generations requested by the panel's values, through the real script: as the API's, in every respect."""
 
 from pathlib import Path
 

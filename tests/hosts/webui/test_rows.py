@@ -152,7 +152,7 @@ def wrap(calls: list[int]) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_wrappers_of_others_go_on_before_ours_and_after_it_on_forge(start: Start, first: bool):
+def test_wrappers_of_other_extensions_keep_working_on_forge(start: Start, first: bool):
     webui = start("forge")
     alone = latents(webui.txt2img(alwayson_scripts=BOTH))
     calls: list[int] = []

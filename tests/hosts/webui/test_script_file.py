@@ -43,14 +43,14 @@ def printed(code: str) -> list[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 
 
-def test_loading_the_script_is_quick_and_brings_in_nothing_heavy():
+def test_loading_the_script_is_quick_and_imports_nothing_heavy():
     runs = [printed(PROBE) for _ in range(2)]
     assert set(runs[0][1:]) & HEAVY == set()
     assert "lib_uniid.hosts.webui.script" in runs[0]
     assert min(float(run[0]) for run in runs) < START_MILLISECONDS
 
 
-def test_a_generation_without_people_brings_in_nothing_of_ours(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
+def test_a_generation_without_people_imports_nothing(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
     name = "lib_uniid.hosts.webui.generation"
     monkeypatch.setitem(sys.modules, name, None)  # importing it would raise
     assert webui.txt2img().status == 200
@@ -99,6 +99,6 @@ print(1000 * (time.process_time() - before))
 """
 
 
-def test_with_everything_there_nothing_is_installed_and_that_quickly():
+def test_the_installer_is_quick_if_nothing_is_missing():
     # The first run may have to find out whether everything can be imported.
     assert min(float(printed(TIMED)[-1]) for _ in range(2)) < INSTALL_MILLISECONDS

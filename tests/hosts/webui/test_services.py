@@ -1,4 +1,4 @@
-"""What is asked of a host beside its hooks."""
+"""The host's functions that are used beside its hooks."""
 
 import sys
 from importlib.machinery import ModuleSpec
@@ -69,7 +69,7 @@ def test_automatic1111_takes_its_networks_off_the_device_for_the_face_encoders(
 @pytest.mark.parametrize(
     ("title", "file"), [("chosen [01]", "chosen.safetensors"), (None, "first.safetensors"), ("gone", None)]
 )
-def test_the_first_checkpoint_counts_until_one_is_chosen(
+def test_the_first_checkpoint_is_used_until_one_is_selected(
     monkeypatch: pytest.MonkeyPatch, title: str | None, file: str | None
 ):
     known = {name: SimpleNamespace(filename=f"{name}.safetensors") for name in ("first", "chosen")}

@@ -67,7 +67,7 @@ def test_a_style_changes_the_picture_and_the_plain_one_after_it_is_as_before(web
     assert webui.raised == []
 
 
-def test_the_picture_is_inverted_once_and_then_goes_along_in_each_evaluation(
+def test_the_style_picture_is_inverted_once_and_sampled_in_each_evaluation(
     webui: WebUI, monkeypatch: pytest.MonkeyPatch
 ):
     calls = Calls(monkeypatch, any_host(webui).unet)
@@ -87,7 +87,7 @@ def test_it_is_inverted_anew_for_the_size_of_the_hires_pass(webui: WebUI, monkey
     assert sizes == [8] * (STEPS + 2) + [16] * (STEPS + 2)
 
 
-def test_the_hosts_random_state_is_left_alone(webui: WebUI):
+def test_the_hosts_random_state_is_not_changed(webui: WebUI):
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -129,7 +129,7 @@ def test_both_kinds_of_unet_give_the_same(start: Start):
     assert_near(ldm, diffusers, ROUNDING * diffusers.abs().max().item())
 
 
-def test_it_goes_on_through_a_refiner(webui: WebUI):
+def test_the_style_continues_through_a_refiner(webui: WebUI):
     host = any_host(webui)
     first, second = host.unet, copy.deepcopy(host.unet)
     alone = latents(webui.txt2img(steps=3, alwayson_scripts=styled()))

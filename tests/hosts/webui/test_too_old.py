@@ -44,7 +44,7 @@ def test_sd_next_is_named_too(old: WebUI, monkeypatch: pytest.MonkeyPatch):
     assert "sd.next 2025-01-01 0123abcd does not call" in refused(old.txt2img(alwayson_scripts=ANNA))
 
 
-def test_a_plain_picture_only_where_it_is_allowed_and_its_infotext_claims_no_one(old: WebUI):
+def test_a_plain_picture_is_made_only_with_the_fallback_and_its_infotext_names_no_people(old: WebUI):
     answer = old.txt2img(alwayson_scripts=ask(person("Anna"), fallback="plain"))
     assert answer.status == 200
     assert any("does not call process_before_every_sampling" in comment for comment in answer.comments)

@@ -1,4 +1,4 @@
-"""Laws of the adapter's weights: the published layouts, exactly."""
+"""Tests of the adapter's weights: the published layouts, exactly."""
 
 from collections.abc import Callable
 

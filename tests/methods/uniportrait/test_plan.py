@@ -1,4 +1,4 @@
-"""Laws of what is fixed in one generation."""
+"""Tests of what is fixed in one generation."""
 
 import math
 

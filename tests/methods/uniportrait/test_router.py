@@ -1,4 +1,4 @@
-"""Laws of the router's arithmetic."""
+"""Tests of the router's arithmetic."""
 
 import torch
 from torch.nn import functional

@@ -1,4 +1,4 @@
-"""Laws of the resampler, and its parity with the official one."""
+"""Tests of the resampler, and its parity with the official one."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The host's HTTP, as any client of it would speak it."""
+"""The host's HTTP, as a client uses it."""
 
 import json
 import urllib.error

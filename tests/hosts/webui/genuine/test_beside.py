@@ -39,7 +39,7 @@ def check_four_ways(make: Any) -> dict[str, Answer]:
 
 
 @pytest.mark.parametrize("ours", [False, True], ids=["without our script", "with our script"])
-def test_a_run_inside_a_run_is_its_own(webui: Running, ours: bool):
+def test_a_run_inside_a_run_is_independent(webui: Running, ours: bool):
     strong = ask(person("Anna", weight=2), person("Ben", weight=2), identity_scale=2)
     inner: dict[str, Any] = {"denoising_strength": 0.9}
     alone = webui.api.txt2img(n_iter=2, alwayson_scripts=strong)

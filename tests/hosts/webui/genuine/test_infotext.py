@@ -1,4 +1,4 @@
-"""A picture's infotext asks for the same picture again."""
+"""A picture's infotext makes the same picture again."""
 
 from tests.hosts.webui.genuine.host import Running
 from tests.hosts.webui.genuine.people import ask, person

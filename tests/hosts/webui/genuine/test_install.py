@@ -60,7 +60,7 @@ def run(genuine: Genuine) -> Callable[..., str]:
     return run_code
 
 
-def test_where_all_is_there_nothing_is_touched_and_that_quickly(
+def test_the_installer_is_quick_and_changes_nothing_if_nothing_is_missing(
     run: Callable[..., str], tell: Callable[[str], None]
 ):
     before = json.loads(run(LISTED))

@@ -1,4 +1,4 @@
-"""The hosts' own scripts that make several pictures tell who is in each, and arguments are never let pass."""
+"""The hosts' own scripts that make several pictures report on each, and wrong arguments are refused."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Switched off the extension is gone, and after a generation with people nothing is left of them."""
+"""Switched off, the extension changes nothing; after a generation with people nothing is left of them."""
 
 from tests.hosts.webui.genuine.beside import REFINER
 from tests.hosts.webui.genuine.host import Running

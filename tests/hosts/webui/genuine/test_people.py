@@ -1,4 +1,4 @@
-"""People come into pictures through the host's API."""
+"""Pictures with people through the host's API."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_a_disabled_request_gives_the_plain_picture(webui: Running):
     assert webui.api.txt2img(alwayson_scripts=off).images == webui.api.txt2img().images
 
 
-def test_the_routing_map_comes_after_the_picture(webui: Running):
+def test_the_routing_map_follows_the_picture(webui: Running):
     answer = webui.api.txt2img(alwayson_scripts=ask(person("Anna"), person("Ben"), show_routing=True))
     assert len(answer.images) == 2
     assert answer.images[0] != answer.images[1]

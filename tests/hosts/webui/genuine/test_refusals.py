@@ -1,4 +1,4 @@
-"""What cannot be done fails with a sentence, and never with a picture without the people."""
+"""Impossible requests fail with a sentence, and never give a picture without the people."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Many generations in one genuine WebUI; ``UNIID_WEBUI_SOAK`` says how many."""
+"""Many generations in one genuine WebUI; ``UNIID_WEBUI_SOAK`` is their number."""
 
 import os
 from collections.abc import Callable

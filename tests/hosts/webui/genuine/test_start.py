@@ -16,7 +16,7 @@ def test_the_host_lists_the_script_in_both_tabs(webui: Running):
     assert [(one["is_alwayson"], one["is_img2img"]) for one in ours] == [(True, False), (True, True)]
 
 
-def test_loading_it_is_quick_and_brings_in_nothing_heavy(webui: Running, tell: Callable[[str], None]):
+def test_loading_is_quick_and_imports_nothing_heavy(webui: Running, tell: Callable[[str], None]):
     loads = webui.api.get("/uniid-probe/loads").body
     ours = next(load for path, load in loads.items() if path.endswith("uniid/scripts/uniid.py"))
     figures = ", ".join(f"{name} {ours[name]:.0f}" for name in ours if name != "modules")
@@ -25,7 +25,7 @@ def test_loading_it_is_quick_and_brings_in_nothing_heavy(webui: Running, tell: C
     assert ours["processor_milliseconds"] < START_MILLISECONDS
 
 
-def test_nothing_of_ours_is_complained_about_at_the_start(webui: Running):
+def test_the_host_logs_no_error_of_the_extension_at_the_start(webui: Running):
     log = webui.log.read_text(encoding="utf-8").partition("Startup time")[0]  # refusals are logged later
     assert "Error loading script: uniid.py" not in log  # Forge may lack something for a script of its own
     assert "extensions/uniid" not in log

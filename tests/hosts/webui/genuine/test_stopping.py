@@ -10,7 +10,7 @@ BOTH = ask(person("Anna"), person("Ben"))
 TWO: dict[str, Any] = {"n_iter": 2}
 
 
-def test_an_interrupt_ends_with_what_there_is_and_leaves_nothing(webui: Running):
+def test_an_interrupt_returns_the_finished_pictures_and_leaves_nothing(webui: Running):
     before, model = webui.api.txt2img().images, webui.api.get("/uniid-probe/model").body
     whole = webui.api.txt2img(**TWO, alwayson_scripts=BOTH)
     stopped = webui.api.txt2img(**TWO, alwayson_scripts=beside(BOTH, interrupt=2))

@@ -1,4 +1,4 @@
-"""Tells the tests what only the host's own process can know: how scripts load, and what is on the UNet."""
+"""Reports to the tests from the host's process: how scripts load, and what is on the UNet."""
 
 # pyright: basic, reportMissingImports=false, reportFunctionMemberAccess=false
 # It runs in the host, and what it imports is only there.

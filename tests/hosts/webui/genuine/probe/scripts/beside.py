@@ -1,4 +1,4 @@
-"""Does what other extensions do, as a test asks: runs of its own, regions, an IP-Adapter, an engine, a stop.
+"""Does what other extensions do, on request: runs of its own, regions, an IP-Adapter, an engine, a stop.
 
 Its one argument is an object; each field is one of the functions below, or what they are told.
 """

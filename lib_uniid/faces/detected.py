@@ -17,7 +17,7 @@ MOST = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SeenFace:
+class DetectedFace:
     """A face in a picture with its aligned crop, and its quality as a reference."""
 
     face: Face
@@ -38,14 +38,16 @@ def digest_of(picture: UInt8[np.ndarray, "height width 3"]) -> str:
     return f"{picture.shape} {hashlib.sha256(picture.tobytes()).hexdigest()}"
 
 
-class SeenFaces:
+class DetectedFaces:
     """Faces by the digest of their picture; the least recently used pictures are dropped first."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most, self._lock = most, threading.Lock()
-        self._kept: OrderedDict[str, tuple[SeenFace, ...]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[DetectedFace, ...]] = OrderedDict()
 
-    def look(self, digest: str, finder: str, find: Callable[[], Sequence[SeenFace]]) -> tuple[SeenFace, ...]:
+    def get(
+        self, digest: str, finder: str, find: Callable[[], Sequence[DetectedFace]]
+    ) -> tuple[DetectedFace, ...]:
         """The faces that ``find`` detects in a picture, cached; ``finder`` identifies the detector.
 
         ``digest`` is the digest of the picture's file, or :func:`digest_of` the pixels.
