@@ -172,7 +172,7 @@ PERSON = _table(
         label="Structure scale",
         option="structure",
         meaning="how much of the face's shape, pose and expression is copied",
-        unset="0.1, or 0.3 for several",
+        unset="the method's",
     ),
     Row(
         name="mix",
@@ -398,3 +398,7 @@ def numbers(table: Table, shown: Place | None = None) -> list[Row]:
     return [
         row for row in table.values() if row.kind in ("number", "whole") and (not shown or shown in row.shown)
     ]
+
+
+METHOD_NUMBERS = tuple(row for row in numbers(PERSON) if row.default is None)
+"""The numbers of a person whose range and default are the method's; their rows have the widest range."""

@@ -147,6 +147,8 @@ class IdentityPipeline:
             for person in requested
         ]
         declared = registry.require(method)
+        for person in requested:
+            declared.value.check(person)
         with plugins().guarding(declared.plugin, f"planning with {declared.value.name}"):
             plan = self.models.method(method).plan(sites, found, null, options)
         return None if plan is None else guarded(plan, plugins(), declared.plugin)

@@ -14,10 +14,12 @@ import pytest
 from lib_uniid import cli, hookspecs
 from lib_uniid.api import v1
 from lib_uniid.api.request import parse
+from lib_uniid.attention.plan import PlanOptions
 from lib_uniid.bases import SD15, SDXL
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, PluginError
 from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.identity_pipeline import IdentityPipeline
 from lib_uniid.library.store import Identity, Library
 from lib_uniid.methods.registry import bases, default, methods, require
 from lib_uniid.pipeline import Reference, Studio
@@ -106,6 +108,23 @@ def test_without_a_name_the_base_model_decides():
     v1.register(ToyPlugin(bases=(SDXL,)), name="toy")
     assert (require(None, SDXL).value.name, require(None, SD15).value.name) == (NAME, before)
     assert (default(), bases()) == (before, (SD15, SDXL))
+
+
+def test_a_number_of_a_person_has_the_range_of_its_method(models: Path, anna: Identity):
+    scale = v1.MethodNumber(name="structure_scale", low=0.0, high=0.5, alone=0.5, together=0.5)
+    v1.register(ToyPlugin(numbers=(scale,)), name="toy")
+    v1.register(ToyPlugin(name="Plain"), name="plain")
+
+    def planned(method: str, value: float) -> None:
+        person = PersonSettings(name="Anna", structure_scale=value)
+        options = PlanOptions(identity_scale=1.0, routing="auto", latent_size=(8, 8))
+        IdentityPipeline(Runtime(models)).plan_for((), [person], {"Anna": anna}, options, method)
+
+    planned(NAME, 0.5)
+    with pytest.raises(ConfigError, match=r"structure scale of the method Toy must lie in \[0, 0.5\], got 1"):
+        planned(NAME, 1.0)
+    with pytest.raises(ConfigError, match="Anna: the method Plain has no structure scale; leave it out"):
+        planned("Plain", 0.5)
 
 
 def test_files_that_only_another_method_needs_do_not_count_as_missing(tmp_path: Path):

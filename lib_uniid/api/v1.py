@@ -8,7 +8,7 @@ from lib_uniid.bases import SD15, SD21, SDXL, Base, UNetShape
 from lib_uniid.checkpoints.format import Format, Names
 from lib_uniid.checkpoints.sources import Piece, Source
 from lib_uniid.declarations import Direction, FaceDetector, IDEncoderDeclaration, Scorer
-from lib_uniid.methods.registry import MethodDeclaration
+from lib_uniid.methods.registry import MethodDeclaration, MethodNumber
 from lib_uniid.plugins import plugins
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Format",
     "IDEncoderDeclaration",
     "MethodDeclaration",
+    "MethodNumber",
     "Names",
     "Piece",
     "Scorer",

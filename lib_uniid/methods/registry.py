@@ -7,16 +7,44 @@ from typing import TYPE_CHECKING, Any
 from lib_uniid.bases import BASES, Base, titles
 from lib_uniid.declarations import FaceDetector, face_detectors, id_encoders
 from lib_uniid.errors import CheckpointMismatchError, ConfigError
+from lib_uniid.fields import METHOD_NUMBERS
 from lib_uniid.plugins import Registered, plugins
 
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
+    from lib_uniid.config import PersonSettings
     from lib_uniid.methods.method import Method
 else:
-    ModelFolder = Method = Any
+    ModelFolder = Method = PersonSettings = Any
 
 Open = Callable[[ModelFolder, Callable[[str], None]], Method]
 """Opens a method's networks; it calls the given function with what is being loaded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodNumber:
+    """A number of a person whose range and default a method decides.
+
+    Attributes:
+        name: of its row in :data:`lib_uniid.fields.PERSON`, one of :data:`lib_uniid.fields.METHOD_NUMBERS`.
+        low: the least value; the range lies within the row's.
+        high: the greatest value.
+        alone: the default for one person.
+        together: the default for each of several people.
+    """
+
+    name: str
+    low: float
+    high: float
+    alone: float
+    together: float
+
+    @property
+    def defaults(self) -> str:
+        """The defaults in words."""
+        if self.alone == self.together:
+            return f"{self.alone:g}"
+        return f"{self.alone:g} for one person, {self.together:g} for several"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +58,7 @@ class MethodDeclaration:
         open: loads its networks.
         sources: rows of model files that it needs.
         several: further ones for choosing between several people.
+        numbers: the numbers of a person that it reads beside those that every method reads.
     """
 
     name: str
@@ -38,6 +67,27 @@ class MethodDeclaration:
     open: Open
     sources: tuple[str, ...] = ()
     several: tuple[str, ...] = ()
+    numbers: tuple[MethodNumber, ...] = ()
+
+    def number(self, name: str) -> MethodNumber | None:
+        """Its number of this name; None if it reads no such number."""
+        return next((one for one in self.numbers if one.name == name), None)
+
+    def check(self, person: PersonSettings) -> None:
+        """``ConfigError`` for a number that the method does not read, or that is outside of its range."""
+        for row in METHOD_NUMBERS:
+            value, own = getattr(person, row.name), self.number(row.name)
+            if value is not None and own is None:
+                raise ConfigError(
+                    f"{person.name}: the method {self.name} has no {row.label_in_text}; leave it out",
+                    field=row.name,
+                )
+            if value is not None and own is not None and not own.low <= value <= own.high:
+                raise ConfigError(
+                    f"{person.name}: {row.label_in_text} of the method {self.name} must lie in "
+                    f"[{own.low:g}, {own.high:g}], got {value:g}",
+                    field=row.name,
+                )
 
 
 def methods() -> Mapping[str, Registered[MethodDeclaration]]:

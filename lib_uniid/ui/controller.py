@@ -14,9 +14,11 @@ from lib_uniid import installation
 from lib_uniid.errors import MissingModelError, MissingPackageError, UniIDError
 from lib_uniid.failures import explain
 from lib_uniid.library.names import normal
+from lib_uniid.methods import registry
+from lib_uniid.methods.registry import MethodNumber
 from lib_uniid.runtime import Runtime
 from lib_uniid.ui.background import reports
-from lib_uniid.ui.form import Upload, uploads_of
+from lib_uniid.ui.form import ANY_METHOD, Upload, uploads_of
 from lib_uniid.ui.presets import Presets
 from lib_uniid.ui.status import Status, status_of
 from lib_uniid.ui.uploads import Crop, Kept, Uploads
@@ -146,6 +148,11 @@ class PanelController:
     def status(self) -> Status:
         """The status as of the last refresh."""
         return status_of(self.runtime, self._checkpoint(), tuple(self.presets.names()))
+
+    def method_number(self, method: str, name: str) -> MethodNumber | None:
+        """What a method, or ``ANY_METHOD``, decides of a person's number; None if it reads no such number."""
+        named = None if method in (ANY_METHOD, "") else method
+        return registry.require(named or self.status().method).value.number(name)
 
     def download(self) -> Iterator[tuple[str, int, int | None]]:
         """Download all missing files; yields a file's name, its bytes so far and its size in bytes.

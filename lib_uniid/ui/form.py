@@ -20,6 +20,9 @@ TABS = 4
 AUTOMATIC = 0.3
 """The value of the structure scale's slider while the method's default is used."""
 
+ANY_METHOD = "automatic"
+"""The method for the loaded base model."""
+
 STYLE_STRENGTH = round(STYLE["strength"].default, 2)
 """The default of the style strength's slider."""
 
@@ -83,6 +86,7 @@ class Form(_SharedNumbers):
     style: Any = None
     style_strength: Any = STYLE_STRENGTH
     style_pasted: Any = ""
+    method: Any = ANY_METHOD
     people: tuple[PersonForm, ...] = field(default=(PersonForm(),) * TABS)
 
     @classmethod

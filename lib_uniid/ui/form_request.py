@@ -17,7 +17,7 @@ from lib_uniid.api.request import VERSION, Request, from_arguments
 from lib_uniid.errors import ConfigError
 from lib_uniid.fields import SharedNumbers, numbers_of
 from lib_uniid.library.names import is_id
-from lib_uniid.ui.form import DRAWN, Form, PersonForm, Pictures, Upload, uploads_of
+from lib_uniid.ui.form import ANY_METHOD, DRAWN, Form, PersonForm, Pictures, Upload, uploads_of
 
 
 def request_of(values: Sequence[Any], pictures: Pictures, *, api: bool = False) -> Request | None:
@@ -45,6 +45,7 @@ def _raw(form: Form, pictures: Pictures) -> dict[str, Any]:
     return {
         "version": VERSION,
         "people": [_raw_person(tab, person, pictures) for tab, person in people],
+        "method": None if form.method in (ANY_METHOD, "", None) else form.method,
         "routing": form.routing,
         **numbers_of(form, SharedNumbers),
         "show_routing": form.show_routing,

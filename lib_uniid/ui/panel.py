@@ -5,16 +5,19 @@ Building it has no side effects: a WebUI builds it three times per tab. Events c
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
+from lib_uniid.errors import UniIDError
 from lib_uniid.fields import MIX, PERSON, REQUEST, numbers
+from lib_uniid.methods.registry import MethodNumber
 from lib_uniid.ui import html
 from lib_uniid.ui.controller import PanelController
-from lib_uniid.ui.form import AUTOMATIC, TABS, Form, PersonForm, names_of
+from lib_uniid.ui.form import ANY_METHOD, AUTOMATIC, TABS, Form, PersonForm, names_of
 from lib_uniid.ui.pasting import readers
 from lib_uniid.ui.presetting import PresetControls
 from lib_uniid.ui.reference_pictures import ReferencePictures
@@ -107,6 +110,7 @@ class Builder:
                 self.files,
                 self.fetch,
                 self.presets.chosen,
+                self._shared["method"],
                 *self.choices,
             ],
             reference_pictures=self.reference_pictures,
@@ -116,6 +120,9 @@ class Builder:
         )
         for event in (panel.enabled.change, self.refresh.click, *panel.saved):
             event(self._refresh, inputs=[], outputs=panel.refreshed, show_progress="hidden")
+        method, controls = self._shared["method"], self.method_controls
+        for event in (panel.enabled.change, self.refresh.click, method.change):
+            event(self.show_method, inputs=[method], outputs=controls, show_progress="hidden")
         self.presets.connect(panel.arguments)
         self.show_files.click(
             self._show_files, inputs=[], outputs=[self.files, self.fetch], show_progress="hidden"
@@ -166,13 +173,24 @@ class Builder:
             row = REQUEST["routing"]
             shown = {"choices": [*row.choices], "label": row.label, "info": row.info}
             routing = self._keep(gr.Radio, "routing", value=rest.routing, **shown)
+        # Its choices are filled in by a refresh: plugins are not asked while a WebUI starts.
+        method = self._keep(
+            gr.Dropdown,
+            "method",
+            choices=[ANY_METHOD],
+            value=rest.method,
+            allow_custom_value=True,
+            visible=False,
+            label=REQUEST["method"].label,
+            info="automatic: the method for the loaded base model",
+        )
         with gr.Row(elem_classes=["uniid-switches"]):
             names = {"show_routing": "show_routing", "check": "check", "plain": "fallback"}
             switches = {
                 name: self._keep(gr.Checkbox, name, value=getattr(rest, name), label=REQUEST[field].label)
                 for name, field in names.items()
             }
-        return {**scales, "routing": routing, **switches}
+        return {**scales, "routing": routing, "method": method, **switches}
 
     def _person(self, number: int) -> dict[str, Any]:
         """Build one tab; its arguments by name, in the order of the form."""
@@ -200,7 +218,7 @@ class Builder:
                     gr.Checkbox,
                     "structure_automatic",
                     value=rest.structure_automatic,
-                    label="Automatic structure scale (0.1 for one person, 0.3 for several)",
+                    label=_automatic_label(self._structure_scale()),
                 )
                 row = PERSON["structure_scale"]
                 scale = slider(keep, row.name, row, AUTOMATIC, visible=not rest.structure_automatic)
@@ -251,6 +269,17 @@ class Builder:
                 info="If set, it overrides all controls above",
             )
 
+    def _structure_scale(self) -> MethodNumber | None:
+        """What the method decides, on the page; a WebUI's panel learns it by an event."""
+        with suppress(UniIDError):  # the status says what is wrong
+            return self.controller.method_number(ANY_METHOD, "structure_scale") if self.page else None
+        return None
+
+    @property
+    def method_controls(self) -> list[Any]:
+        """Of each tab, what differs with the method: the switch and the slider of the structure scale."""
+        return [part for tab in self.tabs for part in (tab["structure_automatic"], tab["structure_scale"])]
+
     # --- events ---
 
     def _refresh(self) -> list[Any]:
@@ -261,15 +290,27 @@ class Builder:
         except Exception as error:
             keep = [gr.update() for _ in self.choices]
             hidden = gr.update(visible=False)
-            return [html.failure(error), hidden, hidden, hidden, gr.update(), *keep]
+            return [html.failure(error), hidden, hidden, hidden, gr.update(), gr.update(), *keep]
         return [
             html.status(status),
             gr.update(visible=bool(status.lacks or status.limits)),
             gr.update(visible=False),
             gr.update(visible=False),
             gr.update(choices=list(status.presets)),
+            gr.update(choices=[ANY_METHOD, *status.methods], visible=len(status.methods) > 1),
             *(gr.update(choices=["", *status.people]) for _ in self.choices),
         ]
+
+    def show_method(self, method: str | None) -> list[Any]:
+        """The label of each switch has the method's defaults, and each slider the method's range."""
+        try:
+            number = self.controller.method_number(method or ANY_METHOD, "structure_scale")
+        except UniIDError:  # an unknown method, which the generation reports
+            return [gr.update() for _ in self.method_controls]
+        return [
+            gr.update(label=_automatic_label(number), visible=number is not None),
+            gr.update(minimum=number.low, maximum=number.high) if number else gr.update(visible=False),
+        ] * len(self.tabs)
 
     def _show_files(self) -> list[Any]:
         try:
@@ -289,6 +330,11 @@ class Builder:
             yield html.status(self.controller.status())
         except Exception as error:
             yield html.failure(error)
+
+
+def _automatic_label(number: MethodNumber | None) -> str:
+    """Of the switch for the method's structure scale."""
+    return "Automatic structure scale" + ("" if number is None else f" ({number.defaults})")
 
 
 def _shown_unless(automatic: bool) -> Any:

@@ -10,7 +10,7 @@ from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import PersonRequest, Request, StyleRequest, parse_json, to_dict
 from lib_uniid.errors import ConfigError, PictureError
 from lib_uniid.fields import SharedNumbers, numbers_of
-from lib_uniid.ui.form import AUTOMATIC, DRAWN, TABS, Form, PersonForm, names_of
+from lib_uniid.ui.form import ANY_METHOD, AUTOMATIC, DRAWN, TABS, Form, PersonForm, names_of
 from lib_uniid.ui.form_request import grey, mask_picture
 
 
@@ -21,6 +21,7 @@ def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
     """
     form = Form(
         enabled=request.enabled,
+        method=request.method or ANY_METHOD,
         routing=request.routing,
         show_routing=request.show_routing,
         check=request.check,
@@ -28,7 +29,7 @@ def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
         **numbers_of(request, SharedNumbers),
     )
     shown = len(request.people) <= TABS and all(_fits(person) for person in request.people)
-    if not shown or request.method is not None:
+    if not shown:
         return replace(form, request=json.dumps(to_dict(request)))
     people = [_person_form(person, name_of) for person in request.people]
     form = replace(form, people=(*people, *form.people[len(people) :]))

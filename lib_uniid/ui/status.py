@@ -60,6 +60,8 @@ class Status:
     """Files in UniID's folder that are not used, with their type."""
     off: tuple[str, ...] = ()
     """One sentence for each plugin that is switched off, and for a choice that names none."""
+    methods: tuple[str, ...] = ()
+    """The names of all methods."""
     domain_note: str | None = None
     """A sentence on the pictures that the face models are trained for; None for photographs."""
 
@@ -92,6 +94,7 @@ def status_of(runtime: Runtime, checkpoint: Path | None, presets: tuple[str, ...
         missing=_missing(index, registry.files_of_others(method, detector)),
         people=tuple(runtime.library.names()),
         presets=presets,
+        methods=tuple(registry.methods()),
         unused=tuple((one.path.name, one.kind) for one in index.unused()),
         off=(*plugins().off.values(), *problems),
         domain_note=note_of(index.look_up(detector.source)),

@@ -72,8 +72,8 @@ class ToyPlugin:
         self.told: list[str] = []
 
     def register_methods(self, register: Callable[[MethodDeclaration], None]) -> None:
-        given = {"name": self.name, "bases": self.bases, "encoder": "CurricularFace", **self.more}
-        register(MethodDeclaration(open=self._open, **given))
+        more: dict[str, Any] = {"encoder": "CurricularFace", **self.more}
+        register(MethodDeclaration(name=self.name, bases=self.bases, open=self._open, **more))
 
     def generation_started(self, plan: Plan) -> None:
         self.told.append("started")

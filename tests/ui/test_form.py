@@ -16,6 +16,7 @@ from benchmarks.corpus.pictures import FILES, jpeg
 from lib_uniid.api.regions import REGIONS
 from lib_uniid.api.request import MixRequest, PersonRequest, Request, StyleRequest, parse, to_dict
 from lib_uniid.errors import ConfigError
+from lib_uniid.methods.registry import default
 from lib_uniid.ui.form import DETECTING, DRAWN, TABS, Form, PersonForm, Upload, text_of
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.pasting import form_of, readers
@@ -83,6 +84,14 @@ def test_the_controls_are_checked_as_the_api_is(field: str, value: Any):
     person: Any = replace(PersonForm(who="Anna"), **{field: value})
     with pytest.raises(ConfigError, match=rf"people\[0\]\.{field} must be"):
         request_of(filled(person).values(), Uploads())
+
+
+def test_the_method_is_that_of_the_base_model_unless_one_is_chosen():
+    form = filled(PersonForm(who="Anna"))
+    assert "method" not in asked(form)
+    assert asked(replace(form, method=default()))["method"] == default()
+    with pytest.raises(ConfigError, match="the method must be one of"):
+        asked(replace(form, method="Other"))
 
 
 def test_the_structure_scale_is_used_only_if_it_is_not_automatic():
@@ -196,6 +205,7 @@ requests = st.builds(
     check=st.booleans(),
     show_routing=st.booleans(),
     fallback=st.sampled_from(["fail", "plain"]),
+    method=st.none() | st.just(default()),
     style=st.none() | st.builds(StyleRequest, picture=st.just("sha256:00"), strength=st.floats(0.01, 2)),
 )
 

@@ -13,7 +13,7 @@ from lib_uniid.api.regions import ANYWHERE, REGIONS
 from lib_uniid.api.request import Request, parse, to_dict
 from lib_uniid.errors import ConfigError
 from lib_uniid.fields import MIX, PERSON, REQUEST, STYLE, Row, numbers
-from lib_uniid.methods.registry import default, methods
+from lib_uniid.methods.registry import methods
 
 PEOPLE = 4
 NONE = "none"
@@ -123,8 +123,7 @@ def apply_axes(request: Request | None, p: Any) -> Request | None:
         if change.field == "method":
             if value not in (*methods(), NONE):
                 raise ConfigError(f"the method must be one of {', '.join([*methods(), NONE])}, got {value!r}")
-            # The default method is left out, as in a request without a method.
-            raw["method"] = None if value in (default(), NONE) else value
+            raw["method"] = None if value == NONE else value
             raw["enabled"] = value != NONE
         elif change.field == STRENGTH:
             if "style" not in raw:

@@ -14,11 +14,9 @@ from lib_uniid.methods.method import RequestedIdentity
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.loading import load_weights
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
+from lib_uniid.methods.uniportrait.settings import STRUCTURE_SCALE
 from lib_uniid.methods.uniportrait.tokens import Resampler, identity_tokens, mix, uncond_tokens
 from lib_uniid.typing import Float
-
-ALONE, TOGETHER = 0.1, 0.3
-"""The structure scale for one person and for several, where none is set."""
 
 
 class UniPortrait:
@@ -81,4 +79,4 @@ def _structure_scale(one: RequestedIdentity, people: int) -> float:
         return one.settings.structure_scale
     if any(features.structure is None for features in (one.features, *(mixed for mixed, _ in one.mixed))):
         return 0.0
-    return ALONE if people == 1 else TOGETHER
+    return STRUCTURE_SCALE.alone if people == 1 else STRUCTURE_SCALE.together

@@ -8,6 +8,7 @@ from lib_uniid.declarations import IDEncoderDeclaration
 from lib_uniid.methods.registry import MethodDeclaration
 from lib_uniid.methods.uniportrait import BASE
 from lib_uniid.methods.uniportrait.files import FILES
+from lib_uniid.methods.uniportrait.settings import STRUCTURE_SCALE
 
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
@@ -28,6 +29,7 @@ def register_methods(register: Callable[[MethodDeclaration], None]) -> None:
             open=_method,
             sources=("faceid",),
             several=("router",),
+            numbers=(STRUCTURE_SCALE,),
         )
     )
 
