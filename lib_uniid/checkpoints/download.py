@@ -58,8 +58,8 @@ class _Answer:
 
 def offline(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether the user forbids downloads; UniID's variable takes precedence."""
-    said = environment.get("UNIID_OFFLINE") or environment.get("HF_HUB_OFFLINE") or ""
-    return said.strip().lower() in {"1", "true", "yes", "on"}
+    value = environment.get("UNIID_OFFLINE") or environment.get("HF_HUB_OFFLINE") or ""
+    return value.strip().lower() in {"1", "true", "yes", "on"}
 
 
 def address(piece: Piece, source: Source, environment: Mapping[str, str] = os.environ) -> str:

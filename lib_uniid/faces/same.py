@@ -38,14 +38,14 @@ def require_one_person(labels: Sequence[str], seen: Sequence[DetectedFace]) -> N
 
 def duplicates(labels: Sequence[str], seen: Sequence[DetectedFace]) -> list[str]:
     """A sentence for each reference that shows the same face in the same picture as an earlier one."""
-    said: list[str] = []
+    notes: list[str] = []
     for number, one in enumerate(seen):
         for before, other in enumerate(seen[:number]):
             difference = np.abs(one.crop.astype(np.int16) - other.crop.astype(np.int16)).mean()
             if difference < _SAME_PICTURE:
-                said.append(f"{labels[number]} is a duplicate of {labels[before]}; use another picture")
+                notes.append(f"{labels[number]} is a duplicate of {labels[before]}; use another picture")
                 break
-    return said
+    return notes
 
 
 def _similarities(seen: Sequence[DetectedFace]) -> np.ndarray:

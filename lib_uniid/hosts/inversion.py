@@ -69,9 +69,9 @@ def invert(predict: Predict, clean: Latents, steps: int, base: Base, *, velocity
     passed = [(sigma, point)]
     for timestep in timesteps:
         given = _as_given(point, sigma)
-        said = predict(given, torch.full((1,), float(timestep), device=clean.device)).float()
+        predicted = predict(given, torch.full((1,), float(timestep), device=clean.device)).float()
         # v is sqrt(alpha) noise - sqrt(1 - alpha) picture; sqrt(alpha) is 1 / sqrt(1 + sigma^2).
-        noise = (said + sigma * given) / (1.0 + sigma**2).sqrt() if velocity else said
+        noise = (predicted + sigma * given) / (1.0 + sigma**2).sqrt() if velocity else predicted
         after = table[timestep : timestep + 1]
         point, sigma = point + (after - sigma) * noise, after
         passed.append((sigma, point))

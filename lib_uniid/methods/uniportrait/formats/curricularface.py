@@ -13,7 +13,7 @@ def _layout(names: Collection[str]) -> Layout:
     width = "stem"
     for block in range(count(names, "body.")):
         name, width_in = f"body.{block}", width
-        # A convolution in the shortcut tells that the width changes here.
+        # A convolution in the shortcut means that the width changes here.
         if f"{name}.shortcut_layer.0.weight" in names:
             width = f"width{block}"
             layout[f"{name}.shortcut_layer.0.weight"] = f"{width} {width_in} 1 1"
