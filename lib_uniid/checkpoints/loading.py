@@ -1,5 +1,7 @@
 """Loading state dicts from files, with checks before any tensor is read."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,24 @@ from lib_uniid import json_text
 from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.format import Format
 from lib_uniid.checkpoints.formats import detect
-from lib_uniid.checkpoints.header import read_header
+from lib_uniid.checkpoints.header import Header, read_header
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
 
 State = dict[str, Tensor]
 
 
-def check(path: Path, expected: Format) -> dict[str, int]:
-    """Check that a file is of this format and complete; returns its sizes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedFile:
+    """A complete file of a format; its header is read once. ``sizes`` are those of ``Format.check``."""
+
+    header: Header
+    format: Format
+    sizes: Mapping[str, int]
+
+
+def check(path: Path, expected: Format) -> CheckedFile:
+    """Check that a file is of this format and complete.
 
     Raises:
         MissingModelError: the file does not exist.
@@ -32,26 +43,25 @@ def check(path: Path, expected: Format) -> dict[str, int]:
             f"{path.name} is not a {expected.title}: it seems to be {what}; {expected.remedy}",
             missing=expected.marks - header.shapes.keys(),
         )
-    return expected.check(header)
+    return CheckedFile(header=header, format=expected, sizes=expected.check(header))
 
 
-def load(path: Path, expected: Format) -> State:
-    """The used tensors of a file of this format, by flat name. Raises as ``check``."""
-    check(path, expected)
-    state = read(path)
-    return {name: state[name] for name in expected.used(state)}
+def load(file: CheckedFile) -> State:
+    """The used tensors of a file, by flat name. Raises ``UnknownCheckpointError`` as ``read``."""
+    state = read(file.header.path, file.header)
+    return {name: state[name] for name in file.format.used(state)}
 
 
-def load_groups(path: Path, expected: Format) -> dict[str, State]:
-    """The same, split into the outermost dictionaries of the published file. Raises as ``check``."""
-    state = load(path, expected)
+def load_groups(file: CheckedFile) -> dict[str, State]:
+    """The same, split into the outermost dictionaries of the published file."""
+    state = load(file)
     return {
         group: {
             name.removeprefix(f"{group}."): tensor
             for name, tensor in state.items()
             if name.startswith(f"{group}.")
         }
-        for group in expected.groups
+        for group in file.format.groups
     }
 
 

@@ -6,22 +6,22 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lib_uniid.checkpoints.header import read_header
+from lib_uniid.checkpoints.header import Header, read_header
 from lib_uniid.checkpoints.pickled import flatten
 from lib_uniid.errors import UnknownCheckpointError
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read(path: Path, header: Header | None = None) -> dict[str, Tensor]:
     """All tensors of a safetensors or PyTorch file, on the CPU, by flat name.
 
     Names of nested dictionaries (``{"faceid_proj": {...}}``) are joined with dots; ``Format.groups`` splits
-    them again. No code in the file is run.
+    them again. No code in the file is run. ``header`` is the file's, if it was read before.
 
     Raises:
         MissingModelError: the file does not exist.
         UnknownCheckpointError: damaged, hostile, or not weights; values that are NaN or infinite.
     """
-    state = _tensors(path)
+    state = _tensors(path, header or read_header(path))
     require_finite_tensors(state, path.name)
     return state
 
@@ -50,8 +50,8 @@ def _is_finite(tensor: Tensor) -> bool:
     return math.isfinite(low.item()) and math.isfinite(high.item())
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if read_header(path).container == "safetensors":
+def _tensors(path: Path, header: Header) -> dict[str, Tensor]:
+    if header.container == "safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

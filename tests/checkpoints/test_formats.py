@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lib_uniid.checkpoints import loading, reading
 from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.format import Format
 from lib_uniid.checkpoints.formats import detect, formats
@@ -145,12 +146,12 @@ def test_a_narrower_file_of_each_format_is_recognised_and_loaded(
 ):
     path = write(tmp_path / "a.bin", content())
     assert detect(read_header(path)) is expected
-    state = load(path, expected)
+    state = load(check(path, expected))
     assert state.keys() == expected.layout(state).keys()
 
 
 def test_groups_are_those_of_the_published_file(tmp_path: Path):
-    groups = load_groups(write(tmp_path / "a.bin", faceid()), UNIPORTRAIT_FACEID)
+    groups = load_groups(check(write(tmp_path / "a.bin", faceid()), UNIPORTRAIT_FACEID))
     assert groups.keys() == {"faceid_proj", "faceid_adapter"}
     assert torch.equal(groups["faceid_proj"]["latents"], faceid()["faceid_proj"]["latents"])
 
@@ -161,6 +162,19 @@ def test_the_pieces_of_uniportrait_come_under_their_modules_names(tmp_path: Path
     assert weights.faceid.keys() == official_shapes("faceid_file.faceid_adapter(expected)").keys()
     assert weights.router is not None
     assert weights.router.keys() == official_shapes("router_file.faceid_adapter(expected,used)").keys()
+
+
+def test_the_header_of_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    headers: list[str] = []
+
+    def counted(path: Path) -> Header:
+        headers.append(path.name)
+        return read_header(path)
+
+    for module in (loading, reading):
+        monkeypatch.setattr(module, "read_header", counted)
+    load_weights(write(tmp_path / "f.bin", faceid()), write(tmp_path / "r.bin", router()))
+    assert headers == ["f.bin", "r.bin"]
 
 
 def test_one_person_needs_the_faceid_file_alone(tmp_path: Path):
@@ -270,4 +284,4 @@ def tensor_bytes(state: dict[str, Tensor]) -> int:
 
 def test_only_what_is_used_is_kept_of_the_router(tmp_path: Path):
     path = write(tmp_path / "a.bin", router())
-    assert tensor_bytes(load(path, UNIPORTRAIT_ROUTER)) < sum(map(tensor_bytes, router().values()))
+    assert tensor_bytes(load(check(path, UNIPORTRAIT_ROUTER))) < sum(map(tensor_bytes, router().values()))

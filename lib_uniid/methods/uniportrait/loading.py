@@ -1,11 +1,10 @@
 """The published files of the method, checked before a tensor is read."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.checkpoints.loading import State, check, load_groups, read_config
+from lib_uniid.checkpoints.loading import CheckedFile, State, check, load_groups, read_config
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.encoders.clip_vision import ClipVision
 from lib_uniid.encoders.curricularface import CurricularFace
@@ -39,14 +38,15 @@ def load_weights(faceid: Path, router: Path | None = None) -> Weights:
         CheckpointMismatchError: a file is of another family, its tensors do not fit, or files do not belong
             together.
     """
-    sizes = check(faceid, FACEID)
-    if router is not None:
-        _require_same(faceid, sizes, router, check(router, ROUTER))
-    pieces = load_groups(faceid, FACEID)
+    first = check(faceid, FACEID)
+    second = None if router is None else check(router, ROUTER)
+    if second is not None:
+        _require_same(first, second)
+    pieces = load_groups(first)
     return Weights(
         resampler=pieces["faceid_proj"],
         faceid=pieces["faceid_adapter"],
-        router=None if router is None else load_groups(router, ROUTER)["faceid_adapter"],
+        router=None if second is None else load_groups(second)["faceid_adapter"],
     )
 
 
@@ -64,11 +64,12 @@ def load_encoder(folder: ModelFolder) -> IDEncoder:
     return IDEncoder(backbone, ClipVision.from_state_dict(read(path), read_config(path)))
 
 
-def _require_same(first: Path, sizes: Mapping[str, int], second: Path, others: Mapping[str, int]) -> None:
+def _require_same(first: CheckedFile, second: CheckedFile) -> None:
     """Sizes that both files have by the same word must agree; only the rank of LoRA is a file's own."""
+    sizes, others = first.sizes, second.sizes
     for word in sorted(sizes.keys() & others.keys() - {"rank"}):
         if sizes[word] != others[word]:
             raise CheckpointMismatchError(
-                f"{second.name} does not belong to {first.name}: its {word} is {others[word]}, "
-                f"not {sizes[word]}; use files of one release"
+                f"{second.header.path.name} does not belong to {first.header.path.name}: its {word} is "
+                f"{others[word]}, not {sizes[word]}; use files of one release"
             )
