@@ -1,10 +1,14 @@
 """Tensors from a file into a module: an exact match, or an error that names the differences."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lib_uniid.errors import CheckpointMismatchError
 
@@ -21,6 +25,24 @@ def read_small(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors = load(data)
     size = int.from_bytes(data[:8], "little")
     return tensors, json.loads(data[8 : 8 + size]).get("__metadata__", {})
+
+
+@contextmanager
+def without_values() -> Generator[None]:
+    """Modules made inside are on the meta device and not initialised: their weights come from a file."""
+    with torch.device("meta"), _Uninitialised():
+        yield
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out ``nn.init``; on the meta device its random numbers take most of the time of loading."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        given = kwargs or {}
+        initialises = getattr(func, "__module__", None) == nn.init.__name__
+        return given["tensor"] if initialises else func(*args, **given)
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], part: str) -> None:

@@ -140,7 +140,8 @@ def _solve(layout: Layout, shapes: Mapping[str, Shape]) -> tuple[dict[str, int],
         for factor, unit, side in products
         if factor not in sizes and not factor.isdecimal()
     )
-    expected = {name: tuple(_value(word, sizes) for word in words.split()) for name, words in layout.items()}
+    shape_of = {words: tuple(_value(word, sizes) for word in words.split()) for words in set(layout.values())}
+    expected = {name: shape_of[words] for name, words in layout.items()}
     return sizes, {name: shape for name, shape in expected.items() if shape != shapes[name]}
 
 

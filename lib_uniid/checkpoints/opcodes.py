@@ -131,6 +131,7 @@ class _Machine:
         self.last(1)
 
 
+@no_type_check  # called for every name
 def checked(key: Any) -> str | int:
     """A key of a dictionary of tensors; hashing other types may not end. Raises ``PickleError``."""
     if type(key) not in (str, int) or (type(key) is str and len(key) > MAX_NAME):

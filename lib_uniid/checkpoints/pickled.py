@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 
 from lib_uniid.checkpoints.opcodes import MAX_NAME, BoundedReader, PickleError, checked, follow
 
@@ -40,6 +40,7 @@ _STORAGES: Mapping[str, tuple[str, int]] = {
 """safetensors' name of the type, and bytes per number, of each of torch's storages."""
 
 
+@no_type_check  # made for every tensor; see opcodes
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """A tensor's shape and type, without its values; ``type`` is safetensors' name."""
@@ -48,6 +49,7 @@ class Tensor:
     type: str
 
 
+@no_type_check
 @dataclass(frozen=True, slots=True)
 class _Storage:
     type: str
@@ -56,6 +58,7 @@ class _Storage:
     key: str = ""
 
 
+@no_type_check
 def _tensor(storage: Any, _offset: Any, size: Any, *_: object) -> Tensor:
     sides = tuple(size)
     if len(sides) > MAX_DIMENSIONS or not all(type(side) is int and side >= 0 for side in sides):
@@ -65,6 +68,7 @@ def _tensor(storage: Any, _offset: Any, size: Any, *_: object) -> Tensor:
     return Tensor(sides, storage.type)
 
 
+@no_type_check
 def _ordered(pairs: Iterable[Any] = ()) -> dict[Any, Any]:
     return {checked(key): value for key, value in pairs}
 
@@ -94,6 +98,7 @@ class _Reading:
     def __init__(self, size: int) -> None:
         self.size, self.storages = size, dict[str, int]()
 
+    @no_type_check
     def stored(self, pid: Any) -> _Storage:
         """The stand-in for ``("storage", type, key, location, numbers, ...)``."""
         if type(pid) is not tuple or not isinstance(pid[1], _Storage) or type(pid[4]) is not int:

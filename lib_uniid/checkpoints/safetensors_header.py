@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 
 from lib_uniid.checkpoints.pickled import MAX_DIMENSIONS, Tensor
 from lib_uniid.json_text import whole_number
@@ -51,6 +51,7 @@ def _parts(table: dict[str, Any], whole: int) -> tuple[dict[str, Tensor], dict[s
     return tensors, _words(metadata)
 
 
+@no_type_check
 def _fits(shape: list[int], kind: Any, first: int, last: int, whole: int) -> bool:
     sides = len(shape) <= MAX_DIMENSIONS and all(type(side) is int and side >= 0 for side in shape)
     if not sides or type(kind) is not str or not 0 <= first <= last <= whole:

@@ -18,6 +18,7 @@ from lib_uniid.encoders.loading import load_frozen, require
 from lib_uniid.encoders.pixels import CROP
 from lib_uniid.errors import CheckpointMismatchError
 from lib_uniid.typing import Float
+from lib_uniid.weights import without_values
 
 VIT_H_HEAD_WIDTH = 80
 _WHAT = "the CLIP image encoder"
@@ -144,7 +145,7 @@ class ClipVision(nn.Module):
         tokens = state[position_key].shape[0] - 1
         size = _input_size(tokens, patch)
         projection, mlp = state["visual_projection.weight"].shape[0], state[first_mlp].shape[0]
-        with torch.device("meta"):  # the weights come from the file; random initialisation takes ten seconds
+        with without_values():
             tower = _Tower(
                 width=width,
                 patch=patch,

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from lib_uniid.encoders.loading import load_frozen, require
 from lib_uniid.encoders.pixels import CROP
 from lib_uniid.errors import CheckpointMismatchError
 from lib_uniid.typing import Float
+from lib_uniid.weights import without_values
 
 STAGES = 4
 _WHAT = "CurricularFace"
@@ -130,7 +130,7 @@ class CurricularFace(nn.Module):
             CheckpointMismatchError: a tensor is missing, unexpected or of the wrong shape.
         """
         sizes = BackboneSizes.of(state)
-        with torch.device("meta"):
+        with without_values():
             model = cls(sizes)
         load_frozen(model, state, _WHAT)
         if not head:

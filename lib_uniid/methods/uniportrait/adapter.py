@@ -17,7 +17,7 @@ from lib_uniid.attention.lora import LoRA
 from lib_uniid.attention.sites import PROJECTIONS, Site
 from lib_uniid.errors import MissingModelError
 from lib_uniid.typing import Float
-from lib_uniid.weights import load_exactly, shape_of
+from lib_uniid.weights import load_exactly, shape_of, without_values
 
 FACEID = "faceid_adapter"
 ROUTER = "faceid_adapter of the router file"
@@ -119,7 +119,7 @@ class UniPortraitAdapter(nn.Module):
         the router's entries only LoRA and router are used. Raises CheckpointMismatchError naming the tensors
         that are missing, unexpected or of a wrong shape.
         """
-        with torch.device("meta"):
+        with without_values():
             adapter = cls(_sizes(faceid_adapter), _rank(faceid_adapter, FACEID))
         load_exactly(adapter.faceid, faceid_adapter, FACEID)
         if router is not None:
@@ -174,7 +174,7 @@ class UniPortraitAdapter(nn.Module):
 
     def _load_router(self, state: State) -> None:
         tokens = shape_of(state, "1.aggr_router.weight", ROUTER)[1]
-        with torch.device("meta"):
+        with without_values():
             self.router = _router(self.sizes, _rank(state, ROUTER), tokens)
         load_exactly(self.router, state, ROUTER)
 

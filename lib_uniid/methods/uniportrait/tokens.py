@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lib_uniid.errors import ConfigError, EncoderMismatchError
 from lib_uniid.typing import Float
-from lib_uniid.weights import load_exactly, shape_of
+from lib_uniid.weights import load_exactly, shape_of, without_values
 
 PART = "faceid_proj"
 HEAD_WIDTH = 64
@@ -92,7 +92,7 @@ class Resampler(nn.Module):
         the tensors that are missing, unexpected or of a wrong shape.
         """
         sizes = _sizes(state, dim_head)
-        with torch.device("meta"):
+        with without_values():
             resampler = cls(dim_head=dim_head, **sizes)
         load_exactly(resampler, state, PART)
         return resampler
