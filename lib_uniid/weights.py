@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ def without_values() -> Generator[None]:
         yield
 
 
+@no_type_check  # called for every tensor
 class _Uninitialised(TorchFunctionMode):
     """Leaves out ``nn.init``; on the meta device its random numbers take most of the time of loading."""
 

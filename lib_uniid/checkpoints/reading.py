@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import no_type_check
 
 from torch import Tensor
 
@@ -41,6 +42,7 @@ def not_finite(state: Mapping[str, Tensor]) -> list[str]:
     return [name for name, tensor in state.items() if not _is_finite(tensor)]
 
 
+@no_type_check  # called for every tensor
 def _is_finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point() or not tensor.numel():
         return True
