@@ -5,7 +5,9 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,27 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def webui_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as a WebUI's models folder; Anna and Ben are enrolled."""
     return write_webui_models(models, tmp_path_factory.mktemp("webui") / "models")
+
+
+@pytest.fixture(scope="session")
+def _methods() -> dict[Any, Any]:
+    return {}
+
+
+@pytest.fixture
+def opened_once(_methods: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests with runtimes of their own share UniPortrait's networks as long as its files stay the same."""
+    from lib_uniid.checkpoints.folder import ModelFolder
+    from lib_uniid.methods.uniportrait.method import UniPortrait
+
+    really_open = UniPortrait.open
+
+    def open_once(folder: ModelFolder, notify: Callable[[str], None]) -> UniPortrait:
+        if folder.files not in _methods:
+            _methods[folder.files] = really_open(folder, notify)
+        return _methods[folder.files]
+
+    monkeypatch.setattr(UniPortrait, "open", open_once)
 
 
 @pytest.fixture

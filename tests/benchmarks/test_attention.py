@@ -43,6 +43,7 @@ def test_the_plain_step_that_others_are_compared_with_has_gone_through_a_merge_a
             assert torch.equal(bench.step(), untouched)
 
 
+@pytest.mark.slow
 def test_a_narrow_run_names_its_figures_and_has_no_targets(capsys: pytest.CaptureFixture[str]):
     assert main(["--narrow", "--json", "--pairs", "1"]) == 0
     found = {figure["name"]: figure for figure in map(json.loads, capsys.readouterr().out.splitlines())}

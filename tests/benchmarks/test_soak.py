@@ -10,6 +10,7 @@ from benchmarks.soak import KINDS, main
 from tests.hosts.webui.soak import Soaked, Traces, order, soak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["a1111", "forge"])
 def test_generations_leave_nothing_and_are_independent(host: str, capsys: pytest.CaptureFixture[str]):
     main(["--json", "--generations", "12", "--host", host])

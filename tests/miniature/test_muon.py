@@ -54,6 +54,7 @@ def _one_of_two(rank: int, out: Path) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
     """Shared work is the same work."""
     mp.spawn(_one_of_two, (tmp_path,), nprocs=2)

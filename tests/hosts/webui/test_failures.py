@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.logs import log_file
-from lib_uniid.methods.uniportrait.loading import load_weights
+from lib_uniid.methods.uniportrait.method import UniPortrait
 from tests.hosts.webui.asking import BLACK, FACE, NO_FACE, TWO_FACES, ask, person
 from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.webui import WebUI
@@ -66,11 +67,13 @@ def test_the_request_after_a_wrong_one_is_as_before(webui: WebUI):
 def test_a_wrong_request_does_not_have_the_networks_loaded_again(
     webui: WebUI, monkeypatch: pytest.MonkeyPatch
 ):
-    read: list[Path] = []
-    monkeypatch.setattr(
-        "lib_uniid.methods.uniportrait.method.load_weights",
-        lambda faceid, router: read.append(faceid) or load_weights(faceid, router),
-    )
+    read, really_open = list[Path](), UniPortrait.open
+
+    def opened(folder: ModelFolder, notify: Callable[[str], None]) -> UniPortrait:
+        read.append(folder.find("faceid"))
+        return really_open(folder, notify)
+
+    monkeypatch.setattr(UniPortrait, "open", opened)
     for asked in (person(), person("Eve"), shown(NO_FACE), shown(TWO_FACES), person(mask="the left")):
         webui.txt2img(alwayson_scripts=ask(asked))
     assert webui.txt2img(alwayson_scripts=ask(person())).status == 200

@@ -44,10 +44,12 @@ def printed(code: str) -> list[str]:
 
 
 def test_loading_the_script_is_quick_and_imports_nothing_heavy():
-    runs = [printed(PROBE) for _ in range(2)]
-    assert set(runs[0][1:]) & HEAVY == set()
-    assert "lib_uniid.hosts.webui.script" in runs[0]
-    assert min(float(run[0]) for run in runs) < START_MILLISECONDS
+    milliseconds, *modules = printed(PROBE)
+    assert set(modules) & HEAVY == set()
+    assert "lib_uniid.hosts.webui.script" in modules
+    if float(milliseconds) >= START_MILLISECONDS:  # a busy machine: once more
+        milliseconds, *_ = printed(PROBE)
+    assert float(milliseconds) < START_MILLISECONDS
 
 
 def test_a_generation_without_people_imports_nothing(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
