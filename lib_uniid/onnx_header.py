@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import no_type_check
 
 MAX_FIELDS = 200_000
 """Fields in all messages of a file; insightface's largest files have a few thousand."""
@@ -156,6 +157,7 @@ def fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, Extent]]:
         position += length
 
 
+@no_type_check  # called for every field
 def _varint(data: Buffer, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:

@@ -27,6 +27,8 @@ from miniature import MODELS
 from tests.hub import running
 from tests.red_faces import red_face_picture
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 QUICK = ("--steps", "2", "--seed", "7", "--device", "cpu")
 
 
@@ -231,6 +233,19 @@ STYLE = ("--style-from", "anna.png")
 NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=anna.png"))
 
 
+@pytest.fixture(scope="module")
+def bad_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from safetensors.numpy import save_file
+
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "text.png").write_text("I am a text.")
+    Image.fromarray(red_face_picture((64, 64))).save(folder / "damaged.png")
+    (folder / "damaged.png").write_bytes((folder / "damaged.png").read_bytes()[:100])
+    Image.new("1", (20000, 20000)).save(folder / "huge.png")
+    save_file({"lora_unet_a.lora_down.weight": np.zeros((1, 1), np.float32)}, folder / "lora.safetensors")
+    return folder
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -302,9 +317,14 @@ NINE = tuple(part for number in range(9) for part in ("--person", f"P{number}=an
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
 )
 def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(
-    models: Path, here: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+    models: Path,
+    here: Path,
+    bad_files: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    said: str,
 ):
-    _write_bad_files(here)
+    shutil.copytree(bad_files, here, dirs_exist_ok=True)
     before = files(here)
     where = [] if "--models" in arguments else ["--models", str(models)]
     alone = arguments[0] in ("faces", "doctor") or "--library" in arguments
@@ -317,15 +337,6 @@ def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(
     assert sentence[0].startswith("uniid: ")
     assert said in sentence[0]
     assert files(here) == before
-
-
-def _write_bad_files(folder: Path) -> None:
-    from safetensors.numpy import save_file
-
-    (folder / "text.png").write_text("I am a text.")
-    (folder / "damaged.png").write_bytes((folder / "anna.png").read_bytes()[:100])
-    Image.new("1", (20000, 20000)).save(folder / "huge.png")
-    save_file({"lora_unet_a.lora_down.weight": np.zeros((1, 1), np.float32)}, folder / "lora.safetensors")
 
 
 def test_a_person_who_is_not_enrolled_is_named_before_anything_is_loaded(

@@ -27,6 +27,8 @@ from lib_uniid.ui.runs import Cancelled, Run
 from lib_uniid.ui.uploads import Uploads
 from tests.standalone import needs_standalone_host
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 SETTINGS: dict[str, Any] = {
     "prompt": "a park",
     "negative_prompt": "",
