@@ -1,28 +1,29 @@
 """Noise prediction: Stable Diffusion's schedule, min-SNR weights and a face-weighted error."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lib_uniid.bases import SD15
+from lib_uniid.bases import Base
 from lib_uniid.typing import Float, Int
-
-
-def _kept() -> Tensor:
-    first, last = SD15.betas
-    betas = torch.linspace(first**0.5, last**0.5, SD15.trained_steps) ** 2
-    return torch.cumprod(1 - betas, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseSchedule:
-    """Stable Diffusion's forward process, whose betas are scaled linearly.
+    """The forward process of a family of base models.
 
     ``kept`` is the share of the signal's variance that remains at each time.
     """
 
-    kept: Float[Tensor, " 1000"] = field(default_factory=_kept)
+    kept: Float[Tensor, " times"]
+
+    @classmethod
+    def of(cls, base: Base) -> "NoiseSchedule":
+        """The schedule of a family, whose betas have evenly spaced square roots."""
+        first, last = base.betas
+        betas = torch.linspace(first**0.5, last**0.5, base.trained_steps) ** 2
+        return cls(torch.cumprod(1 - betas, 0))
 
     def add(
         self, latents: Float[Tensor, "b c height width"], noise: Tensor, times: Int[Tensor, " b"]

@@ -20,6 +20,7 @@ from lib_uniid.attention.injection import injected
 from lib_uniid.attention.routing import Choose
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import find_sites
+from lib_uniid.bases import SD15
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
@@ -136,7 +137,7 @@ def learn_words(
         unknown = torch.ones(49408, dtype=torch.bool)
         unknown[known_tokens()] = False
         text.get_input_embeddings().weight[unknown] = 0
-    schedule, generator = NoiseSchedule(), team.generator(SEED)
+    schedule, generator = NoiseSchedule.of(SD15), team.generator(SEED)
     rng = random.Random(SEED * 1009 + team.rank)
     words = nn.ModuleDict({"unet": unet, "text": text})
     course = Course(team=team, module=words, steps=steps, rate=1.2e-3, log=log, average=0.997, save_every=200)
@@ -183,7 +184,7 @@ def learn_people(
     sites = find_sites(unet)
     for name, weight in adapter.named_parameters():
         weight.requires_grad_("k_faceid" in name or "v_faceid" in name)
-    schedule, generator = NoiseSchedule(), team.generator(seed + 1)
+    schedule, generator = NoiseSchedule.of(SD15), team.generator(seed + 1)
     rng, shuffle = random.Random(seed * 1013 + team.rank), random.Random(seed + 1)
     course = Course(
         team=team,

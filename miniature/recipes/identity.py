@@ -12,6 +12,7 @@ from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.injection import injected
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.bases import SD15
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
@@ -124,7 +125,7 @@ def train(out: Path, steps: int, batch: int, prepared: int = PREPARED, begin: Pa
     prepare(resampler, known, library, features, null, team, out / "resampler.jsonl", prepared)
     adapter = acquainted(base["adapter"], sites).requires_grad_(True)
     model = nn.ModuleDict({"resampler": resampler, "adapter": adapter})
-    schedule, generator = NoiseSchedule(), team.generator(SEED)
+    schedule, generator = NoiseSchedule.of(SD15), team.generator(SEED)
     rng = random.Random(SEED * 1009 + team.rank)
     rows = Rows([Role.COND] * batch)
     course = Course(

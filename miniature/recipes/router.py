@@ -17,6 +17,7 @@ from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.routing import Choose
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.bases import SD15
 from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
@@ -158,7 +159,7 @@ def lessons(
 ) -> Iterator[Lesson]:
     """Without end: the course ends first. Each process has its own, all with as many people at a time."""
     library, features = Library.load(out / "pictures.pt"), Features(out)
-    schedule, generator = NoiseSchedule(), team.generator(seed)
+    schedule, generator = NoiseSchedule.of(SD15), team.generator(seed)
     rng, shuffle = random.Random(seed * 1009 + team.rank), random.Random(seed)
     ordered = in_order(mean_tokens(chain, library, features))
     while True:
@@ -249,7 +250,7 @@ def train(
     if prepared and weight:
         prepare(chain, out, team, out / f"{name}-alone.jsonl", prepared, batch)
     router = chain.router.requires_grad_(True)
-    schedule = NoiseSchedule()
+    schedule = NoiseSchedule.of(SD15)
     course = Course(
         team=team,
         module=router,
@@ -302,7 +303,7 @@ def accuracy(out: Path, name: str, pictures: int = 96, chunk: int = 16) -> Accur
     encoder, vae = new_encoder(out), trained_vae(out)
     scale = Library.load(out / "pictures.pt").scale
     schedule, generator, rng = (
-        NoiseSchedule(),
+        NoiseSchedule.of(SD15),
         torch.Generator().manual_seed(HELD_OUT),
         random.Random(HELD_OUT),
     )

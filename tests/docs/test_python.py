@@ -1,5 +1,6 @@
 """``docs/python.md`` runs as it stands: one program of all its blocks, on narrow networks."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.standalone import needs_standalone_host
 pytestmark = needs_standalone_host
 
 PAGE = "docs/python.md"
-LINES = 30
+LINES = 24
 STEPS, FEWER = "num_inference_steps=25", "num_inference_steps=3"
 SIDE = 8
 """Of the latents: the page takes the pipeline's own size."""
@@ -49,6 +50,17 @@ def folder(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_program_in_the_readme_has_ten_lines():
+    (program,) = blocks("README.md", "python")
+    assert len([line for line in program.splitlines() if line]) <= 10
+
+
+def test_the_pages_import_from_the_public_module_alone():
+    for page in (PAGE, "README.md"):
+        modules = re.findall(r"from (lib_uniid\S*) import", "".join(blocks(page, "python")))
+        assert set(modules) == {"lib_uniid.python"}
+
+
 @pytest.fixture(scope="module")
 def names(folder: Path) -> dict[str, Any]:
     """All names of the page's program, after it ran."""
@@ -59,7 +71,7 @@ def names(folder: Path) -> dict[str, Any]:
         return run(program.replace(STEPS, FEWER), folder)
 
 
-def test_the_first_example_has_thirty_lines_of_code():
+def test_the_first_example_is_short():
     lines = [line for line in blocks(PAGE, "python")[0].splitlines() if line]
     assert len(lines) <= LINES
 

@@ -1,7 +1,10 @@
 """Losses and dropping: what they lower, and what they do not change."""
 
+from dataclasses import replace
+
 import torch
 
+from lib_uniid.bases import SD15
 from lib_uniid.training.diffusion import NoiseSchedule, face_weighted_error
 from lib_uniid.training.dropping import drop_structure
 from lib_uniid.training.router_loss import gumbel_choice, imbalance, masks_at, routing_loss
@@ -20,7 +23,7 @@ def logits_for(boxes: torch.Tensor, tokens: int) -> torch.Tensor:
 
 
 def test_noise_and_signal_share_the_variance() -> None:
-    schedule = NoiseSchedule()
+    schedule = NoiseSchedule.of(SD15)
     assert abs(float(schedule.kept[0]) - (1 - 0.00085)) < 1e-6
     assert float(schedule.kept[-1]) < 0.005
     latents, noise = torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
@@ -28,14 +31,19 @@ def test_noise_and_signal_share_the_variance() -> None:
     assert torch.allclose(noisy[:, 0, 0, 0] ** 2, schedule.kept[[0, 999]])
 
 
+def test_the_schedule_is_that_of_the_base() -> None:
+    base = replace(SD15, betas=(0.001, 0.001), trained_steps=10)
+    assert torch.allclose(NoiseSchedule.of(base).kept, 0.999 ** torch.arange(1, 11).float())
+
+
 def test_min_snr_weights_are_one_where_the_signal_is_weak() -> None:
-    schedule = NoiseSchedule()
+    schedule = NoiseSchedule.of(SD15)
     assert float(schedule.weight(torch.tensor([999]))) == 1.0
     assert float(schedule.weight(torch.tensor([0]))) < 0.01
 
 
 def test_even_weights_rise_with_the_noise_up_to_their_limit() -> None:
-    schedule = NoiseSchedule()
+    schedule = NoiseSchedule.of(SD15)
     weight = schedule.even_weight(torch.arange(1000), limit=8.0)
     assert (weight.diff() >= 0).all()
     assert float(weight[-1]) == 8.0
@@ -44,7 +52,7 @@ def test_even_weights_rise_with_the_noise_up_to_their_limit() -> None:
 
 
 def test_offset_noise_is_unsure_of_the_mean_and_of_nothing_else() -> None:
-    schedule, shape = NoiseSchedule(), torch.Size((400, 4, 16, 16))
+    schedule, shape = NoiseSchedule.of(SD15), torch.Size((400, 4, 16, 16))
     noise = schedule.noise(shape, torch.Generator().manual_seed(0), offset=0.5)
     mean = noise.mean((2, 3), keepdim=True)
     assert abs(float(mean.std()) - (0.5**2 + 1 / 256) ** 0.5) < 0.03
