@@ -69,11 +69,6 @@ class Base:
     latent_side: int
     latent_colours: tuple[tuple[float, float, float], ...]
 
-    @property
-    def remedy(self) -> str:
-        """What to do where a checkpoint of this family is needed."""
-        return f"load a {self.title} checkpoint"
-
 
 _SD_WIDTHS = (*(320,) * 2, *(640,) * 2, *(1280,) * 2, *(1280,) * 3, *(640,) * 3, *(320,) * 3, 1280)
 _SDXL_WIDTHS = (*(640,) * 4, *(1280,) * 20, *(1280,) * 30, *(640,) * 6, *(1280,) * 10)

@@ -18,7 +18,7 @@ _PACK = "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f"
 _DETECTOR = "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"
 _RECOGNISER = "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43"
 
-BASE = Source(
+BASE_MODEL = Source(
     name="base",
     purpose="makes the pictures",
     repository="SG161222/Realistic_Vision_V5.1_noVAE",
@@ -52,7 +52,7 @@ INSIGHTFACE = Source(
 
 
 def register_checkpoint_formats(register: Callable[[Source], None]) -> None:
-    for row in (BASE, INSIGHTFACE):
+    for row in (BASE_MODEL, INSIGHTFACE):
         register(row)
 
 

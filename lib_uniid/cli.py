@@ -1,4 +1,4 @@
-"""``uniid``: enrol people, put them into pictures, and see what is installed.
+"""``uniid``: enrol people, generate pictures with them, and see what is installed.
 
 Standard output carries the result (with ``--json`` one object), standard error everything else. Exit codes:
 0 done, 1 ``doctor`` found that files or packages are missing, 2 something has to be changed and one
@@ -24,7 +24,7 @@ WRONG, UNEXPECTED, INTERRUPTED = 2, 70, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = parser().parse_args(arguments, Namespace(say=_say))
-    # Nothing is fetched unasked, and libraries keep their chatter to themselves.
+    # Nothing is downloaded unasked, and libraries log errors only.
     os.environ.setdefault("UNIID_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "0"))
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", DIFFUSERS_VERBOSITY="error")
     try:

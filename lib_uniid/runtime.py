@@ -191,7 +191,7 @@ class Runtime:
         """
         self._read_again()
 
-    def forget(self) -> None:
+    def drop_networks(self) -> None:
         """Drop the index and all networks, and free their memory; the next use opens the files again."""
         with self._lock:
             self._index = self._models = None

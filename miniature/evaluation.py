@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from lib_uniid.config import SAME_PERSON, GenerationSettings, PersonSettings, Routing
-from lib_uniid.evaluation.metrics import cosine, rank1, verification_accuracy
+from lib_uniid.evaluation.metrics import cosine
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.detection import Face
 from lib_uniid.hosts.diffusers.studio import open_studio
@@ -27,6 +27,7 @@ from lib_uniid.pipeline import Reference
 from miniature import trained_models
 from miniature.captions import WHERE
 from miniature.characters import HAIR_COLOURS, Looks, sample_identities
+from miniature.metrics import rank1, verification_accuracy
 from miniature.recipes.meter import FACE_SIZE, LOOKS, SCENE_SIZE, Meters
 from miniature.scenes import PLACES, SHIRT_COLOURS, SHIRTS, STYLES
 from miniature.world import draw, fitting_shirts, portraits, sample_scenes

@@ -80,15 +80,16 @@ def write_checkpoint(folder: Path, name: str = "narrow") -> Path:
 
 
 def write_models(root: Path) -> Path:
-    """A models folder with everything that puts people into pictures."""
+    """A models folder with everything that a generation with people needs."""
     for folder in ("Stable-diffusion", "uniid/image_encoder"):
         (root / folder).mkdir(parents=True)
     write_checkpoint(root / "Stable-diffusion")
     write_pack(root / "insightface" / "models" / "buffalo_l")
     adapter = _adapter()
-    faceid = {"faceid_proj": _resampler().state_dict(), "faceid_adapter": adapter.faceid_state_dict()}
+    faceid = {"faceid_proj": _resampler().state_dict(), "faceid_adapter": adapter.faceid.state_dict()}
     torch.save(faceid, root / "uniid" / "uniportrait-faceid_sd15.bin")
-    router = {"faceid_adapter": adapter.router_state_dict()}
+    assert adapter.router
+    router = {"faceid_adapter": adapter.router.state_dict()}
     torch.save(router, root / "uniid" / "uniportrait-router_sd15.bin")
     torch.save(_backbone().state_dict(), root / "uniid" / "glint360k_curricular_face_r101_backbone.bin")
     save_file(_clip_vision(), root / "uniid" / "image_encoder" / "model.safetensors")

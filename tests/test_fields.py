@@ -79,10 +79,10 @@ def test_a_number_of_a_person_is_checked_by_its_row_in_request_settings_axis_and
         line = ["generate", "a cat", "--person", "Anna", f"--{row.flag}", str(value)]
         return arguments_of(parser().parse_args(line, Namespace())).settings.people[0]
 
-    for door in (request, settings, axis, option):
-        assert getattr(door(inside(row)), row.name) == pytest.approx(inside(row))
+    for reader in (request, settings, axis, option):
+        assert getattr(reader(inside(row)), row.name) == pytest.approx(inside(row))
         with pytest.raises(ConfigError, match=rf"({row.name}|{row.label_in_text}) must"):
-            door(row.high + 1.0)
+            reader(row.high + 1.0)
 
 
 @pytest.mark.parametrize("row", PERSON_NUMBERS)

@@ -52,10 +52,10 @@ def test_a_file_added_later_is_found_when_it_is_needed(own_models: Path):
     assert runtime.finder.find(red_face_picture((64, 64)))
 
 
-def test_after_forget_everything_is_opened_again(own_models: Path):
+def test_after_dropping_the_networks_everything_is_opened_again(own_models: Path):
     runtime = Runtime(own_models)
     index, models, finder = runtime.index, runtime.models, runtime.finder
-    runtime.forget()
+    runtime.drop_networks()
     assert runtime.index is not index
     assert runtime.models is not models
     assert runtime.finder is not finder
@@ -67,7 +67,7 @@ def test_the_device_is_determined_once(own_models: Path):
     assert asked == []
     for _ in range(2):
         assert runtime.models.device.type == "cpu"
-        runtime.forget()
+        runtime.drop_networks()
     assert asked == ["asked"]
 
 

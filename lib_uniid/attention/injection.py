@@ -80,13 +80,13 @@ def injected(
                         else beside(linear, lora, plan.merge_scale)
                     )
                 if branches := plan.branches.get(site.index):
-                    attachment = _Attachment(site, branches, rows, record, calls)
-                    stack.callback(site.to_q.register_forward_hook(attachment.take).remove)
-                    stack.callback(site.to_out.register_forward_pre_hook(attachment.add).remove)
+                    injected_site = _InjectedSite(site, branches, rows, record, calls)
+                    stack.callback(site.to_q.register_forward_hook(injected_site.take).remove)
+                    stack.callback(site.to_out.register_forward_pre_hook(injected_site.add).remove)
         yield calls
 
 
-class _Attachment:
+class _InjectedSite:
     """One site's hooks. It holds the layer's activations only between ``to_q`` and ``to_out``."""
 
     def __init__(

@@ -86,7 +86,7 @@ def shared_attention(
 def shared(
     sites: Sequence[Site], sharing: Sharing | None, rows: Rows, *, keep: bool = False
 ) -> Generator[None]:
-    """Share at every self-attention among these sites for as long as the context lasts; None puts on nothing.
+    """Share at every self-attention among these sites for as long as the context lasts; None shares nothing.
 
     Rows with ``Role.COND`` or ``Role.UNCOND`` take the style of the nearest row with ``Role.STYLE`` before
     them, with ``keep`` also of one in an earlier call; other rows, and all where there is no such row, stay
@@ -99,11 +99,11 @@ def shared(
             for site in sites:
                 site.require_unfused()
                 if not site.cross:
-                    _Attachment(site, sharing, rows, keep).put_on(stack)
+                    _SharedSite(site, sharing, rows, keep).register(stack)
         yield
 
 
-class _Attachment:
+class _SharedSite:
     """One site's hooks. It holds the layer's activations only between ``to_q`` and ``to_out``.
 
     With ``keep`` it holds those of the latest style row for longer.
@@ -114,7 +114,7 @@ class _Attachment:
         self.kept: Projected | None = None
         self.taken: dict[nn.Module, Tensor] = {}
 
-    def put_on(self, stack: ExitStack) -> None:
+    def register(self, stack: ExitStack) -> None:
         for linear in (self.site.to_q, self.site.to_k, self.site.to_v):
             stack.callback(linear.register_forward_hook(self.take).remove)
         stack.callback(self.site.to_out.register_forward_pre_hook(self.replace).remove)

@@ -90,7 +90,7 @@ class ModelFolder:
         require_models(root)
         self.root = root
         self.unread: list[Path] = []
-        self._notebook = FindingCache(kinds=tuple(one.name for one in formats()))
+        self._findings = FindingCache(kinds=tuple(one.name for one in formats()))
         self._found: dict[str, list[Path]] = {}
         self._until = time.thread_time() + SECONDS
         for place in (root, *(usual_places(root) if also is None else also)):
@@ -98,7 +98,7 @@ class ModelFolder:
         self.files = frozenset(
             (name, *one) for name, paths in self._found.items() if name != "base" for one in _state(paths)
         )
-        self._notebook.save()
+        self._findings.save()
 
     def find(self, name: str) -> Path:
         """The file or folder for a row of ``sources``.
@@ -120,7 +120,7 @@ class ModelFolder:
                 if row.pieces
                 else f"no {name} model under {self.root}; get {row.to_get(self.root)}"
             )
-        if self._problem(name, path) or not self._notebook.is_noted(path):
+        if self._problem(name, path) or not self._findings.is_noted(path):
             _check(name, path)
         return path
 
@@ -130,8 +130,8 @@ class ModelFolder:
 
     def kind(self, path: Path) -> str | None:
         """The type of any checkpoint by its content, as text; None if it cannot be read."""
-        kind = self._notebook.look(path, _inspect).kind
-        self._notebook.save()
+        kind = self._findings.look(path, _inspect).kind
+        self._findings.save()
         return None if kind.startswith(_UNREADABLE) else kind
 
     def report(self, *, sha256: bool = False, values: bool = False) -> tuple[Entry, ...]:
@@ -141,7 +141,7 @@ class ModelFolder:
         values are a problem.
         """
         entries = tuple(self._entry(row, sha256, values) for row in sources())
-        self._notebook.save()
+        self._findings.save()
         return entries
 
     def unused(self) -> tuple[UnusedFile, ...]:
@@ -149,7 +149,7 @@ class ModelFolder:
         known = {path for paths in self._found.values() for path in paths} | set(self.unread)
         own = self.root / "uniid"
         return tuple(
-            UnusedFile(path=path, kind=self._notebook.look(path, _inspect).kind)
+            UnusedFile(path=path, kind=self._findings.look(path, _inspect).kind)
             for path in candidates(own)
             if path.is_file() and path not in known and path.relative_to(own).parts[0] not in _NO_MODELS
         )
@@ -164,11 +164,11 @@ class ModelFolder:
             self._found.setdefault(name, []).extend(sorted(paths))
 
     def _name_file(self, path: Path) -> str | None:
-        finding = self._notebook.known(path)
+        finding = self._findings.known(path)
         if finding is None and time.thread_time() > self._until:
             self.unread.append(path)
             return None
-        return (finding or self._notebook.look(path, _inspect)).name
+        return (finding or self._findings.look(path, _inspect)).name
 
     def _name_folder(self, folder: Path) -> str | None:
         if os.path.isfile(folder / DIFFUSERS_INDEX):
@@ -178,18 +178,18 @@ class ModelFolder:
     def _onnx(self, pack: Path) -> dict[Path, str]:
         """The detectors and recognisers of a pack."""
         files = islice(pack.glob("*.onnx"), _MAX_ONNX_FILES)
-        names = {path: self._notebook.look(path, _look_at_onnx, "#onnx").name for path in files}
+        names = {path: self._findings.look(path, _look_at_onnx, "#onnx").name for path in files}
         return {path: name for path, name in names.items() if name}
 
     def _problem(self, name: str, path: Path) -> str | None:
-        return self._notebook.look(path, _inspect).problem if path.is_file() else None
+        return self._findings.look(path, _inspect).problem if path.is_file() else None
 
     def _values(self, path: Path) -> list[tuple[Path, Finding]]:
         """Findings about the values in a file, or in the files of a pack up to the first with a problem."""
         found: list[tuple[Path, Finding]] = []
         with suppress(ImportError):
             for one in [path] if path.is_file() else self._onnx(path):
-                found.append((one, self._notebook.look(one, _check_values, "#values")))
+                found.append((one, self._findings.look(one, _check_values, "#values")))
                 if found[-1][1].problem:
                     break
         return found

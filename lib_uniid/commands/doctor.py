@@ -46,14 +46,16 @@ def run(options: Namespace) -> Outcome:
         require_models(options.models)
     packages = {name: _version(name) for name in PACKAGES}
     folder = runtime_of(options).index if options.models.is_dir() else None
-    came, problem = _shipped(options.models)
+    manifest, problem = _shipped(options.models)
     unneeded = registry.files_of_others(registry.default(), _detector(runtime_of(options)))
     files = [
-        _file(entry, options.models, came, needed=entry.source.needed and entry.source.name not in unneeded)
+        _file(
+            entry, options.models, manifest, needed=entry.source.needed and entry.source.name not in unneeded
+        )
         for entry in _entries(folder, options.hash)
     ]
     others = {one.path: one.kind for one in folder.unused()} if folder else {}
-    purposes = {path: came.purpose(path) for path in others} if came else {}
+    purposes = {path: manifest.purpose(path) for path in others} if manifest else {}
     shipped = {str(path): purpose for path, purpose in purposes.items() if purpose}
     unused = {str(path): kind for path, kind in others.items() if str(path) not in shipped}
     note = _domain_note(runtime_of(options), folder)

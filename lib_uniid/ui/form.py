@@ -29,7 +29,7 @@ STYLE_STRENGTH = round(STYLE["strength"].default, 2)
 DRAWN = "as drawn or uploaded"
 """The region for a mask, beside anywhere and the named regions."""
 
-DETECTING = "looking"
+DETECTING = "detecting"
 """The value in place of a list of uploads while faces are detected in the pictures."""
 
 

@@ -122,7 +122,7 @@ class PageGenerator:
     def _forget(self) -> None:
         """Free the memory and reopen all files next time: files or memory may have caused the failure."""
         self._studio = None
-        self.runtime.forget()
+        self.runtime.drop_networks()
 
     def _make(self, finished: Finished, page_settings: PageSettings, panel: Sequence[Any]) -> None:
         request = request_of(panel, self.uploads)

@@ -67,7 +67,7 @@ def new_text_model() -> Any:
 
 
 class TraitTokens(nn.Module):
-    """Identity tokens from exact traits, and the null identity's (``nobody`` in stored files)."""
+    """Identity tokens from exact traits, and the null identity's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,19 +75,24 @@ class TraitTokens(nn.Module):
             nn.Linear(len(TRAITS), 256), nn.GELU(), nn.Linear(256, TOKENS * TEXT_WIDTH)
         )
         self.slots = nn.Parameter(torch.randn(TOKENS, TEXT_WIDTH))
-        self.nobody = nn.Parameter(torch.zeros(TOKENS, TEXT_WIDTH))
+        self.register_parameter("nobody", nn.Parameter(torch.zeros(TOKENS, TEXT_WIDTH)))
         self.norm = nn.LayerNorm(TEXT_WIDTH)
+
+    @property
+    def null(self) -> nn.Parameter:
+        """The null identity; stored files call it ``nobody``."""
+        return self.get_parameter("nobody")
 
     def forward(self, who: Tensor, unnamed: Tensor | None = None) -> Tensor:
         """Traits ``[b traits]`` to tokens ``[b k d]``; the null identity where ``unnamed`` is true."""
         described = 3 * self.traits(who).unflatten(1, (TOKENS, TEXT_WIDTH))
         if unnamed is not None:
-            described = torch.where(unnamed[:, None, None], self.nobody, described)
+            described = torch.where(unnamed[:, None, None], self.null, described)
         return self.norm(described + self.slots)
 
     def null_tokens(self) -> Tensor:
         """The null identity's tokens ``[k d]``."""
-        return self.norm(self.nobody + self.slots)
+        return self.norm(self.null + self.slots)
 
 
 def new_base() -> nn.ModuleDict:

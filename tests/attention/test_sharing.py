@@ -172,7 +172,7 @@ def test_an_exception_in_the_middle_of_sampling_leaves_no_trace(
         sample()
 
 
-def test_an_exception_while_putting_it_on_leaves_no_trace(
+def test_an_exception_while_registering_leaves_no_trace(
     unet: UNet2DConditionModel, sites: tuple[Site, ...], monkeypatch: pytest.MonkeyPatch
 ):
     def fail(*_: object, **__: object) -> None:
@@ -181,7 +181,7 @@ def test_an_exception_while_putting_it_on_leaves_no_trace(
     last = [site for site in sites if not site.cross][-1]
     monkeypatch.setattr(last.to_out, "register_forward_pre_hook", fail)
     with leaves_no_trace(unet), pytest.raises(RuntimeError), shared(sites, Sharing(), Rows(())):
-        pytest.fail("put on a broken layer")
+        pytest.fail("registered on a broken layer")
 
 
 def test_without_sharing_nothing_is_injected(unet: UNet2DConditionModel, sites: tuple[Site, ...]):

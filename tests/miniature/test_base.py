@@ -21,7 +21,7 @@ def test_each_token_belongs_to_the_nearest_person_in_any_order_and_at_any_grid()
 def test_the_null_identity_has_the_same_tokens_for_any_traits() -> None:
     torch.manual_seed(0)
     known = TraitTokens()
-    torch.nn.init.normal_(known.nobody)
+    torch.nn.init.normal_(known.null)
     tokens = known(torch.rand(3, len(TRAITS)), torch.tensor([True, False, True]))
     assert tokens.shape == (3, TOKENS, TEXT_WIDTH)
     assert torch.equal(tokens[0], tokens[2])

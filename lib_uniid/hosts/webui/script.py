@@ -173,7 +173,7 @@ class Extension:
     def unload(self) -> None:
         """The host unloads the script and keeps the model."""
         self.injector.detach()
-        self.runtime.forget()
+        self.runtime.drop_networks()
 
     # --- internals ---
 

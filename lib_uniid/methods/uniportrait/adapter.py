@@ -19,8 +19,8 @@ from lib_uniid.errors import MissingModelError
 from lib_uniid.typing import Float
 from lib_uniid.weights import load_exactly, shape_of, without_values
 
-FACEID = "faceid_adapter"
-ROUTER = "faceid_adapter of the router file"
+FACEID_ENTRY = "faceid_adapter"
+ROUTER_ENTRY = "faceid_adapter of the router file"
 LoRASet = Literal["single", "multi"]
 State = Mapping[str, Tensor]
 
@@ -120,8 +120,8 @@ class UniPortraitAdapter(nn.Module):
         that are missing, unexpected or of a wrong shape.
         """
         with without_values():
-            adapter = cls(_sizes(faceid_adapter), _rank(faceid_adapter, FACEID))
-        load_exactly(adapter.faceid, faceid_adapter, FACEID)
+            adapter = cls(_sizes(faceid_adapter), _rank(faceid_adapter, FACEID_ENTRY))
+        load_exactly(adapter.faceid, faceid_adapter, FACEID_ENTRY)
         if router is not None:
             adapter._load_router(
                 {name: router[name] for name in router if "lora." in name or "router." in name}
@@ -156,14 +156,6 @@ class UniPortraitAdapter(nn.Module):
         assert isinstance(site, RouterSite)
         return site
 
-    def faceid_state_dict(self) -> dict[str, Tensor]:
-        """The ``faceid_adapter`` of the published faceid file."""
-        return self.faceid.state_dict()
-
-    def router_state_dict(self) -> dict[str, Tensor]:
-        """The ``faceid_adapter`` of the published router file."""
-        return self._router().state_dict()
-
     def _router(self) -> nn.ModuleDict:
         if self.router is None:
             raise MissingModelError(
@@ -173,10 +165,10 @@ class UniPortraitAdapter(nn.Module):
         return self.router
 
     def _load_router(self, state: State) -> None:
-        tokens = shape_of(state, "1.aggr_router.weight", ROUTER)[1]
+        tokens = shape_of(state, "1.aggr_router.weight", ROUTER_ENTRY)[1]
         with without_values():
-            self.router = _router(self.sizes, _rank(state, ROUTER), tokens)
-        load_exactly(self.router, state, ROUTER)
+            self.router = _router(self.sizes, _rank(state, ROUTER_ENTRY), tokens)
+        load_exactly(self.router, state, ROUTER_ENTRY)
 
 
 def _router(sizes: Sequence[SiteSizes], rank: int, tokens: int) -> nn.ModuleDict:
@@ -194,8 +186,8 @@ def _sizes(state: State) -> list[SiteSizes]:
     count = next(i for i in range(len(state) + 1) if str(i) not in numbered)
     return [
         SiteSizes(
-            width=shape_of(state, f"{i}.to_q_lora.up.weight", FACEID)[0],
-            context=shape_of(state, f"{i}.to_k_lora.down.weight", FACEID)[1],
+            width=shape_of(state, f"{i}.to_q_lora.up.weight", FACEID_ENTRY)[0],
+            context=shape_of(state, f"{i}.to_k_lora.down.weight", FACEID_ENTRY)[1],
         )
         for i in range(max(2, count + count % 2))
     ]

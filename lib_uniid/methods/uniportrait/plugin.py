@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from lib_uniid.bases import SD15
 from lib_uniid.checkpoints.sources import Source
 from lib_uniid.declarations import IDEncoderDeclaration
 from lib_uniid.methods.registry import MethodDeclaration
-from lib_uniid.methods.uniportrait import BASE
 from lib_uniid.methods.uniportrait.files import FILES
 from lib_uniid.methods.uniportrait.settings import STRUCTURE_SCALE
 
@@ -24,7 +24,7 @@ def register_methods(register: Callable[[MethodDeclaration], None]) -> None:
     register(
         MethodDeclaration(
             name="UniPortrait",
-            bases=(BASE,),
+            bases=(SD15,),
             encoder=ENCODER,
             open=_method,
             sources=("faceid",),

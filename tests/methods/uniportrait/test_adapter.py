@@ -19,6 +19,11 @@ def shapes(state: State) -> dict[str, list[int]]:
     return {name: list(tensor.shape) for name, tensor in state.items()}
 
 
+def router_state(adapter: UniPortraitAdapter) -> State:
+    assert adapter.router
+    return dict(adapter.router.state_dict())
+
+
 @pytest.fixture
 def adapter() -> UniPortraitAdapter:
     return random_adapter(small_pair().sites)
@@ -26,7 +31,7 @@ def adapter() -> UniPortraitAdapter:
 
 @pytest.fixture
 def files(adapter: UniPortraitAdapter) -> tuple[State, State]:
-    return dict(adapter.faceid_state_dict()), dict(adapter.router_state_dict())
+    return dict(adapter.faceid.state_dict()), router_state(adapter)
 
 
 # --- layout ---
@@ -39,8 +44,8 @@ def test_the_layout_at_full_size_is_the_published_one():
         adapter = UniPortraitAdapter(sizes, rank=128)
         adapter.add_router(tokens=16)
     groups = LAYOUT["groups"]
-    assert shapes(adapter.faceid_state_dict()) == groups["faceid_file.faceid_adapter(expected)"]
-    assert shapes(adapter.router_state_dict()) == groups["router_file.faceid_adapter(expected,used)"]
+    assert shapes(adapter.faceid.state_dict()) == groups["faceid_file.faceid_adapter(expected)"]
+    assert shapes(router_state(adapter)) == groups["router_file.faceid_adapter(expected,used)"]
 
 
 def test_what_is_saved_loads_again(adapter: UniPortraitAdapter, files: tuple[State, State]):
@@ -52,7 +57,7 @@ def test_what_is_saved_loads_again(adapter: UniPortraitAdapter, files: tuple[Sta
 
 def test_the_two_lora_sets_may_differ_in_rank(files: tuple[State, State]):
     faceid, _ = files
-    _, router = (dict(random_adapter(small_pair().sites, rank=5).router_state_dict()) for _ in range(2))
+    router = router_state(random_adapter(small_pair().sites, rank=5))
     loaded = UniPortraitAdapter.from_state_dicts(faceid, router)
     assert loaded.lora("single", 0)["to_q"].down.weight.shape[0] == 3
     assert loaded.lora("multi", 0)["to_q"].down.weight.shape[0] == 5
@@ -62,7 +67,7 @@ def test_of_the_router_file_only_lora_and_router_are_read(files: tuple[State, St
     faceid, router = files
     frozen_copy = {"1.to_k_faceid.weight": torch.zeros(1), "optimizer.step": torch.zeros(1)}
     loaded = UniPortraitAdapter.from_state_dicts(faceid, router | frozen_copy)
-    assert torch.equal(loaded.faceid_state_dict()["1.to_k_faceid.weight"], faceid["1.to_k_faceid.weight"])
+    assert torch.equal(loaded.faceid.state_dict()["1.to_k_faceid.weight"], faceid["1.to_k_faceid.weight"])
 
 
 def test_weights_keep_the_precision_of_the_file(files: tuple[State, State]):
@@ -132,4 +137,4 @@ def test_a_misshapen_tensor_is_refused(files: tuple[State, State], name: str, sh
 def test_what_was_not_loaded_is_missed_by_name():
     adapter = random_adapter(small_pair().sites, router=False)
     with pytest.raises(MissingModelError, match="uniportrait-router_sd15"):
-        adapter.router_state_dict()
+        adapter.router_site(1)

@@ -171,7 +171,7 @@ def test_every_recorded_output_of_self_attention_is_compared_and_every_weight_us
 ):
     compared = {f"out.{name}" for name in (*LORA_CASES, *SHARING_CASES, MAP_CASE)}
     layer = {f"attn.{name}" for name in pair.self_attention.state_dict()}
-    single = {f"proc.{name}" for name in recorded.under("0.", adapter.faceid_state_dict())}
+    single = {f"proc.{name}" for name in recorded.under("0.", adapter.faceid.state_dict())}
     multi = {name.replace("_lora", "_multi_id_lora") for name in single}
     assert compared | layer | single | multi | {"in.hidden"} == SELF.keys()
     assert {f"out.{name}" for name in recorded.notes("attn_self_small")["cases"]} == compared

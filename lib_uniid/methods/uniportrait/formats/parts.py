@@ -1,8 +1,8 @@
 """What both files share: parts at every attention layer; even layers are self, odd ones cross."""
 
-from lib_uniid.methods.uniportrait import BASE
+from lib_uniid.bases import SD15
 
-SITES = 2 * len(BASE.unet.widths)
+SITES = 2 * len(SD15.unet.widths)
 
 
 def lora(prefix: str) -> dict[str, str]:

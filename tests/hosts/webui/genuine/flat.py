@@ -60,14 +60,14 @@ def write_flat_models(miniature: Path, root: Path) -> Path:
 
 def _write_method(folder: Path, unet: UNet2DConditionModel) -> None:
     adapter = UniPortraitAdapter.for_sites(find_sites(unet), rank=2)
-    adapter.add_router(TOKENS)
+    router = adapter.add_router(TOKENS)
     with torch.no_grad():
         for parameter in adapter.parameters():
             parameter.copy_(0.05 * torch.randn_like(parameter))
     resampler = _widened(new_resampler(), UNET["cross_attention_dim"])
-    faceid = {"faceid_proj": resampler.state_dict(), "faceid_adapter": adapter.faceid_state_dict()}
+    faceid = {"faceid_proj": resampler.state_dict(), "faceid_adapter": adapter.faceid.state_dict()}
     torch.save(faceid, folder / "uniportrait-faceid_sd15.bin")
-    torch.save({"faceid_adapter": adapter.router_state_dict()}, folder / "uniportrait-router_sd15.bin")
+    torch.save({"faceid_adapter": router.state_dict()}, folder / "uniportrait-router_sd15.bin")
 
 
 def _widened(resampler: Resampler, width: int) -> Resampler:
