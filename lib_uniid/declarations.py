@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lib_uniid.errors import ConfigError
-from lib_uniid.plugins import Registered, plugins
+from lib_uniid.plugins import KINDS, Registered, plugins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,23 +83,23 @@ def directions() -> Mapping[str, Registered[Direction]]:
 
 def id_encoder(name: str) -> Registered[IDEncoderDeclaration]:
     """The encoder of this name; ``ConfigError`` if there is none."""
-    return _chosen(id_encoders(), name, "the ID encoder")
+    return _chosen(id_encoders(), name, "register_id_encoders")
 
 
 def face_detector(name: str | None) -> Registered[FaceDetector]:
     """The detector of this name, or the built-in one; ``ConfigError`` if there is none of the name."""
-    return _chosen(face_detectors(), name, "the face detector")
+    return _chosen(face_detectors(), name, "register_face_detectors")
 
 
 def scorer(name: str | None) -> Registered[Scorer]:
     """The check of this name, or the built-in one; ``ConfigError`` if there is none of the name."""
-    return _chosen(scorers(), name, "the check of the result")
+    return _chosen(scorers(), name, "register_scorers")
 
 
-def _chosen(known: Mapping[str, Registered[T]], name: str | None, what: str) -> Registered[T]:
+def _chosen(known: Mapping[str, Registered[T]], name: str | None, hook: str) -> Registered[T]:
     if name is None:
         return next(iter(known.values()))
     if name not in known:
-        off = "".join(f"; {sentence}" for sentence in plugins().off.values())
-        raise ConfigError(f"{what} must be one of {', '.join(known)}, got {name!r}{off}")
+        why = plugins().why_absent(hook, name)
+        raise ConfigError(f"the {KINDS[hook]} must be one of {', '.join(known)}, got {name!r}{why}")
     return known[name]

@@ -6,7 +6,7 @@ is switched off until restart. Built-in plugins are listed by dotted names, and 
 
 import re
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -31,8 +31,15 @@ PROJECT = "uniid"
 SHARED, METHODS = "lib_uniid.builtin", "lib_uniid.methods"
 """The built-in plugin of what all methods need, and the package whose packages have one each, ``plugin``."""
 
-NEEDS = "UNIID_NEEDS"
-"""A plugin's attribute with the versions of UniID that it works with, such as ">=0.1,<1"."""
+KINDS: Mapping[str, str] = {
+    "register_methods": "method",
+    "register_id_encoders": "ID encoder",
+    "register_face_detectors": "face detector",
+    "register_checkpoint_formats": "model file",
+    "register_directions": "direction",
+    "register_scorers": "check of the result",
+}
+"""What plugins register in each hook, in words."""
 
 Origin = Literal["built in", "installed", "registered"]
 
@@ -51,7 +58,10 @@ class Registered(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """A plugin as it was found; ``load`` gives its module or object."""
+    """A plugin as it was found; ``load`` gives its module or object.
+
+    ``needs`` are the versions of UniID that it works with, such as ``>=0.1,<1``; empty for any.
+    """
 
     name: str
     origin: Origin
@@ -75,6 +85,7 @@ class Plugins:
         self._loaded: dict[str, object] = {}
         self._off: dict[str, str] = {}
         self._values: dict[str, dict[str, Registered[Any]]] = {}
+        self._names: dict[str, set[tuple[str, str]]] = {}  # hooks and names by plugin
 
     def register(self, plugin: object, *, name: str, needs: str = "") -> None:
         """Add a module or an object. One of the same name is replaced: a WebUI loads its scripts again.
@@ -110,6 +121,22 @@ class Plugins:
             if hook not in self._values:
                 self._values[hook] = self._collect(hook, kind)
             return {name: one for name, one in self._values[hook].items() if one.plugin not in self._off}
+
+    def why_absent(self, hook: str, name: str) -> str:
+        """The end of a sentence that says that no plugin has registered this name in a hook.
+
+        It has the reason of each plugin that registered the name and is switched off.
+        """
+        with self._lock:
+            self._settle()
+            theirs = [
+                sentence
+                for plugin, sentence in self._off.items()
+                if (hook, name) in self._names.get(plugin, ())
+            ]
+            if not theirs and self._off.keys() - self._names.keys():
+                theirs = ["uniid plugins lists the plugins that are switched off"]
+            return "".join(f"; {sentence}" for sentence in theirs)
 
     def announce(self, hook: str, **arguments: object) -> list[str]:
         """Call a hook of every plugin; a sentence for each plugin that was switched off by it."""
@@ -156,8 +183,8 @@ class Plugins:
             self._off[plugin.name] = f"the plugin {plugin.name} is switched off: pluggy is not installed"
             return
         try:
+            _require_version(plugin.needs)
             self._loaded[plugin.name] = loaded = plugin.load()
-            _require_version(plugin.needs or str(getattr(loaded, NEEDS, "")))
             if self._manager is not None:
                 _require_hooks(loaded, self._manager)
                 self._manager.register(loaded, plugin.name)
@@ -170,7 +197,7 @@ class Plugins:
         """Forget an earlier plugin of this name."""
         if self._manager is not None and self._manager.has_plugin(name):
             self._manager.unregister(name=name)
-        for known in (self._found, self._loaded, self._off):
+        for known in (self._found, self._loaded, self._off, self._names):
             known.pop(name, None)
         self._values.clear()
 
@@ -183,7 +210,10 @@ class Plugins:
                 continue
 
             def register(value: Any, plugin: str = plugin) -> None:
-                values[_checked(value, kind, values)] = Registered(plugin=plugin, value=value)
+                taken = {name: one.plugin for name, one in values.items() if one.plugin not in self._off}
+                name = _checked(value, kind, KINDS[hook], taken)
+                values[name] = Registered(plugin=plugin, value=value)
+                self._names.setdefault(plugin, set()).add((hook, name))
 
             self._call(plugin, hook, {"register": register})
         return {name: one for name, one in values.items() if one.plugin not in self._off}
@@ -263,7 +293,17 @@ def _installed(taken: Mapping[str, str]) -> Iterator[Plugin]:
 
     for one in metadata.entry_points(group=PROJECT):
         if one.name not in taken:
-            yield Plugin(name=one.name, origin="installed", needs="", load=one.load)
+            requirements = (one.dist.requires if one.dist is not None else None) or ()
+            yield Plugin(name=one.name, origin="installed", needs=_needs(requirements), load=one.load)
+
+
+_REQUIREMENT = re.compile(rf"\s*{PROJECT}(?![\w.-])\s*(?:\[.*?\])?\s*\(?([^();@]*)", re.IGNORECASE)
+
+
+def _needs(requirements: Iterable[str]) -> str:
+    """The versions of UniID in the requirements of a distribution, those of extras too."""
+    ranges = (found[1].strip() for one in requirements if (found := _REQUIREMENT.match(one)))
+    return ",".join(dict.fromkeys(filter(None, ranges)))
 
 
 # --- checking ---
@@ -275,16 +315,15 @@ def _require_hooks(plugin: object, manager: PluginManager) -> None:
             raise PluginError(f"UniID {__version__} has no hook {name}")
 
 
-def _checked(value: Any, kind: type, taken: Mapping[str, Registered[Any]]) -> str:
-    """The name of a value that a plugin registers."""
+def _checked(value: Any, kind: type, title: str, taken: Mapping[str, str]) -> str:
+    """The name of a value that a plugin registers; ``taken`` has the plugins of other names."""
     if not isinstance(value, kind):
         raise PluginError(
             f"it registered {shortened(visible(repr(value)), 80)} where a {kind.__name__} is needed"
         )
     if value.name in taken:
         raise PluginError(
-            f"it registered the {kind.__name__} {value.name!r}, which the plugin {taken[value.name].plugin} "
-            "has already"
+            f"it registered the {title} {value.name!r}, which the plugin {taken[value.name]} has already"
         )
     return value.name
 

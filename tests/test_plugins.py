@@ -23,7 +23,7 @@ from lib_uniid.identity_pipeline import IdentityPipeline
 from lib_uniid.library.store import Identity, Library
 from lib_uniid.methods.registry import bases, default, methods, require
 from lib_uniid.pipeline import Reference, Studio
-from lib_uniid.plugins import plugins
+from lib_uniid.plugins import KINDS, plugins
 from lib_uniid.runtime import Runtime
 from lib_uniid.ui.status import status_of
 from tests.device import DEVICE
@@ -196,14 +196,43 @@ def test_of_two_methods_of_one_name_the_second_is_switched_off():
     assert (
         plugins()
         .off["odd"]
-        .startswith(f"{OFF}it registered the MethodDeclaration 'Toy', which the plugin toy")
+        .startswith(f"{OFF}it registered the method 'Toy', which the plugin toy has already")
     )
 
 
-def test_where_the_request_needs_it_the_refusal_names_the_plugin():
-    v1.register(odd_hook(ValueError("oh")), name="odd")
-    with pytest.raises(ConfigError, match=rf"got 'Toy'; {OFF}register_methods raised"):
-        parse({"version": 1, "method": NAME, "people": [{"name": "Anna"}]})
+def test_each_hook_that_registers_has_words_for_what_it_registers():
+    assert list(KINDS) == [name for name in vars(hookspecs) if name.startswith("register_")]
+
+
+def refusal(method: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        parse({"version": 1, "method": method, "people": [{"name": "Anna"}]})
+    return str(raised.value)
+
+
+def test_a_refusal_gives_the_reason_of_the_plugin_that_has_the_name_and_of_no_other():
+    def register_methods(register: Callable[[v1.MethodDeclaration], None]) -> None:
+        ToyPlugin().register_methods(register)
+        raise ValueError("oh")
+
+    v1.register(SimpleNamespace(register_methods=register_methods), name="odd")
+    ended = f"must be one of {default()}, got "
+    assert refusal(NAME).startswith(f"the method {ended}'Toy'; {OFF}register_methods raised")
+    assert refusal("Tow").endswith(f"{ended}'Tow'")
+    v1.register(odd_hook(ValueError("oh")), name="other")  # may have any name
+    assert refusal("Tow").endswith(f"{ended}'Tow'; uniid plugins lists the plugins that are switched off")
+    assert refusal(NAME).count("switched off") == 1
+
+
+def test_a_name_of_a_plugin_that_is_switched_off_is_free():
+    def register_methods(register: Callable[[v1.MethodDeclaration], None]) -> None:
+        ToyPlugin().register_methods(register)
+        register(3)  # pyright: ignore[reportArgumentType]
+
+    v1.register(SimpleNamespace(register_methods=register_methods), name="odd")
+    v1.register(ToyPlugin(), name="toy")
+    assert methods()[NAME].plugin == "toy"
+    assert list(plugins().off) == ["odd"]
 
 
 @needs_standalone_host
@@ -246,14 +275,16 @@ def test_the_name_of_a_built_in_plugin_is_refused_and_that_of_another_is_replace
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[[str], None]]:
-    """Installs a distribution whose entry point ``odd`` is a module of this source."""
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[..., None]]:
+    """Installs a distribution with requirements, whose entry point ``odd`` is a module of this source."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def install(source: str) -> None:
+    def install(source: str, *requirements: str) -> None:
         (tmp_path / "uniid_odd.py").write_text(source)
         (tmp_path / "odd-1.dist-info").mkdir()
-        (tmp_path / "odd-1.dist-info" / "METADATA").write_text("Name: odd\nVersion: 1\n")
+        (tmp_path / "odd-1.dist-info" / "METADATA").write_text(
+            "".join(["Name: odd\nVersion: 1\n", *(f"Requires-Dist: {one}\n" for one in requirements)])
+        )
         (tmp_path / "odd-1.dist-info" / "entry_points.txt").write_text("[uniid]\nodd = uniid_odd\n")
 
     yield install
@@ -261,12 +292,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Call
 
 
 def test_an_installed_plugin_is_found_and_listed(
-    installed: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+    installed: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ):
     installed(
-        "from tests.methods.toy import ToyPlugin\n"
-        "UNIID_NEEDS = '>=0.1'\n"
-        "register_methods = ToyPlugin().register_methods\n"
+        "from tests.methods.toy import ToyPlugin\nregister_methods = ToyPlugin().register_methods\n",
+        "uniid>=0.1",
     )
     assert methods()[NAME].plugin == "odd"
     assert cli.main(["plugins"]) == 0
@@ -274,11 +304,42 @@ def test_an_installed_plugin_is_found_and_listed(
     assert f"odd (installed)\n  methods: {NAME}" in printed
     assert "face detectors: insightface" in printed
     assert f"methods: {default()}" in printed
+    assert plugins().found["odd"].needs == ">=0.1"
+
+
+@pytest.mark.parametrize(
+    ("requirements", "needs"),
+    [
+        (["numpy>=1", "uniid>=0.2"], ">=0.2"),
+        (['uniid<1,>=0.2; extra == "uniid"'], "<1,>=0.2"),
+        (["UniID[x] (>=0.2) ; python_version > '3'"], ">=0.2"),
+    ],
+)
+def test_an_installed_plugin_for_another_version_is_not_imported(
+    requirements: list[str],
+    needs: str,
+    installed: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+):
+    installed("from lib_uniid.api.v1 import NameOfLater", *requirements)
+    assert plugins().off["odd"].startswith(f"{OFF}it needs UniID {needs}, and this is 0.1")
+    assert "uniid_odd" not in sys.modules
+    assert cli.main(["plugins", "--json"]) == 0
+    assert f'"needs": "{needs}"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("requirement", ["uniid", "uniid-toys>=9", "uniid @ https://example.org/uniid.zip"])
+def test_an_installed_plugin_without_a_range_works_with_any_version(
+    requirement: str, installed: Callable[..., None]
+):
+    installed("", requirement)
+    assert plugins().found["odd"].needs == ""
+    assert not plugins().off
 
 
 @pytest.mark.parametrize("source", ["raise OSError('no libx')", "import uniid_absent", "raise SystemExit(3)"])
 def test_a_plugin_that_raises_at_import_is_named_and_listed(
-    source: str, installed: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+    source: str, installed: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ):
     installed(source)
     assert list(methods()) == [default()]

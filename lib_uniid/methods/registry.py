@@ -138,8 +138,8 @@ def require(name: str | None, base: Base | None = None) -> Registered[MethodDecl
             f"no method works with {wanted}; load a {titles(bases())} checkpoint, or turn UniID off"
         )
     if name not in known:
-        off = "".join(f"; {sentence}" for sentence in plugins().off.values())
-        raise ConfigError(f"the method must be one of {', '.join(known)}, got {name!r}{off}")
+        why = plugins().why_absent("register_methods", name)
+        raise ConfigError(f"the method must be one of {', '.join(known)}, got {name!r}{why}")
     method = known[name].value
     if base is not None and base not in method.bases:
         raise CheckpointMismatchError(
