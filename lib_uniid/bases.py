@@ -38,6 +38,21 @@ class UNetShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TextEncoder:
+    """A CLIP text model.
+
+    Attributes:
+        width: channels of the text that it gives.
+        heads: of each attention layer.
+        activation: transformers' name of the activation in each layer.
+    """
+
+    width: int
+    heads: int
+    activation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
     """One family.
 
@@ -47,6 +62,8 @@ class Base:
         marks: of a checkpoint in the original layout: how names of tensors begin, each for some tensor.
         pipeline: the class that the index of a diffusers folder names.
         unet: the shape of its UNet.
+        unet_heads: of each attention layer, by level from the finest to the coarsest.
+        text_encoders: their texts are joined on the channels.
         betas: of the noise schedule, first and last; the square roots between them are evenly spaced.
         trained_steps: of the noise schedule.
         steps_offset: of the timesteps that sampling visits.
@@ -61,6 +78,8 @@ class Base:
     marks: tuple[str, ...]
     pipeline: str
     unet: UNetShape
+    unet_heads: tuple[int, ...]
+    text_encoders: tuple[TextEncoder, ...]
     betas: tuple[float, float]
     trained_steps: int
     steps_offset: int
@@ -69,9 +88,17 @@ class Base:
     latent_side: int
     latent_colours: tuple[tuple[float, float, float], ...]
 
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the VAE's latents."""
+        return len(self.latent_colours)
+
 
 _SD_WIDTHS = (*(320,) * 2, *(640,) * 2, *(1280,) * 2, *(1280,) * 3, *(640,) * 3, *(320,) * 3, 1280)
 _SDXL_WIDTHS = (*(640,) * 4, *(1280,) * 20, *(1280,) * 30, *(640,) * 6, *(1280,) * 10)
+_CLIP_L = TextEncoder(width=768, heads=12, activation="quick_gelu")
+_OPEN_CLIP_H = TextEncoder(width=1024, heads=16, activation="gelu")
+_OPEN_CLIP_BIG_G = TextEncoder(width=1280, heads=20, activation="gelu")
 
 # Latent colours are those of AUTOMATIC1111's ``cheap_approximation``, after
 # https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204/2
@@ -82,6 +109,8 @@ SD15 = Base(
     marks=("model.diffusion_model.input_blocks.0.0.weight", "cond_stage_model.transformer."),
     pipeline="StableDiffusionPipeline",
     unet=UNetShape(widths=_SD_WIDTHS, context=768),
+    unet_heads=(8, 8, 8, 8),
+    text_encoders=(_CLIP_L,),
     betas=(0.00085, 0.012),
     trained_steps=1000,
     steps_offset=1,
@@ -102,6 +131,8 @@ SD21 = replace(
     checkpoint="a Stable Diffusion 2 checkpoint",
     marks=("cond_stage_model.model.",),
     unet=UNetShape(widths=_SD_WIDTHS, context=1024),
+    unet_heads=(5, 10, 20, 20),
+    text_encoders=(_OPEN_CLIP_H,),
     latent_side=96,
 )
 SDXL = Base(
@@ -110,6 +141,8 @@ SDXL = Base(
     marks=("conditioner.embedders.",),
     pipeline="StableDiffusionXLPipeline",
     unet=UNetShape(widths=_SDXL_WIDTHS, context=2048),
+    unet_heads=(5, 10, 20),
+    text_encoders=(_CLIP_L, _OPEN_CLIP_BIG_G),
     betas=(0.00085, 0.012),
     trained_steps=1000,
     steps_offset=1,
@@ -147,6 +180,6 @@ def of_pipeline(name: object) -> Base | None:
     return next((base for base in BASES if base.pipeline == name), None)
 
 
-def titles(bases: Iterable[Base] = STANDALONE) -> str:
-    """All of them in a sentence."""
+def titles(bases: Iterable[Base]) -> str:
+    """Their titles in a sentence."""
     return " or ".join(base.title for base in bases)

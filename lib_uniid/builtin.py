@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lib_uniid.bases import titles
+from lib_uniid.bases import STANDALONE, titles
 from lib_uniid.checkpoints.sources import Piece, Source
 from lib_uniid.declarations import FaceDetector, Scorer
 
@@ -22,7 +22,7 @@ BASE_MODEL = Source(
     name="base",
     purpose="makes the pictures",
     repository="SG161222/Realistic_Vision_V5.1_noVAE",
-    path=f"(any {titles()} checkpoint or diffusers folder)",
+    path=f"(any {titles(STANDALONE)} checkpoint or diffusers folder)",
     placed="Stable-diffusion",
     licence="its publisher's, for most of them CreativeML OpenRAIL-M",
     about="2 to 4 GB",

@@ -44,7 +44,7 @@ class SamplingOptions:
     """
 
     start: Picture | None = None
-    style: Float[Tensor, "steps 4 rows columns"] | None = None
+    style: Float[Tensor, "steps channels rows columns"] | None = None
     rows: Rows | None = None
     progress: Progress = no_progress
     preview: Preview = no_preview
@@ -86,16 +86,16 @@ class Host(Protocol):
 
     def invert(
         self, picture: Picture, steps: int, *, progress: Progress = no_progress
-    ) -> Float[Tensor, "steps 4 rows columns"]:
+    ) -> Float[Tensor, "steps channels rows columns"]:
         """The latents of the DDIM inversion of ``picture`` with an empty prompt, noisiest first."""
         ...
 
     def sample(
         self, settings: GenerationSettings, seeds: Sequence[int], options: SamplingOptions = NO_OPTIONS
-    ) -> Float[Tensor, "pictures 4 rows columns"]:
+    ) -> Float[Tensor, "pictures channels rows columns"]:
         """Latents of one picture per seed."""
         ...
 
-    def decode(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:
+    def decode(self, latents: Float[Tensor, "pictures channels rows columns"]) -> list[Picture]:
         """Latents to pictures, ``base.pixels`` times as wide and high."""
         ...

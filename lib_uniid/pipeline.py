@@ -154,7 +154,7 @@ class Studio(IdentityPipeline):
 
     def _inverted_style(
         self, settings: GenerationSettings, progress: Progress
-    ) -> Float[torch.Tensor, "steps 4 rows columns"] | None:
+    ) -> Float[torch.Tensor, "steps channels rows columns"] | None:
         if settings.style is None:
             return None
         picture = self._fitted(settings.style.picture, settings)

@@ -1,6 +1,8 @@
 """Tests of recognising families of base models by their UNets."""
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,5 +73,26 @@ def test_without_a_name_the_method_is_one_that_works_with_the_base_model():
         registry.require(None, SDXL)
 
 
-def test_latents_have_a_rough_colour_for_each_channel():
-    assert all(torch.tensor(base.latent_colours).shape == (4, 3) for base in BASES)
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.title)
+def test_the_values_of_a_family_fit_together(base: Base):
+    assert torch.tensor(base.latent_colours).shape == (base.latent_channels, 3)
+    assert sum(one.width for one in base.text_encoders) == base.unet.context
+    assert all(one.width % one.heads == 0 for one in base.text_encoders)
+
+
+def test_no_other_module_writes_a_value_of_a_family():
+    product = Path(__file__).parents[1] / "lib_uniid"
+    values = {base.latent_scale for base in BASES} | {SD15.unet.context, SDXL.unet.context}
+    words = [base.title for base in BASES] + ["quick_gelu"]
+    # Methods may; fields.py and faces/ have limits of pictures, and v1.py lists the names that it exports.
+    apart = {"methods", "bases.py", "fields.py", "faces", "v1.py"}
+    found: list[str] = []
+    for path in product.rglob("*.py"):
+        if apart & {*path.parts}:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            value = node.value if isinstance(node, ast.Constant) else None
+            titled = isinstance(value, str) and any(word in value for word in words)
+            if titled or value in values:
+                found.append(f"{path.relative_to(product)}:{getattr(node, 'lineno', 0)}: {value!r}")
+    assert found == []

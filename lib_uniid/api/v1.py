@@ -4,7 +4,7 @@ The hooks are in :mod:`lib_uniid.hookspecs`. Another extension may import this m
 so it imports nothing heavy.
 """
 
-from lib_uniid.bases import SD15, SD21, SDXL, Base, UNetShape
+from lib_uniid.bases import SD15, SD21, SDXL, Base, TextEncoder, UNetShape
 from lib_uniid.checkpoints.format import Format, Names
 from lib_uniid.checkpoints.sources import Piece, Source
 from lib_uniid.declarations import Direction, FaceDetector, IDEncoderDeclaration, Scorer
@@ -26,6 +26,7 @@ __all__ = [
     "Piece",
     "Scorer",
     "Source",
+    "TextEncoder",
     "UNetShape",
     "register",
 ]

@@ -12,7 +12,7 @@ from typing import Any, cast
 from torch import nn
 
 from lib_uniid.attention.compiled import WRAPPED, original
-from lib_uniid.bases import UNetShape, titles
+from lib_uniid.bases import UNetShape
 from lib_uniid.errors import ConfigError, HostTooOldError
 
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")
@@ -97,7 +97,7 @@ def find_sites(unet: nn.Module) -> tuple[Site, ...]:
     if not found:
         raise HostTooOldError(
             f"{type(unet).__name__} has no attention layers named as in Stable Diffusion's UNet; "
-            f"load a {titles()} checkpoint"
+            "load a checkpoint with such a UNet"
         )
     found.sort(key=lambda entry: entry[0])
     return tuple(_site(index, name, module) for index, (_, name, module) in enumerate(found))

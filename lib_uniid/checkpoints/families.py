@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lib_uniid.bases import BASES, Base
+from lib_uniid.bases import BASES, SDXL, Base
 from lib_uniid.checkpoints.format import Names
 from lib_uniid.checkpoints.formats import part_of
 from lib_uniid.checkpoints.header import Header
@@ -24,10 +24,10 @@ class Family:
         return Names(self.pattern).matches(header) and self.test(header.shapes)
 
 
-def _context(shapes: Shapes, *, wide: bool) -> bool:
-    """Whether key projections take SDXL's text embeddings, 2048 wide."""
+def _reads_text_of(base: Base, shapes: Shapes) -> bool:
+    """Whether the key projections of an IP-Adapter are as wide as the text of a base family."""
     widths = {shape[-1] for name, shape in shapes.items() if name.endswith("to_k_ip.weight")}
-    return (2048 in widths) == wide
+    return base.unet.context in widths
 
 
 def _family_of(base: Base) -> Family:
@@ -42,9 +42,9 @@ def _family_of(base: Base) -> Family:
 # The first match is used, so the narrower ones come first.
 FAMILIES = (
     Family(
-        title="an IP-Adapter for SDXL",
+        title=f"an IP-Adapter for {SDXL.title}",
         pattern=r"ip_adapter\.",
-        test=lambda shapes: _context(shapes, wide=True),
+        test=lambda shapes: _reads_text_of(SDXL, shapes),
     ),
     Family(title="an IP-Adapter FaceID", pattern=r"ip_adapter\..*lora|image_proj\.proj\.\d"),
     Family(title="an IP-Adapter Plus", pattern=r"image_proj\.latents"),

@@ -16,7 +16,7 @@ from torch import Tensor
 from lib_uniid.bases import Base
 from lib_uniid.typing import Float
 
-Latents = Float[Tensor, "1 4 rows columns"]
+Latents = Float[Tensor, "1 channels rows columns"]
 Predict = Callable[[Latents, Float[Tensor, " 1"]], Latents]
 """The UNet's prediction for latents at a timestep."""
 
@@ -39,7 +39,7 @@ class Trajectory:
     """
 
     sigmas: Float[Tensor, " points"]
-    points: Float[Tensor, "points 4 rows columns"]
+    points: Float[Tensor, "points channels rows columns"]
     table: Float[Tensor, " steps"]
 
     def at(self, timestep: Tensor) -> Latents:

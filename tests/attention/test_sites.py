@@ -44,5 +44,7 @@ def test_odd_sites_read_the_text():
 
 
 def test_a_network_without_such_layers_is_refused():
-    with pytest.raises(HostTooOldError, match="Linear has no attention layers"):
+    with pytest.raises(
+        HostTooOldError, match=r"Linear has no attention layers .*; load a checkpoint with such a UNet$"
+    ):
         find_sites(nn.Linear(2, 2))

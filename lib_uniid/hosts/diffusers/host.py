@@ -36,7 +36,7 @@ STANDARD_WIDTH = 128
 
 
 def rough_colours(
-    latents: Float[Tensor, "pictures 4 rows columns"], base: Base
+    latents: Float[Tensor, "pictures channels rows columns"], base: Base
 ) -> UInt8[Tensor, "pictures rows columns 3"]:
     """Approximate colours of a base family's latents: a linear map to RGB, one pixel per latent."""
     factors = torch.tensor(base.latent_colours, dtype=latents.dtype, device=latents.device)
@@ -91,7 +91,7 @@ class DiffusersHost:
     @torch.no_grad()
     def invert(
         self, picture: Picture, steps: int, *, progress: Progress = no_progress
-    ) -> Float[Tensor, "steps 4 rows columns"]:
+    ) -> Float[Tensor, "steps channels rows columns"]:
         # The official demo uses CFG scale 2 between "" and "", which is equal to one row.
         schedule = inverse_scheduler(self.base, self.prediction)
         schedule.set_timesteps(steps)
@@ -107,7 +107,7 @@ class DiffusersHost:
     @torch.no_grad()
     def sample(
         self, settings: GenerationSettings, seeds: Sequence[int], options: SamplingOptions = NO_OPTIONS
-    ) -> Float[Tensor, "pictures 4 rows columns"]:
+    ) -> Float[Tensor, "pictures channels rows columns"]:
         rows, style = options.rows or Rows(()), options.style
         lead = 0 if style is None else 1
         rows.roles = _roles(settings, len(seeds), lead)
@@ -136,23 +136,23 @@ class DiffusersHost:
         return zip(timesteps, timesteps.to(self.device), strict=True)
 
     @torch.no_grad()
-    def decode(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:
+    def decode(self, latents: Float[Tensor, "pictures channels rows columns"]) -> list[Picture]:
         return [self._decode_one(rearrange(one, "c h w -> 1 c h w")) for one in latents]
 
     @torch.no_grad()
-    def _rough(self, latents: Float[Tensor, "pictures 4 rows columns"]) -> list[Picture]:
+    def _rough(self, latents: Float[Tensor, "pictures channels rows columns"]) -> list[Picture]:
         """Small pictures: one pixel per latent, or decoded if the VAE is narrow and so fast enough."""
         if self.vae.config["block_out_channels"][0] < STANDARD_WIDTH:
             return self.decode(latents)
         return list(rough_colours(latents.float(), self.base).cpu().numpy())
 
-    def _decode_one(self, latents: Float[Tensor, "1 4 rows columns"]) -> Picture:
+    def _decode_one(self, latents: Float[Tensor, "1 channels rows columns"]) -> Picture:
         pixels = self.vae.decode(latents.float() / self.vae.config["scaling_factor"], return_dict=False)[0]
         require_finite(pixels, "pixels of the decoded picture", STANDALONE)
         pixels = (pixels / 2 + 0.5).clamp(0, 1) * 255
         return rearrange(pixels.round().byte().cpu().numpy(), "1 c h w -> h w c").copy()
 
-    def _encode(self, picture: Picture) -> Float[Tensor, "1 4 rows columns"]:
+    def _encode(self, picture: Picture) -> Float[Tensor, "1 channels rows columns"]:
         """The mode of the VAE's distribution: only the sampler draws noise."""
         pixels = torch.from_numpy(np.ascontiguousarray(picture)).to(self.device).float() / 127.5 - 1.0
         (distribution,) = self.vae.encode(rearrange(pixels, "h w c -> 1 c h w"), return_dict=False)
@@ -160,11 +160,11 @@ class DiffusersHost:
 
     def _begin(
         self, schedule: Any, settings: GenerationSettings, generators: list[Generator], start: Picture | None
-    ) -> tuple[Tensor, Float[Tensor, "pictures 4 rows columns"]]:
+    ) -> tuple[Tensor, Float[Tensor, "pictures channels rows columns"]]:
         """The timesteps to sample and the latents to start with."""
         height, width = settings.height or self.side, settings.width or self.side
         pixels = self.base.pixels
-        shape = (self.unet.config["in_channels"], height // pixels, width // pixels)
+        shape = (self.base.latent_channels, height // pixels, width // pixels)
         noise = torch.stack([torch.randn(shape, generator=one) for one in generators]).to(self.device)
         if start is None:
             return schedule.timesteps, noise * schedule.init_noise_sigma
@@ -186,11 +186,11 @@ class DiffusersHost:
 
     def _predict(
         self,
-        latents: Float[Tensor, "pictures 4 rows columns"],
+        latents: Float[Tensor, "pictures channels rows columns"],
         timestep: Tensor,
         text: Tensor,
         cfg_scale: float,
-    ) -> Float[Tensor, "pictures 4 rows columns"]:
+    ) -> Float[Tensor, "pictures channels rows columns"]:
         batch = latents if cfg_scale <= 1.0 else torch.cat([latents, latents])
         (predicted,) = self.unet(batch.to(self.dtype), timestep, text, return_dict=False)
         if cfg_scale <= 1.0:
@@ -213,7 +213,7 @@ def _prompts(settings: GenerationSettings, pictures: int, lead: int) -> list[str
 
 def _checked_style(
     style: Tensor, settings: GenerationSettings, latents: Tensor
-) -> Float[Tensor, "steps 4 rows columns"]:
+) -> Float[Tensor, "steps channels rows columns"]:
     """The style picture's latents; ``ConfigError`` if size or steps differ from the generation's."""
     wanted = (settings.steps, *latents.shape[1:])
     if style.shape != wanted:

@@ -1,7 +1,8 @@
 """Single-file checkpoints of Stable Diffusion in their original (ldm) layout, of any width.
 
-Sizes come from the tensors' shapes. The numbers of heads, the latent scale and the prediction type come from
-a ``.yaml`` of the same name, which AUTOMATIC1111 reads too, and are else those of the base family.
+Sizes come from the tensors' shapes. The numbers of heads, the text model's activation, the latent scale and
+the prediction type come from a ``.yaml`` of the same name, which AUTOMATIC1111 reads too, and are else those
+of the base family.
 """
 
 import re
@@ -27,16 +28,16 @@ from lib_uniid.weights import load_exactly
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 
 State = Mapping[str, Tensor]
-Number = TypeVar("Number", int, float)
+Value = TypeVar("Value", int, float, str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
     """The settings that a checkpoint's tensors do not contain; None takes the value of the base family."""
 
-    unet_heads: int = 8
-    text_heads: int = 12
-    text_activation: str = "quick_gelu"
+    unet_heads: int | tuple[int, ...] | None = None
+    text_heads: int | None = None
+    text_activation: str | None = None
     latent_scale: float | None = None
     latent_side: int | None = None
     prediction: str = "epsilon"
@@ -61,11 +62,7 @@ def networks(state: State, hints: Hints, name: str) -> Networks:
     """
     state = {key.removeprefix("state_dict."): tensor for key, tensor in state.items()}  # .ckpt files nest it
     base = _family(state, name)
-    hints = replace(
-        hints,
-        latent_scale=hints.latent_scale or base.latent_scale,
-        latent_side=hints.latent_side or base.latent_side,
-    )
+    hints = _completed(hints, base)
     try:
         return Networks(
             unet=_unet(state, hints, name),
@@ -90,9 +87,9 @@ def hints_beside(checkpoint: Path) -> Hints:
         unet = params["unet_config"]["params"]
         text = _text_config(params.get("cond_stage_config", {}).get("params", {}).get("version"), path.parent)
         return Hints(
-            unet_heads=int(unet.get("num_heads", 8)),
-            text_heads=int(text.get("num_attention_heads", 12)),
-            text_activation=str(text.get("hidden_act", "quick_gelu")),
+            unet_heads=_given(int, unet.get("num_heads")),
+            text_heads=_given(int, text.get("num_attention_heads")),
+            text_activation=_given(str, text.get("hidden_act")),
             latent_scale=_given(float, params.get("scale_factor")),
             latent_side=_given(int, params.get("image_size")),
             prediction={"v": "v_prediction"}.get(params.get("parameterization", "eps"), "epsilon"),
@@ -100,7 +97,7 @@ def hints_beside(checkpoint: Path) -> Hints:
     except (yaml.YAMLError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise UnknownCheckpointError(
             f"{path.name} is not an ldm configuration ({type(error).__name__}: {error}); "
-            f"repair it, or remove it if the checkpoint is an ordinary {titles()} model"
+            f"repair it, or remove it if the checkpoint is an ordinary {titles(STANDALONE)} model"
         ) from error
 
 
@@ -123,11 +120,23 @@ def _family(state: State, name: str) -> Base:
     family = identify(Header(path=Path(name), container="safetensors", shapes=shapes))
     base = of_checkpoint(family)
     if base not in STANDALONE:
-        raise UnknownCheckpointError(f"{name} is {family}; give a {titles()} checkpoint")
+        raise UnknownCheckpointError(f"{name} is {family}; give a {titles(STANDALONE)} checkpoint")
     return base
 
 
-def _given(kind: type[Number], value: Any) -> Number | None:
+def _completed(hints: Hints, base: Base) -> Hints:
+    (text,) = base.text_encoders
+    return replace(
+        hints,
+        unet_heads=hints.unet_heads or base.unet_heads,
+        text_heads=hints.text_heads or text.heads,
+        text_activation=hints.text_activation or text.activation,
+        latent_scale=hints.latent_scale or base.latent_scale,
+        latent_side=hints.latent_side or base.latent_side,
+    )
+
+
+def _given(kind: type[Value], value: Any) -> Value | None:
     return None if value is None else kind(value)
 
 
@@ -188,6 +197,8 @@ def _text_model(state: State, hints: Hints, name: str) -> CLIPTextModel:
         if key.startswith(TEXT) and not key.endswith("position_ids")
     }
     vocabulary, width = text["embeddings.token_embedding.weight"].shape
+    assert hints.text_heads is not None, "the base family completed the hints"
+    assert hints.text_activation is not None, "the base family completed the hints"
     if width % hints.text_heads:
         raise CheckpointMismatchError(
             f"the text model of {name} has width {width}, not a multiple of its {hints.text_heads} heads; "

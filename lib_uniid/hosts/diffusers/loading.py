@@ -41,8 +41,8 @@ def from_folder(folder: Path) -> Networks:
     base = of_unet(shape)
     if base not in STANDALONE or shape.context != writes:
         raise UnknownCheckpointError(
-            f"{folder.name} is not a {titles()} model: its UNet has {shape}, its text model gives "
-            f"{writes}; give a {titles()} model"
+            f"{folder.name} is not a {titles(STANDALONE)} model: its UNet has {shape}, its text model gives "
+            f"{writes}; give a {titles(STANDALONE)} model"
         )
     config = folder / "scheduler" / "scheduler_config.json"
     with reading(config):

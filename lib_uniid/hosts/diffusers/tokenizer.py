@@ -17,7 +17,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 @cache
 def clip_tokenizer() -> CLIPTokenizer:
-    """The tokenizer of Stable Diffusion 1.5: 77 tokens, padded with the end token."""
+    """77 tokens, padded with the end token."""
     vocabulary, merges = _vocabulary_and_merges()
     pairs: list[Any] = merges
     return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=77)

@@ -78,7 +78,7 @@ class Extension:
             self._refuse_at_once(p, state, state.failure)
 
     def process_before_every_sampling(self, p: Any, x: Any) -> None:
-        """Inject all identities; ``x`` is the start latent, ``b 4 rows columns``.
+        """Inject all identities; ``x`` is the start latent, ``b channels rows columns``.
 
         Each pass needs a new injection: it has its own size and LoRAs, and a host may drop patches.
         """

@@ -20,6 +20,7 @@ from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import Site
 from lib_uniid.bases import Base
 from lib_uniid.config import StyleSettings
+from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.inversion import Trajectory, invert
 from lib_uniid.hosts.webui.a1111 import A1111Injection
 from lib_uniid.hosts.webui.attachment import is_forge, predicts_velocity, unet_of
@@ -38,7 +39,7 @@ class Style:
     ``trajectory`` is the inversion by the UNet ``inverted_by``.
     """
 
-    latents: Float[Tensor, "1 4 rows columns"]
+    latents: Float[Tensor, "1 channels rows columns"]
     text: Float[Tensor, "1 t d"]
     strength: float
     base: Base
@@ -53,7 +54,16 @@ def prepare(
     base: Base,
     encode: Callable[[Any, Tensor], Tensor],
 ) -> Style:
-    """Encode the picture with the host's VAE, before sampling; ``latent_size`` is (rows, columns)."""
+    """Encode the picture with the host's VAE, before sampling; ``latent_size`` is (rows, columns).
+
+    ``ConfigError`` for a base family with several text encoders: its UNet also reads a pooled text.
+    """
+    if len(base.text_encoders) > 1:
+        raise ConfigError(
+            f"the style reference does not work with {base.title}; load a checkpoint of another base model, "
+            "or turn Style reference off",
+            field="style",
+        )
     pixels = torch.from_numpy(fitted(settings.picture, latent_size, base.pixels)).float() / 255.0
     # The hosts draw the latents with torch's global random state, which must not change here.
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []

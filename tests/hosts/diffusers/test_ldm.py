@@ -1,11 +1,14 @@
 """Single-file checkpoints in the ldm layout, of any width."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from lib_uniid.bases import SD15, TextEncoder
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
+from lib_uniid.hosts.diffusers import ldm
 from lib_uniid.hosts.diffusers.ldm import Hints, hints_beside, networks
 from tests import narrow
 
@@ -74,6 +77,20 @@ def test_another_family_is_refused_by_its_name(key: str, family: str):
 def test_heads_that_do_not_divide_the_text_model_are_explained(state: dict[str, torch.Tensor]):
     with pytest.raises(CheckpointMismatchError, match="width 48, not a multiple of its 7 heads"):
         networks(state, Hints(text_heads=7), "narrow")
+
+
+def test_what_neither_tensors_nor_a_yaml_tell_is_the_family_s(
+    state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+):
+    text = TextEncoder(width=48, heads=6, activation="gelu")
+    other = replace(SD15, unet_heads=(4, 4, 2, 2), text_encoders=(text,), latent_scale=0.5, latent_side=32)
+    monkeypatch.setattr(ldm, "STANDALONE", (other,))
+    monkeypatch.setattr(ldm, "of_checkpoint", lambda _: other)  # pyright: ignore[reportUnknownLambdaType]
+    loaded = networks(state, Hints(), "narrow")
+    assert loaded.unet.config["attention_head_dim"] == (4, 4, 2, 2)
+    assert loaded.unet.config["sample_size"] == 32
+    assert loaded.vae.config["scaling_factor"] == 0.5
+    assert (loaded.text_model.config.num_attention_heads, loaded.text_model.config.hidden_act) == (6, "gelu")
 
 
 def test_without_a_yaml_the_hints_are_those_of_stable_diffusion(tmp_path: Path):

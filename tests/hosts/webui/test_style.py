@@ -9,6 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lib_uniid.bases import SDXL
+from lib_uniid.config import StyleSettings
+from lib_uniid.errors import ConfigError
+from lib_uniid.hosts.webui.style_reference import prepare
 from tests.hosts.webui.asking import LEFT, NO_FACE, RIGHT, ask, base64_of, person
 from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.processing import read
@@ -49,6 +53,15 @@ class Calls:
             return forward(module, x, timesteps, context, **more)
 
         monkeypatch.setattr(type(unet), "forward", watched)
+
+
+def test_a_base_family_with_several_text_encoders_is_refused_in_one_sentence():
+    settings = StyleSettings(picture=np.zeros((64, 64, 3), dtype=np.uint8))
+    with pytest.raises(
+        ConfigError, match=r"^the style reference does not work with SDXL; [^.]*off$"
+    ) as raised:
+        prepare(None, settings, (8, 8), SDXL, lambda *_: pytest.fail("the picture was encoded"))
+    assert raised.value.field == "style"
 
 
 # --- what it does ---
