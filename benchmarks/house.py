@@ -7,6 +7,7 @@ place: request, settings, panel, infotext, axis, option, docs, and its effect on
 """
 
 import argparse
+import hashlib
 import math
 import os
 import re
@@ -100,14 +101,23 @@ def figures() -> Iterator[Figure]:
 
 
 def files_touched() -> float:
-    """Number of edited files for the new number; NaN if it is not in every place afterwards."""
+    """Number of files that change for the new number, written documents included; NaN if a proof fails."""
     with TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for name in tracked(ROOT):
+        copy, files = Path(folder), tracked(ROOT)
+        for name in files:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, copy / name)
-        touched = {change(copy, edit) for edit in ADDED}
-        return len(touched) if proved(copy) else math.nan
+        before = digests(copy, files)
+        for edit in ADDED:
+            change(copy, edit)
+        passed = proved(copy)
+        after = digests(copy, files)
+        return sum(before[name] != after[name] for name in files) if passed else math.nan
+
+
+def digests(tree: Path, files: Iterable[Path]) -> dict[Path, str]:
+    """SHA-256 of files of a tree."""
+    return {name: hashlib.sha256((tree / name).read_bytes()).hexdigest() for name in files}
 
 
 def change(tree: Path, edit: Edit) -> Path:

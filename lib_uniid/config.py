@@ -127,7 +127,8 @@ class GenerationSettings(SharedNumbers):
     of the steps that is run on it. ``retries`` is the number of further seeds to try for a picture in which
     a person is missing. With a ``style`` the sampler is DDIM, and the prompt may be empty; the prompt applies
     to the generated pictures, and the style picture is sampled with an empty prompt.
-    ``method`` is the name of a registered method; None takes the built-in one.
+    ``method`` is the name of a registered method; None takes the first that works with the base
+    model.
     """
 
     prompt: str

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,14 @@ def test_the_machine_check_lets_addresses_and_relative_paths_pass(text: str):
 )
 def test_every_module_has_a_docstring(file: Path):
     assert ast.get_docstring(ast.parse((ROOT / file).read_text()))
+
+
+def test_the_extension_has_a_name_and_orders_no_other_extension():
+    metadata = ConfigParser()
+    metadata.read(ROOT / "metadata.ini")
+    assert {name: dict(section) for name, section in metadata.items() if section} == {
+        "Extension": {"name": "uniid"}
+    }
 
 
 LINK = re.compile(r"\]\(([^)#:]+)[^):]*\)")  # relative ones: an address has a colon
