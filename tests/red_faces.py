@@ -4,11 +4,13 @@ The detector looks at a picture of 640 x 640 (what insightface fits into it) and
 96 x 96 pixels around it are red; the recogniser projects an 8 x 8 thumbnail at random.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 SIDE, STRIDES, ANCHORS = 640, (8, 16, 32), 2
 OUTPUTS = ("448", "471", "494", "451", "474", "497", "454", "477", "500")
@@ -88,3 +90,11 @@ def _model(
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def png(path: Path, *centres: tuple[int, int]) -> Path:
+    """A file with a picture of faces at these places."""
+    buffer = io.BytesIO()
+    Image.fromarray(red_face_picture(*centres)).save(buffer, format="PNG")
+    path.write_bytes(buffer.getvalue())
+    return path

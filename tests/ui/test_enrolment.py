@@ -21,9 +21,8 @@ from lib_uniid.ui.form import Form, PersonForm, Upload, text_of
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.html import picked
 from lib_uniid.ui.tiles import tile
-from tests.red_faces import red_face_picture
+from tests.red_faces import png, red_face_picture
 from tests.ui.bare_host import controller_of
-from tests.ui.test_panel import png
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.red_faces import png
 from tests.standalone import needs_standalone_page
 from tests.ui.browser import needs_chromium, opened, served
-from tests.ui.test_panel import OPTIONS, Driver, png
+from tests.ui.panel_driver import OPTIONS, Driver
 
 pytestmark = [needs_chromium, needs_standalone_page, pytest.mark.slow]
 

@@ -8,7 +8,7 @@ from lib_uniid.ui.form import Form, PersonForm, text_of
 from tests.hosts.webui.asking import FACE, ask, person
 from tests.hosts.webui.standin.webui import WebUI
 from tests.hosts.webui.watching import latents
-from tests.ui.test_panel import png
+from tests.red_faces import png
 
 ANNA_AND_BEN = Form(
     enabled=True,

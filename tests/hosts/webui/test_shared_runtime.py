@@ -9,8 +9,8 @@ import pytest
 from lib_uniid.checkpoints import folder as looking
 from tests.hosts.webui.asking import ask, person
 from tests.hosts.webui.standin.webui import WebUI
+from tests.red_faces import png
 from tests.test_runtime import finders
-from tests.ui.test_panel import png
 
 
 def test_a_generation_an_upload_and_a_refresh_read_each_header_once_and_load_one_face_finder(

@@ -15,7 +15,7 @@ from lib_uniid.library.store import Library
 from miniature import SAMPLES
 from tests.hosts.webui.genuine.host import Genuine, Running, booted
 from tests.ui.browser import needs_chromium, opened
-from tests.ui.test_panel import BROKEN, Driver
+from tests.ui.panel_driver import BROKEN, Driver
 
 pytestmark = [needs_chromium]
 
