@@ -1,5 +1,6 @@
 """What holds for every test: no network, one thread per worker."""
 
+import gc
 import os
 import shutil
 import signal
@@ -27,6 +28,12 @@ os.environ.update(
 # A job in the background ignores Ctrl+C, and so would every program that a test starts and ends by it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector all imported modules: looking at them again takes a sixth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
