@@ -1,14 +1,14 @@
-"""Encoders, detectors and checks of plugins: whatever a call raises names the plugin and switches it off.
+"""Encoders, detectors and checks of plugins: an error or a wrong value names the plugin and switches it off.
 
 What built-in plugins opened is returned as it is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from lib_uniid.encoders.encoder import FaceEncoder
 from lib_uniid.encoders.identity import IDFeatures
@@ -16,7 +16,7 @@ from lib_uniid.evaluation.presence import Check, Presence
 from lib_uniid.faces.detection import Face
 from lib_uniid.faces.domain import Domain
 from lib_uniid.faces.finder import Finder
-from lib_uniid.plugins import plugins
+from lib_uniid.plugins import plugins, required
 from lib_uniid.typing import Float, UInt8
 
 T = TypeVar("T")
@@ -30,17 +30,13 @@ class _Guard:
     def __call__(self, kind: type[T], call: Callable[[], T]) -> T:
         """The value of the call; one of another type than ``kind`` counts as an error of the plugin."""
         with plugins().guarding(self.plugin, self.doing):
-            value = call()
-            if not isinstance(value, kind):
-                message = f"{type(value).__name__} instead of {kind.__name__}"
-                raise TypeError(message)
-            return value
+            return required(kind, call())
 
     def optional(self, kind: type[T], call: Callable[[], T | None]) -> T | None:
         """The same for a value that may be None."""
         with plugins().guarding(self.plugin, self.doing):
             value = call()
-        return None if value is None else self(kind, lambda: value)
+            return None if value is None else required(kind, value)
 
 
 def guarded_encoder(open_encoder: Callable[[], FaceEncoder], *, plugin: str, name: str) -> FaceEncoder:
@@ -88,7 +84,7 @@ class _Encoder:
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        return self.guard(tuple, lambda: self.encoder.modules)
+        return self.guard(tuple, lambda: tuple(required(nn.Module, one) for one in self.encoder.modules))
 
     @property
     def fingerprint(self) -> str:
@@ -102,10 +98,10 @@ class _Encoder:
         self.guard(object, lambda: self.encoder.in_float32())
 
     def encode(self, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool = True) -> IDFeatures:
-        return self.guard(IDFeatures, lambda: self.encoder.encode(crops, structure))
+        return self.guard(IDFeatures, lambda: _features(self.encoder.encode(crops, structure), len(crops)))
 
     def uncond(self, structure: bool = True) -> IDFeatures:
-        return self.guard(IDFeatures, lambda: self.encoder.uncond(structure))
+        return self.guard(IDFeatures, lambda: _features(self.encoder.uncond(structure), 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +110,8 @@ class _Finder:
 
     finder: Finder
     guard: _Guard
+    widths: set[int] = field(default_factory=set[int])
+    """Lengths of the ID embeddings so far."""
 
     @property
     def domain(self) -> Domain | None:
@@ -124,4 +122,31 @@ class _Finder:
         return self.guard.optional(str, lambda: self.finder.recogniser)
 
     def find(self, picture: UInt8[np.ndarray, "height width 3"]) -> tuple[Face, ...]:
-        return self.guard(tuple, lambda: self.finder.find(picture))
+        return self.guard(tuple, lambda: tuple(self._face(one) for one in self.finder.find(picture)))
+
+    def _face(self, value: object) -> Face:
+        face = required(Face, value)
+        if len(face.box) != 4 or required(np.ndarray, face.landmarks).shape != (5, 2):
+            raise ValueError("a face without four sides or five landmarks")
+        embedding = required(np.ndarray, face.embedding)
+        if embedding.ndim != 1 or not len(embedding) or not np.isfinite(embedding).all():
+            raise ValueError("an ID embedding that is not a vector of finite numbers")
+        self.widths.add(len(embedding))
+        if len(self.widths) > 1:
+            message = f"ID embeddings of several lengths: {sorted(self.widths)}"
+            raise ValueError(message)
+        return face
+
+
+def _features(value: object, references: int) -> IDFeatures:
+    features = required(IDFeatures, value)
+    for tokens in (features.intrinsic, features.structure):
+        if tokens is not None and (required(Tensor, tokens).ndim != 2 or not len(tokens)):
+            message = f"ID features of the shape {tuple(tokens.shape)} instead of (tokens, channels)"
+            raise ValueError(message)
+    if features.references != references or len(features.intrinsic) % references:
+        message = (
+            f"{len(features.intrinsic)} tokens of {features.references} references instead of {references}"
+        )
+        raise ValueError(message)
+    return features

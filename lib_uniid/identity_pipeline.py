@@ -151,7 +151,7 @@ class IdentityPipeline:
             declared.value.check(person)
         with plugins().guarding(declared.plugin, f"planning with {declared.value.name}"):
             plan = self.models.method(method).plan(sites, found, null, options)
-        return None if plan is None else guarded(plan, plugins(), declared.plugin)
+            return None if plan is None else guarded(plan, sites, plugins(), declared.plugin)
 
     def announce(self, hook: str, plan: Plan | None) -> None:
         """Call a hook of all plugins; a plugin that raises is switched off, and the generation continues."""

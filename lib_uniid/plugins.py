@@ -309,6 +309,17 @@ def _needs(requirements: Iterable[str]) -> str:
 # --- checking ---
 
 
+def required(kind: type[T], value: object) -> T:
+    """The value that a plugin returned; ``TypeError`` if it is of another type.
+
+    Call it inside :meth:`Plugins.guarding`, which names the plugin.
+    """
+    if not isinstance(value, kind):
+        message = f"{type(value).__name__} instead of {kind.__name__}"
+        raise TypeError(message)
+    return value
+
+
 def _require_hooks(plugin: object, manager: PluginManager) -> None:
     for name in dir(plugin):
         if name.startswith("register_") and name not in vars(manager.hook):

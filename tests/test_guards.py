@@ -21,6 +21,7 @@ from lib_uniid.errors import ConfigError, EncoderMismatchError, PluginError
 from lib_uniid.evaluation.presence import Presence
 from lib_uniid.faces.detection import Face
 from lib_uniid.faces.finder import Finder
+from lib_uniid.guards import guarded_encoder
 from lib_uniid.hosts.diffusers.studio import studio_of
 from lib_uniid.identity_pipeline import IdentityPipeline, Reference
 from lib_uniid.methods import registry
@@ -54,6 +55,8 @@ class Encoder:
     modules: tuple[nn.Module, ...] = ()
     fingerprint: str = "of-the-plugin"
     reads_structure: bool = False
+    gives: object = None
+    """What it encodes in the place of features, if anything."""
 
     def open(self, folder: ModelFolder) -> FaceEncoder:
         self.opened.append(folder)
@@ -65,7 +68,7 @@ class Encoder:
     def encode(self, crops: np.ndarray, structure: bool = True) -> IDFeatures:
         if self.failing == "encode":
             raise ValueError("no such crop")
-        return self.uncond()
+        return self.uncond() if self.gives is None else self.gives  # pyright: ignore[reportReturnType]
 
     def uncond(self, structure: bool = True) -> IDFeatures:
         if self.failing == "uncond":
@@ -79,6 +82,9 @@ class Detector:
     """A :class:`Finder` of one face in every picture."""
 
     failing: bool = False
+    face: dict[str, Any] = field(default_factory=dict[str, Any])
+    found: object = None
+    """What it finds in the place of its face, if anything."""
     domain: None = None
     recogniser: str = "of the plugin"
 
@@ -89,10 +95,15 @@ class Detector:
         if self.failing:
             raise ValueError("no such picture")
         landmarks = np.array([[20, 25], [44, 25], [32, 35], [24, 45], [40, 45]], np.float32)
+        if self.found is not None:
+            return self.found  # pyright: ignore[reportReturnType]
         embedding = np.ones(4, np.float32) / 2
-        return (
-            Face(number=1, box=(10.0, 10.0, 54.0, 54.0), landmarks=landmarks, score=0.9, embedding=embedding),
+        face = Face(
+            number=1, box=(10.0, 10.0, 54.0, 54.0), landmarks=landmarks, score=0.9, embedding=embedding
         )
+        for name, value in self.face.items():
+            object.__setattr__(face, name, value)  # unchecked, as without jaxtyping
+        return (face,)
 
 
 def plugin(
@@ -166,6 +177,39 @@ def test_an_encoder_that_fails_is_named_and_the_built_in_one_goes_on(
     assert networks.encode(CROPS).finite
 
 
+def features(*shape: int, references: int = 1) -> IDFeatures:
+    made = IDFeatures(intrinsic=torch.ones(2, 3), structure=None, fingerprint="p", references=references)
+    object.__setattr__(made, "intrinsic", torch.ones(shape))  # unchecked, as without jaxtyping
+    return made
+
+
+@pytest.mark.parametrize(
+    ("gives", "reason"),
+    [
+        (3, "TypeError: int instead of IDFeatures"),
+        (
+            features(2, 3, 4),
+            r"ValueError: ID features of the shape \(2, 3, 4\) instead of \(tokens, channels\)",
+        ),
+        (features(2, 3, references=2), "ValueError: 2 tokens of 2 references instead of 1"),
+    ],
+)
+def test_an_encoder_that_gives_no_features_of_the_crops_is_named(
+    networks: Models, gives: object, reason: str
+):
+    v1.register(plugin(Encoder(gives=gives)), name="odd")
+    with pytest.raises(PluginError, match=f"{OFF}encoding faces with Other raised {reason}"):
+        networks.encode(CROPS, NAME)
+
+
+def test_an_encoder_whose_modules_are_no_networks_is_named():
+    odd = Encoder()
+    encoder = guarded_encoder(lambda: odd, plugin="odd", name="Other")
+    odd.modules = (3,)  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(PluginError, match=f"{OFF}encoding faces with Other raised TypeError: int instead of"):
+        _ = encoder.modules
+
+
 # --- detectors ---
 
 
@@ -191,6 +235,36 @@ def test_a_detector_that_raises_is_named_and_no_longer_used(models: Path):
     with pytest.raises(ConfigError, match=f"got 'other'; {OFF}"):
         _ = runtime.finder
     assert Runtime(models).finder.find(PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("detector", "reason"),
+    [
+        (Detector(found=5), "TypeError: 'int' object is not iterable"),
+        (Detector(found=[None]), "TypeError: NoneType instead of Face"),
+        (Detector(face={"embedding": None}), "TypeError: NoneType instead of ndarray"),
+        (Detector(face={"embedding": np.ones((2, 2))}), "ValueError: an ID embedding that is not a vector"),
+        (Detector(face={"embedding": np.array([np.nan])}), "ValueError: an ID embedding that is not a vect"),
+        (Detector(face={"landmarks": np.ones((3, 2))}), "ValueError: a face without four sides or five lan"),
+        (Detector(face={"box": (1.0, 2.0)}), "ValueError: a face without four sides or five landmarks"),
+    ],
+)
+def test_a_detector_whose_faces_lack_something_is_named_at_the_enrolment(
+    models: Path, detector: Detector, reason: str
+):
+    v1.register(plugin(detector=detector), name="odd")
+    pipeline = IdentityPipeline(Runtime(models, detector="other"))
+    with pytest.raises(PluginError, match=f"{OFF}detecting faces with other raised {reason}"):
+        pipeline.enrol("Anna", [Reference(picture=PICTURE, label="a")])
+
+
+def test_a_detector_whose_embeddings_change_their_length_is_named(models: Path):
+    v1.register(plugin(detector=(detector := Detector())), name="odd")
+    finder = Runtime(models, detector="other").finder
+    assert finder.find(PICTURE)
+    detector.face["embedding"] = np.ones(5, np.float32)
+    with pytest.raises(PluginError, match=r"ID embeddings of several lengths: \[4, 5\]"):
+        finder.find(PICTURE)
 
 
 # --- checks ---
