@@ -42,7 +42,7 @@ class Extension:
     ) -> None:
         self.services, self.runtime, self._read, self._title = services, runtime, read, title
         self.states, self.jobs = GenerationStates(self._on_end), Jobs()
-        self.injector = Injector(services, runtime.forget)
+        self.injector = Injector(services, runtime.drop_networks)
         self._listening = False
 
     # --- the host's hooks ---
