@@ -95,7 +95,7 @@ class IdentityPipeline:
     ) -> tuple[Identity, tuple[DetectedFace, ...]]:
         """A person's identity from reference pictures, and the chosen face of each.
 
-        The features are made by the ID encoder of ``method``, or of the default method.
+        The features are made by the ID encoder of ``method``; see :meth:`method_for`.
 
         Raises ``NoFaceError`` or ``SeveralFacesError`` with the picture's label, ``ConfigError`` for a name
         that :func:`lib_uniid.library.names.checked` refuses, and without ``force`` ``DifferentPeopleError``
@@ -110,7 +110,7 @@ class IdentityPipeline:
             progress(number, len(references) + 1)
         if not force:
             require_one_person([reference.label for reference in references], chosen)
-        features = self.models.encode(np.stack([seen.crop for seen in chosen]), method)
+        features = self.models.encode(np.stack([seen.crop for seen in chosen]), self.method_for(method))
         progress(len(references) + 1, len(references) + 1)
         person = Identity(
             name=name,
@@ -119,6 +119,10 @@ class IdentityPipeline:
             recogniser=self.finder.recogniser,
         )
         return person, tuple(chosen)
+
+    def method_for(self, name: str | None) -> str | None:
+        """The method of this name to enrol for; None is the default method."""
+        return name
 
     def plan_for(
         self,

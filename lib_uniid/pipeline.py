@@ -18,6 +18,7 @@ from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Rows
 from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.bases import Base
 from lib_uniid.config import GenerationSettings
 from lib_uniid.evaluation.presence import Presence, check
 from lib_uniid.failures import explain
@@ -68,12 +69,26 @@ def _no_callback(number: int, made: GeneratedPicture, final: bool) -> None:
 class Studio(IdentityPipeline):
     """Enrols people and generates pictures of them, with the networks of a runtime and a host.
 
-    The host is loaded for the first picture, and kept.
+    The host is loaded for the first picture, and kept. ``recognise`` returns the base family without loading
+    the host; None if it is unknown.
     """
 
-    def __init__(self, runtime: Runtime, load_host: Callable[[], Host]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        load_host: Callable[[], Host],
+        recognise: Callable[[], Base | None] = lambda: None,
+    ) -> None:
         super().__init__(runtime)
-        self._load_host = load_host
+        self._load_host, self._recognise = load_host, recognise
+
+    def method_for(self, name: str | None) -> str | None:
+        """The method of this name to enrol for; without a name, the one that works with the base model.
+
+        None, the default method, if the base family is unknown.
+        """
+        base = None if name else self.host.base if "host" in vars(self) else self._recognise()
+        return name if base is None else registry.require(None, base).value.name
 
     def generate(
         self,

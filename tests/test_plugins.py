@@ -16,9 +16,10 @@ from lib_uniid.api import v1
 from lib_uniid.api.request import parse
 from lib_uniid.attention.plan import PlanOptions
 from lib_uniid.bases import SD15, SDXL
+from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, PluginError
-from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.hosts.diffusers.studio import open_studio, studio_of
 from lib_uniid.identity_pipeline import IdentityPipeline
 from lib_uniid.library.store import Identity, Library
 from lib_uniid.methods.registry import bases, default, methods, require
@@ -27,6 +28,8 @@ from lib_uniid.plugins import KINDS, plugins
 from lib_uniid.runtime import Runtime
 from lib_uniid.ui.status import status_of
 from tests.device import DEVICE
+from tests.encoders import flat
+from tests.encoders.flat import FlatPlugin
 from tests.methods.toy import NAME, ToyPlugin
 from tests.red_faces import red_face_picture
 from tests.standalone import needs_standalone_host
@@ -108,6 +111,25 @@ def test_without_a_name_the_base_model_decides():
     v1.register(ToyPlugin(bases=(SDXL,)), name="toy")
     assert (require(None, SDXL).value.name, require(None, SD15).value.name) == (NAME, before)
     assert (default(), bases()) == (before, (SD15, SDXL))
+
+
+def test_without_a_name_people_are_enrolled_for_the_method_of_the_base_model(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    v1.register(FlatPlugin(), name="flat")
+    v1.register(ToyPlugin(bases=(SDXL,), encoder=flat.NAME), name="toy")
+    reference = Reference(picture=PNG, label="a")
+
+    def encoder(method: str | None = None) -> str:
+        runtime = Runtime(models, cache=tmp_path)
+        return studio_of(runtime).enrol("Anna", [reference], method=method)[0].features.fingerprint
+
+    usual = encoder()
+    assert usual != flat.FINGERPRINT
+    monkeypatch.setattr(ModelFolder, "base", lambda *_: SDXL)
+    assert (encoder(), encoder(default())) == (flat.FINGERPRINT, usual)
+    monkeypatch.setattr(ModelFolder, "base", lambda *_: None)
+    assert encoder() == usual
 
 
 def test_a_number_of_a_person_has_the_range_of_its_method(models: Path, anna: Identity):

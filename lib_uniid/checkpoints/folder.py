@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from lib_uniid import bases
+from lib_uniid.bases import Base
 from lib_uniid.checkpoints.families import identify
 from lib_uniid.checkpoints.formats import detect, formats
 from lib_uniid.checkpoints.header import read_header
@@ -134,6 +135,10 @@ class ModelFolder:
         self._findings.save()
         return None if kind.startswith(_UNREADABLE) else kind
 
+    def base(self, path: Path) -> Base | None:
+        """The base family of a checkpoint or a diffusers folder by its content; None for all others."""
+        return _base_of(path / DIFFUSERS_INDEX) if path.is_dir() else bases.of_checkpoint(self.kind(path))
+
     def report(self, *, sha256: bool = False, values: bool = False) -> tuple[Entry, ...]:
         """All rows of ``sources``; ``sha256`` reads all found files completely.
 
@@ -172,7 +177,7 @@ class ModelFolder:
 
     def _name_folder(self, folder: Path) -> str | None:
         if os.path.isfile(folder / DIFFUSERS_INDEX):
-            return "base" if _is_base(folder / DIFFUSERS_INDEX) else None
+            return "base" if _base_of(folder / DIFFUSERS_INDEX) in bases.STANDALONE else None
         return "insightface" if _DETECTOR in self._onnx(folder).values() else None
 
     def _onnx(self, pack: Path) -> dict[Path, str]:
@@ -260,12 +265,12 @@ def _state(paths: Iterable[Path]) -> Iterator[tuple[Path, int, int]]:
                 yield file, status.st_size, status.st_mtime_ns
 
 
-def _is_base(index: Path) -> bool:
+def _base_of(index: Path) -> Base | None:
     try:
         with index.open(encoding="utf-8") as file:
-            return bases.of_pipeline(json.loads(file.read(_MAX_INDEX))["_class_name"]) in bases.STANDALONE
+            return bases.of_pipeline(json.loads(file.read(_MAX_INDEX))["_class_name"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+        return None
 
 
 def _check(name: str, path: Path) -> None:

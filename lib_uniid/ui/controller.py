@@ -89,9 +89,18 @@ class PanelController:
         return seen, list(dict.fromkeys(notes))
 
     def enrol(
-        self, name: str, pictures: Sequence[Upload], *, add: bool = False, force: bool = False
+        self,
+        name: str,
+        pictures: Sequence[Upload],
+        *,
+        add: bool = False,
+        force: bool = False,
+        method: str = ANY_METHOD,
     ) -> Iterator[Saving]:
-        """Enrol a person in the library; see :meth:`lib_uniid.ui.enrolment.Enrolment.enrol`."""
+        """Enrol a person in the library for a method, or ``ANY_METHOD``.
+
+        See :meth:`lib_uniid.ui.enrolment.Enrolment.enrol`.
+        """
         installation.require()
         from lib_uniid.identity_pipeline import IdentityPipeline
         from lib_uniid.ui.enrolment import Enrolment
@@ -100,7 +109,7 @@ class PanelController:
         # and are dropped afterwards.
         pipeline = IdentityPipeline(self.runtime, beside=True)
         enrolment = Enrolment(
-            pipeline=pipeline, library=self.library, uploads=self.uploads, method=self.status().method
+            pipeline=pipeline, library=self.library, uploads=self.uploads, method=self._method(method)
         )
         return self._enrolled(name, pictures, enrolment.enrol(name, pictures, add=add, force=force))
 
@@ -151,8 +160,11 @@ class PanelController:
 
     def method_number(self, method: str, name: str) -> MethodNumber | None:
         """What a method, or ``ANY_METHOD``, decides of a person's number; None if it reads no such number."""
-        named = None if method in (ANY_METHOD, "") else method
-        return registry.require(named or self.status().method).value.number(name)
+        return registry.require(self._method(method)).value.number(name)
+
+    def _method(self, chosen: str) -> str:
+        """The name of the chosen method, or of the one for the selected checkpoint."""
+        return self.status().method if chosen in (ANY_METHOD, "") else chosen
 
     def download(self) -> Iterator[tuple[str, int, int | None]]:
         """Download all missing files; yields a file's name, its bytes so far and its size in bytes.

@@ -102,7 +102,7 @@ class Builder:
             saved=[
                 event
                 for tab, reference_pictures in zip(self.tabs, self.reference_pictures, strict=True)
-                for event in reference_pictures.connect(tab["who"])
+                for event in reference_pictures.connect(tab["who"], self._shared["method"])
             ],
             refreshed=[
                 self.status,

@@ -11,7 +11,7 @@ from lib_uniid.failures import explain
 from lib_uniid.library.names import normal
 from lib_uniid.ui import html
 from lib_uniid.ui.controller import PanelController
-from lib_uniid.ui.form import uploads_of
+from lib_uniid.ui.form import ANY_METHOD, uploads_of
 from lib_uniid.ui.uploaded_faces import UploadedFaces
 
 SURE = "All pictures show the same person"
@@ -58,11 +58,11 @@ class ReferencePictures:
         )
         return uploads
 
-    def connect(self, who: Any) -> list[Any]:
+    def connect(self, who: Any, *method: Any) -> list[Any]:
         """Connect the events; returns those after which the library may have changed.
 
         ``who`` is the list of people. A saved person is selected in it, and its value is the name if the
-        field for the name is empty.
+        field for the name is empty. ``method`` is the choice of the method, where there is one.
         """
         rest = [self.name, who, self.references.files, *self.references.shown]
         shown = [self.said, self.add, self.sure, *rest]
@@ -72,7 +72,7 @@ class ReferencePictures:
         return [
             button.click(
                 partial(self._save, add),
-                inputs=[self.name, who, self.references.uploads, self.sure],
+                inputs=[self.name, who, self.references.uploads, self.sure, *method],
                 outputs=shown,
                 show_progress="hidden",
             ).then
@@ -83,7 +83,13 @@ class ReferencePictures:
         return [gr.update(visible=bool(uploads)), gr.update(visible=False), _ask(False)]
 
     def _save(
-        self, add: bool, name: str | None, who: str | None, uploads: str, sure: bool
+        self,
+        add: bool,
+        name: str | None,
+        who: str | None,
+        uploads: str,
+        sure: bool,
+        method: str | None = None,
     ) -> Iterator[list[Any]]:
         name, saved = normal(name or who or ""), None
         rest = [gr.update() for _ in (self.name, who, self.references.files, *self.references.shown)]
@@ -91,7 +97,10 @@ class ReferencePictures:
             if not add and name in self.controller.names():
                 yield [html.notes([_taken(name)]), gr.update(visible=True), gr.update(), *rest]
                 return
-            for saved in self.controller.enrol(name, uploads_of(uploads), add=add, force=sure):
+            enrolment = self.controller.enrol(
+                name, uploads_of(uploads), add=add, force=sure, method=method or ANY_METHOD
+            )
+            for saved in enrolment:
                 words = html.progress([f"enrolling {name}"], saved.step, saved.steps)
                 yield [words, gr.update(), gr.update(), *rest]
         except Exception as error:  # the panel shows every error

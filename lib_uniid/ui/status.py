@@ -129,14 +129,9 @@ def _missing(index: ModelFolder, unneeded: Collection[str]) -> tuple[Missing, ..
 
 def _kind(index: ModelFolder, checkpoint: Path) -> tuple[str | None, bool | None, str]:
     """A checkpoint's type by its content, whether identities can be injected into it, and the method."""
-    from lib_uniid.bases import of_checkpoint
-
-    if checkpoint.is_dir():
-        return "a diffusers folder", True, registry.default()
-    kind = index.kind(checkpoint)
-    if kind is None:
-        return None, None, registry.default()
-    base = of_checkpoint(kind)
-    if base not in registry.bases():
-        return kind, False, registry.default()
-    return kind, True, registry.require(None, base).value.name
+    folder = checkpoint.is_dir()
+    kind = "a diffusers folder" if folder else index.kind(checkpoint)
+    base = index.base(checkpoint)
+    if base in registry.bases():
+        return kind, True, registry.require(None, base).value.name
+    return kind, None if kind is None else folder, registry.default()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lib_uniid.bases import SD15, SDXL
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.checkpoints.sources import source, sources
@@ -109,7 +110,9 @@ def test_a_diffusers_folder_of_stable_diffusion_is_a_base(tmp_path: Path):
     for name, kind in (("sd15", "StableDiffusionPipeline"), ("sdxl", "StableDiffusionXLPipeline")):
         (tmp_path / name / "unet").mkdir(parents=True)
         (tmp_path / name / "model_index.json").write_text(json.dumps({"_class_name": kind}))
-    assert ModelFolder(tmp_path).find("base") == tmp_path / "sd15"
+    folder = ModelFolder(tmp_path)
+    assert folder.find("base") == tmp_path / "sd15"
+    assert [folder.base(tmp_path / name) for name in ("sd15", "sdxl", "absent")] == [SD15, SDXL, None]
 
 
 def test_a_pack_that_also_recognises_is_preferred(tmp_path: Path):

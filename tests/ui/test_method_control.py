@@ -10,8 +10,9 @@ import pytest
 from lib_uniid.api import v1
 from lib_uniid.methods.registry import default
 from lib_uniid.plugins import plugins
+from lib_uniid.ui.enrolment import Enrolment
 from lib_uniid.ui.form import ANY_METHOD
-from lib_uniid.ui.panel import Builder, Panel
+from lib_uniid.ui.panel import Builder, Panel, build
 from tests.methods.toy import NAME, ToyPlugin
 from tests.ui.bare_host import controller_of
 
@@ -76,6 +77,26 @@ def test_a_method_without_a_structure_scale_shows_none(tmp_path: Path):
     assert not switch["visible"]
     assert not scale["visible"]
     assert "visible" not in builder.show_method(default())[1]
+
+
+def test_a_person_is_saved_for_the_chosen_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    saved_for: list[str | None] = []
+
+    def enrol(self: Enrolment, *_: Any, **__: Any) -> Generator[Any]:
+        saved_for.append(self.method)
+        yield from ()
+
+    monkeypatch.setattr(Enrolment, "enrol", enrol)
+    v1.register(ToyPlugin(), name="toy")
+    with gr.Blocks() as blocks:
+        panel = build(controller_of(tmp_path), lambda name: name)
+    (control,) = (part for part in panel.arguments if part.elem_id == "method")
+    tab = panel.reference_pictures[0]
+    (event,) = (one for one in blocks.fns.values() if (tab.save._id, "click") in one.targets)  # pyright: ignore[reportPrivateUsage]
+    assert event.inputs[-1] is control
+    for method in (NAME, ANY_METHOD):
+        list(tab._save(False, "Anna", None, "", False, method))  # pyright: ignore[reportPrivateUsage]
+    assert saved_for == [NAME, default()]
 
 
 def test_the_page_shows_the_method_s_default_at_once(tmp_path: Path):

@@ -1,7 +1,9 @@
 """Generations of the page, without a browser: messages of failures, and what is kept."""
 
+import base64
+import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_uniid.bases import SD15
+from lib_uniid.api import v1
+from lib_uniid.bases import SD15, SDXL
+from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import GenerationSettings
 from lib_uniid.errors import CheckpointMismatchError, EncoderMismatchError
 from lib_uniid.evaluation.presence import Appearance, Presence
 from lib_uniid.hosts.diffusers import saving
 from lib_uniid.hosts.diffusers.host import DiffusersHost, rough_colours
+from lib_uniid.library.store import Identity
 from lib_uniid.pipeline import GeneratedPicture, Studio
+from lib_uniid.plugins import plugins
 from lib_uniid.runtime import Runtime
 from lib_uniid.ui.finished import Finished
 from lib_uniid.ui.form import Form, PersonForm
@@ -25,6 +31,10 @@ from lib_uniid.ui.likeness import verdicts
 from lib_uniid.ui.page_generation import PageGenerator, PageSettings, Shown
 from lib_uniid.ui.runs import Cancelled, Run
 from lib_uniid.ui.uploads import Uploads
+from tests.encoders import flat
+from tests.encoders.flat import FlatPlugin
+from tests.methods.toy import ToyPlugin
+from tests.red_faces import red_face_picture
 from tests.standalone import needs_standalone_host
 
 pytestmark = pytest.mark.usefixtures("opened_once")
@@ -47,6 +57,14 @@ OFF = Form().values()
 @pytest.fixture(scope="module")
 def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> PageGenerator:
     return PageGenerator(Runtime(webui_models), tmp_path_factory.mktemp("out"), Uploads())
+
+
+@pytest.fixture
+def other_plugins() -> Generator[None]:
+    """A test may register plugins."""
+    plugins.cache_clear()
+    yield
+    plugins.cache_clear()
 
 
 class Listening(Run[Shown]):
@@ -391,3 +409,27 @@ def test_rough_colours_are_a_linear_map_of_each_latent():
     assert picture[0, 0, 0].tolist() == [128, 128, 128]
     expected = np.round((np.array(SD15.latent_colours[0]) / 2 + 0.5) * 255)
     assert np.abs(picture[0, 1, 2].numpy() - expected).max() <= 1
+
+
+@needs_standalone_host
+def test_uploads_are_encoded_for_the_method_of_the_base_model(
+    webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_plugins: None
+):
+    v1.register(FlatPlugin(), name="flat")
+    v1.register(ToyPlugin(bases=(SDXL,), encoder=flat.NAME), name="toy")
+    monkeypatch.setattr(ModelFolder, "base", lambda *_: SDXL)
+    made_of: list[str] = []
+
+    def generate(
+        _: Studio, settings: GenerationSettings, people: Mapping[str, Identity], **__: Any
+    ) -> list[Any]:
+        made_of.extend(one.features.fingerprint for one in people.values())
+        return []
+
+    monkeypatch.setattr(Studio, "generate", generate)
+    Image.fromarray(red_face_picture((64, 64))).save(tmp_path / "a.png")
+    picture = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
+    request = {"version": 1, "people": [{"references": [picture]}]}
+    maker = PageGenerator(Runtime(webui_models, cache=tmp_path), tmp_path, Uploads())
+    shown(maker, Form(enabled=True, request=json.dumps(request)).values())
+    assert made_of == [flat.FINGERPRINT]

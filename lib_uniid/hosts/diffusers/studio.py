@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from lib_uniid.bases import Base
 from lib_uniid.errors import ConfigError
 from lib_uniid.hosts.diffusers.host import DiffusersHost
 from lib_uniid.pipeline import Studio
@@ -32,7 +33,14 @@ def studio_of(runtime: Runtime, base: Path | None = None) -> Studio:
     """A studio with a runtime's networks; ``base`` as for :func:`open_studio`."""
     device = runtime.models.device  # reads the models folder again, and loads nothing yet
     dtype = torch.float32 if device.type == "cpu" else torch.float16
-    return Studio(runtime, lambda: DiffusersHost.load(base or runtime.index.find("base"), device, dtype))
+
+    def recognise() -> Base | None:
+        path = base or runtime.index.look_up("base")
+        return None if path is None else runtime.index.base(path)
+
+    return Studio(
+        runtime, lambda: DiffusersHost.load(base or runtime.index.find("base"), device, dtype), recognise
+    )
 
 
 def best_device(name: str | None = None) -> str:
