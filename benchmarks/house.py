@@ -25,10 +25,27 @@ from importlinter import configuration
 from importlinter.application.use_cases import read_user_options
 
 from benchmarks.report import Figure, report
+from lib_uniid.checkpoints.sources import Source
+from lib_uniid.declarations import IDEncoderDeclaration
+from lib_uniid.methods.registry import MethodDeclaration
+from lib_uniid.plugins import Plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCT, METHODS, TOY = "lib_uniid", Path("lib_uniid/methods"), Path("tests/methods/toy.py")
 FILES, LINES, MEGABYTES = 3, 100, 45
+
+REGISTERED: Mapping[str, type[Any]] = {
+    "register_methods": MethodDeclaration,
+    "register_id_encoders": IDEncoderDeclaration,
+    "register_checkpoint_formats": Source,
+}
+"""The hooks whose values have names that belong to a method."""
+
+GENERAL = frozenset({"router", "config.json", "model.safetensors"})
+"""Registered names that are words of the field: any method may have a router, and any model such files."""
+
+OTHERS = "IP-Adapter FaceID"
+"""A type of file that UniID recognises and does not use."""
 
 FIELD = "test_strength"
 ROW = f"""\
@@ -160,20 +177,39 @@ def lines_of(path: Path) -> float:
 
 
 def method_names(folder: Path) -> list[str]:
-    """Names of the methods, each of which has a package."""
-    return sorted(path.parent.name for path in folder.glob("*/__init__.py"))
+    """Names of the methods' packages, and of what their plugins register, in lower case.
+
+    These are methods, ID encoders, model files, and the files' published names.
+    """
+    packages = {path.parent.name for path in folder.glob("*/__init__.py")}
+    names, found = set(packages), Plugins()
+    for hook, kind in REGISTERED.items():
+        values = [one.value for one in found.registered(hook, kind).values() if one.plugin in packages]
+        names |= {value.name for value in values}
+        names |= {piece.name for value in values if isinstance(value, Source) for piece in value.pieces}
+    return sorted({name.lower() for name in names} - GENERAL)
 
 
 def names_outside(names: Iterable[str], product: Path) -> list[str]:
-    """Lines of the product that name a method, in any case, outside the folder of the methods."""
-    named = re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
-    files = sorted(path for path in product.rglob("*.py") if product / "methods" not in path.parents)
-    return [
-        f"{path.relative_to(product)}:{number}"
-        for path in files
-        for number, line in enumerate([path.stem, *path.read_text("utf-8").splitlines()])
-        if named.search(line)
-    ]
+    """Lines of the product with one of the names, in any case, outside the folder of the methods.
+
+    The folder of the encoders may have the names of its own modules: each is a network that any method may
+    use. The built-in plugin may name what it registers.
+    """
+    names, networks = set(names), {path.stem for path in (product / "encoders").glob("*.py")}
+    found: list[str] = []
+    for path in sorted(product.rglob("*.py")):
+        if product / "methods" in path.parents or path == product / "builtin.py":
+            continue
+        foreign = names - networks if product / "encoders" in path.parents else names
+        named = re.compile("|".join(map(re.escape, sorted(foreign))), re.IGNORECASE)
+        lines = [path.stem, *path.read_text("utf-8").replace(OTHERS, "").splitlines()]
+        found += [
+            f"{path.relative_to(product)}:{number}"
+            for number, line in enumerate(lines)
+            if foreign and named.search(line)
+        ]
+    return found
 
 
 def imports(graph: Any) -> dict[str, set[str]]:

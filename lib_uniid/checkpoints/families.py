@@ -68,9 +68,7 @@ FAMILIES = (
     ),
     Family(title="a CLIP text model", pattern=r"(text_model|transformer\.text_model)\."),
     Family(title="a CLIP image encoder without its projection", pattern=r"vision_model\."),
-    Family(
-        title="an insightface iresnet recogniser, not CurricularFace's IR-101", pattern=r"layer1\.0\.bn\d\."
-    ),
+    Family(title="an insightface iresnet recogniser", pattern=r"layer1\.0\.bn\d\."),
     Family(title="a textual inversion embedding", pattern=r"emb_params|string_to_param"),
 )
 

@@ -15,7 +15,7 @@ from lib_uniid.errors import UnknownCheckpointError
 def read(path: Path, header: Header | None = None) -> dict[str, Tensor]:
     """All tensors of a safetensors or PyTorch file, on the CPU, by flat name.
 
-    Names of nested dictionaries (``{"faceid_proj": {...}}``) are joined with dots; ``Format.groups`` splits
+    Names of nested dictionaries (``{"image_proj": {...}}``) are joined with dots; ``Format.groups`` splits
     them again. No code in the file is run. ``header`` is the file's, if it was read before.
 
     Raises:

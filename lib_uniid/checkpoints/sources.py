@@ -37,6 +37,7 @@ class Source:
         repository: on the Hugging Face hub, or a project's releases.
         path: inside the repository.
         placed: its usual folder below the models folder; it is found by content anywhere there.
+        folders: names of other folders that usually have it, which are searched early.
         size: bytes of the published file, None if unknown.
         about: its size as text, if ``size`` is unknown.
         sha256: of the published file, None if unknown.
@@ -54,6 +55,7 @@ class Source:
     path: str
     placed: str
     licence: str
+    folders: tuple[str, ...] = ()
     size: int | None = None
     about: str = ""
     sha256: str | None = None

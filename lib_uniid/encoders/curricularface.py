@@ -17,7 +17,7 @@ from lib_uniid.weights import without_values
 
 STAGES = 4
 _WHAT = "CurricularFace"
-_REMEDY = "use glint360k_curricular_face_r101_backbone.bin or a file of the same layout"
+_REMEDY = "use a file of the published layout"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

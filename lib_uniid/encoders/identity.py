@@ -201,8 +201,8 @@ class IDEncoder:
     def uncond(self, structure: bool = True) -> IDFeatures:
         """The features of the null identity: zero taps, and CLIP's encoding of the mean colour.
 
-        This follows ``get_single_faceid_embeds`` of the official code. They have as many tokens as one
-        reference, are the same for all identities, and are computed once.
+        This follows the official code of arXiv 2408.05939. They have as many tokens as one reference, are the
+        same for all identities, and are computed once.
         """
         if structure not in self._uncond:
             self._uncond[structure] = self._encode_null(structure)

@@ -1,4 +1,4 @@
-"""Pixel values for both encoders, as in ``get_single_faceid_embeds`` of the official code.
+"""Pixel values for both encoders, as in the official code of arXiv 2408.05939.
 
 Image processors are not used, because their defaults for cropping and resizing have changed between releases.
 """

@@ -61,6 +61,22 @@ def test_a_name_of_a_method_is_detected_in_any_case_and_in_file_names(tmp_path: 
     assert house.names_outside(names, tmp_path) == ["a.py:2", "toy_file.py:0"]
 
 
+def test_names_of_networks_may_stand_beside_the_networks_alone(tmp_path: Path):
+    (tmp_path / "encoders").mkdir()
+    (tmp_path / "encoders" / "red.py").write_text("Red, blue, IP-Adapter FaceID\n")
+    (tmp_path / "encoders" / "sum.py").write_text("import red\nblue\n")
+    (tmp_path / "builtin.py").write_text("blue\n")
+    (tmp_path / "b.py").write_text("IP-Adapter FaceID\nred\nfaceid\n")
+    found = house.names_outside(["red", "blue", "faceid"], tmp_path)
+    assert found == ["b.py:2", "b.py:3", "encoders/red.py:1", "encoders/sum.py:2"]
+
+
+def test_the_names_of_a_method_are_those_that_its_plugin_registers():
+    names = house.method_names(house.ROOT / house.METHODS)
+    assert {"uniportrait", "curricularface", "clip_vision", "uniportrait-router_sd15.bin"} < {*names}
+    assert not house.GENERAL & {*names}
+
+
 def test_a_method_that_is_not_there_has_no_lines(tmp_path: Path):
     assert math.isnan(house.lines_of(tmp_path / "toy.py"))
     (tmp_path / "toy.py").write_text("one\ntwo\n")

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -113,6 +114,17 @@ def test_a_diffusers_folder_of_stable_diffusion_is_a_base(tmp_path: Path):
     folder = ModelFolder(tmp_path)
     assert folder.find("base") == tmp_path / "sd15"
     assert [folder.base(tmp_path / name) for name in ("sd15", "sdxl", "absent")] == [SD15, SDXL, None]
+
+
+def test_the_usual_folders_of_registered_files_are_searched_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source = sources()[0]
+    row = replace(source, placed="zoo/apes", folders=("yard",))
+    monkeypatch.setattr("lib_uniid.checkpoints.walking.sources", lambda: (row,))
+    for name in ("attic", "yard", "zoo"):
+        (tmp_path / name).mkdir()
+    assert [one.name for one in candidates(tmp_path)][1:] == ["yard", "zoo", "attic"]
 
 
 def test_a_pack_that_also_recognises_is_preferred(tmp_path: Path):

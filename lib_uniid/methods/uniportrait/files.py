@@ -54,6 +54,7 @@ FILES = (
         repository="h94/IP-Adapter",
         path="models/image_encoder/model.safetensors",
         placed="uniid/image_encoder",
+        folders=("clip_vision", "ControlNet"),
         licence="Apache-2.0",
         size=2_528_373_448,
         sha256=_CLIP,
