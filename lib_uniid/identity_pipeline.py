@@ -157,10 +157,9 @@ class IdentityPipeline:
             plan = self.models.method(method).plan(sites, found, null, options)
             return None if plan is None else guarded(plan, sites, plugins(), declared.plugin)
 
-    def announce(self, hook: str, plan: Plan | None) -> None:
-        """Call a hook of all plugins; a plugin that raises is switched off, and the generation continues."""
-        for sentence in () if plan is None else plugins().announce(hook, plan=plan):
-            self.runtime.notify(sentence)
+    def announce(self, hook: str, plan: Plan | None) -> list[str]:
+        """Call a hook of all plugins; a sentence for each plugin that raised and is switched off."""
+        return [] if plan is None else plugins().announce(hook, plan=plan)
 
     def check(self, picture: Picture, people: Sequence[Identity]) -> Presence:
         """Check which of ``people`` are in a finished picture; people of another recogniser are unchecked."""

@@ -190,16 +190,20 @@ class Studio(IdentityPipeline):
             options = replace(order.options, progress=progress)
             yield from zip(group, self._make(replace(order, options=options), seeds), strict=True)
 
+    def _announce(self, hook: str, plan: Plan | None) -> None:
+        for sentence in self.announce(hook, plan):
+            self.runtime.notify(sentence)
+
     def _make(self, order: "_Order", seeds: Sequence[int]) -> list[GeneratedPicture]:
         rows, record = Rows(()), RoutingRecord() if len(order.people) > 1 else None
-        self.announce("generation_started", order.plan)
+        self._announce("generation_started", order.plan)
         with (
             injected(self._sites if order.plan else (), order.plan, rows, record=record) as calls,
             shared(self._sites if order.sharing else (), order.sharing, rows),
         ):
             latents = self.host.sample(order.settings, seeds, replace(order.options, rows=rows))
         calls.require()
-        self.announce("generation_finished", order.plan)
+        self._announce("generation_finished", order.plan)
         if calls.compiled:
             self.runtime.notify("the UNet is compiled: torch.compile was suspended for this picture")
         maps = None

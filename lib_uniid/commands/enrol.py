@@ -37,11 +37,12 @@ def run(options: Namespace) -> Outcome:
         person, seen = studio(options).enrol(
             name, references, progress=progress, force=options.force, method=method
         )
-    people.save(person, replace=options.replace)
+    failures: list[str] = []
+    people.save(person, replace=options.replace, notify=failures.append)
     faces = [{"picture": ref.label, **face_result(one)} for ref, one in zip(references, seen, strict=True)]
     words = [f"{name} is enrolled from {len(faces)} picture{'s' * (len(faces) > 1)}"]
     words += [f"  {face['picture']}: {advice}" for face in faces for advice in face["advice"]]
-    notes = [*duplicates([ref.label for ref in references], seen), *also_enrolled(people, person)]
+    notes = [*duplicates([ref.label for ref in references], seen), *also_enrolled(people, person), *failures]
     words += [f"  {note}" for note in notes]
     return Outcome(result={"name": name, "references": faces, "notes": notes}, words=words)
 

@@ -5,9 +5,10 @@ A person's name is a label in the file's metadata and never becomes a path. A de
 write starts from the current files.
 """
 
+import logging
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,6 +69,10 @@ class Deleted:
     when: float
 
 
+def _warn(sentence: str) -> None:
+    logging.getLogger("uniid").warning(sentence)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
     """The people in a folder, by name or by id; an id is the file's name and never changes.
@@ -111,10 +116,11 @@ class Library:
             )
         return _read(path)
 
-    def save(self, person: Identity, *, replace: bool = False) -> Path:
+    def save(self, person: Identity, *, replace: bool = False, notify: Callable[[str], None] = _warn) -> Path:
         """Write the person's file; ``ConfigError`` if the name is taken and ``replace`` is false.
 
-        The name must be within the limits of :func:`lib_uniid.library.names.checked`.
+        The name must be within the limits of :func:`lib_uniid.library.names.checked`. ``notify`` is called
+        with a sentence for each plugin that failed when it was told of the person, and is switched off.
         """
         person = _named(person, person.name)
         with self._writing():
@@ -124,11 +130,11 @@ class Library:
                     f"{person.name!r} is already enrolled; choose another name or replace the person"
                 )
             path = _write(path or self.folder / f"{uuid4()}.safetensors", person)
-        plugins().announce("identity_saved", identity=person)
+        _announce(person, notify)
         return path
 
-    def extend(self, more: Identity, *, force: bool = False) -> Path:
-        """Add the references of ``more`` to the person of the same name.
+    def extend(self, more: Identity, *, force: bool = False, notify: Callable[[str], None] = _warn) -> Path:
+        """Add the references of ``more`` to the person of the same name; ``notify`` as for :meth:`save`.
 
         Raises ``ConfigError`` for an unknown name, ``EncoderMismatchError`` if other encoders made the
         features, and ``DifferentPeopleError`` if they seem to show another person, unless ``force`` is set.
@@ -140,7 +146,7 @@ class Library:
             if not force:
                 _require_alike(person, more)
             _write(path, joined)
-        plugins().announce("identity_saved", identity=joined)
+        _announce(joined, notify)
         return path
 
     def alike(self, person: Identity, least: float = ALIKE) -> list[tuple[str, float]]:
@@ -248,6 +254,11 @@ def also_enrolled(library: Library, person: Identity) -> list[str]:
         f"{name}, already enrolled, looks like {person.name} (similarity {similarity:.2f})"
         for name, similarity in library.alike(person)
     ]
+
+
+def _announce(person: Identity, notify: Callable[[str], None]) -> None:
+    for sentence in plugins().announce("identity_saved", identity=person):
+        notify(sentence)
 
 
 def _people_files(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -59,17 +59,18 @@ class Enrolment:
                 force=force,
                 method=self.method,
             )
+            notes: list[str] = []
             if add:
-                self.library.extend(person, force=force)
+                self.library.extend(person, force=force, notify=notes.append)
             else:
-                self.library.save(person)
+                self.library.save(person, notify=notes.append)
             labels = [reference.label for reference in references]
             advice = [
                 f"{label}: {sentence}"
                 for label, one in zip(labels, seen, strict=True)
                 for sentence in one.quality.advice
             ]
-            advice += [*duplicates(labels, seen), *also_enrolled(self.library, person)]
+            advice += [*duplicates(labels, seen), *also_enrolled(self.library, person), *notes]
             report(Saving(step=len(seen), steps=len(seen), advice=tuple(advice)))
 
         yield Saving(step=0, steps=len(references))

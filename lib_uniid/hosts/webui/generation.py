@@ -39,7 +39,9 @@ class Generation:
         self.overlays: list[Image.Image] = []
         self._record: RoutingRecord | None = None
         self._latent_size = (1, 1)
+        self._method = ""
         self._plan_in_use: Plan | None = None
+        self._started: Plan | None = None  # the plan that plugins were told of, until the batch is sampled
         self._maps: list[Float[np.ndarray, "i rows columns"]] = []
         self._styles: dict[tuple[int, int], Style] = {}
         self._plans: dict[tuple[object, ...], Plan | None] = {}
@@ -57,11 +59,9 @@ class Generation:
         Raises ``CheckpointMismatchError`` if the checkpoint and the weights are for different base models.
         """
         sites, base = _unet(p)
-        method = registry.require(self.request.method, base).value.name
-        plan = self._plan(sites, latent_size, method)
-        assert plan is not None, "a request has at least one person"
-        self.pipeline.announce("generation_started", plan)
-        self._plan_in_use = plan
+        self._method = registry.require(self.request.method, base).value.name
+        self._plan_in_use = self._plan(sites, latent_size, self._method)
+        plan = self._plan_in_use or Plan(branches={})
         wanted = self.request.show_routing and len(self.identities.settings) > 1
         self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
         style = self._style(p, latent_size, base, encode)
@@ -71,14 +71,24 @@ class Generation:
             injection = A1111Injection(p, sites, plan, record=self._record)
         return injection if style is None else StyledInjection(p, sites, injection, style)
 
-    def sampled(self, attached: Attachment, pictures: int) -> None:
-        """A batch is sampled: keep the routing map of each of its pictures."""
-        self.pipeline.announce("generation_finished", self._plan_in_use)
+    def started(self) -> list[str]:
+        """Identities are injected: tell plugins, once per batch for all its passes; returns notes."""
+        if self._plan_in_use is None:
+            return [f"Identities not applied: the method {self._method} injects nothing for them"]
+        if self._started is not None:
+            return []
+        self._started = self._plan_in_use
+        return self.pipeline.announce("generation_started", self._started)
+
+    def sampled(self, attached: Attachment, pictures: int) -> list[str]:
+        """A batch is sampled: tell plugins, and keep a routing map of each picture; returns notes."""
+        finished, self._started = self._started, None
         maps = None if self._record is None else routing_maps(self._record, *self._latent_size)
         self._record, self._maps = None, []
         if maps is not None:
             rows = [attached.row_of(number, pictures, len(maps)) for number in range(pictures)]
             self._maps = [maps[row] for row in rows if row < len(maps)]
+        return self.pipeline.announce("generation_finished", finished)
 
     def draw(self, picture: Image.Image) -> list[str]:
         """Draw the routing map over the next picture of the batch, if requested; returns notes."""

@@ -59,6 +59,7 @@ class Injector:
             if state.generation is not None and state.failure is None and state.invalid is None:
                 self._attached = state, self._injection(p, state, x, sampling=sampling)
                 state.injected = True
+                note(p, state, state.generation.started())
         self.refuse_after_failure(p, state)
 
     def step(self, p: Any, state: GenerationState, params: Any) -> None:

@@ -130,7 +130,7 @@ class Extension:
         if state is not None and attached is not None:
             note(p, state, attached.notes())
             if state.generation is not None:
-                state.generation.sampled(attached, pictures)
+                note(p, state, state.generation.sampled(attached, pictures))
         self.injector.detach()
 
     def postprocess_batch_list(self, p: Any, pp: Any) -> None:
