@@ -56,12 +56,12 @@ def register_scorers(register: Callable[[Scorer], None]) -> None:
 
 @hookspec
 def generation_started(plan: Plan) -> None:
-    """Before a batch with identities is sampled."""
+    """Before a batch with identities is sampled, once for all its passes; with the plan of the first."""
 
 
 @hookspec
 def generation_finished(plan: Plan) -> None:
-    """After a batch with identities was sampled; not after a failure."""
+    """After a batch with identities was sampled, with the same plan; not after a failure."""
 
 
 @hookspec

@@ -6,8 +6,9 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,6 +70,24 @@ def opened_once(_methods: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> No
         return _methods[folder.files]
 
     monkeypatch.setattr(UniPortrait, "open", open_once)
+
+
+@pytest.fixture
+def failing_at() -> Generator[Callable[[str], str]]:
+    """Registers a plugin that raises in a hook; returns the beginning of the sentence that says so."""
+    from lib_uniid.api import v1
+    from lib_uniid.plugins import plugins
+
+    def fail() -> None:
+        raise ValueError("a wrong number")
+
+    def register(hook: str) -> str:
+        v1.register(SimpleNamespace(**{hook: fail}), name="odd")
+        return f"the plugin odd is switched off until restart: {hook} raised ValueError: a wrong number"
+
+    plugins.cache_clear()
+    yield register
+    plugins.cache_clear()
 
 
 @pytest.fixture

@@ -92,6 +92,24 @@ def test_the_hook_identity_saved_is_called_for_saved_identities(anna: Identity, 
     assert plugin.told == ["saved", "saved"]
 
 
+def test_a_plugin_that_raises_at_a_saved_identity_is_reported_and_the_identity_is_kept(
+    anna: Identity, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    library = Library(folder=tmp_path)
+    said: list[str] = []
+    for save in (library.save, library.extend):
+        v1.register(SimpleNamespace(identity_saved=fail), name="odd")
+        save(anna, notify=said.append)
+    assert [one.startswith(f"{OFF}identity_saved raised ValueError: a wrong number") for one in said] == [
+        True
+    ] * 2
+    assert library.load("Anna").features.references == 2
+    assert caplog.messages == []
+    v1.register(SimpleNamespace(identity_saved=fail), name="odd")
+    library.save(anna, replace=True)
+    assert caplog.messages == said[:1]
+
+
 def test_the_built_in_method_is_the_default_and_an_unknown_one_is_refused_with_those_there_are():
     v1.register(ToyPlugin(), name="toy")
     assert list(methods()) == [default(), NAME]

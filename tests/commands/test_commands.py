@@ -36,6 +36,15 @@ def test_people_are_enrolled_and_a_picture_of_them_is_generated(here: Path, unii
         assert "Anna" not in str(image.info)
 
 
+def test_a_plugin_that_fails_at_the_enrolment_is_named_in_the_notes(
+    uniid: Callable[..., Any], failing_at: Callable[[str], str]
+):
+    sentence = failing_at("identity_saved")
+    (note,) = uniid("enrol", "Eve", "ben.png")["notes"]
+    assert note.startswith(sentence)
+    assert uniid("people", "list")["people"] == ["Eve"]
+
+
 def test_every_person_option_reaches_the_picture(here: Path, uniid: Callable[..., Any]):
     uniid("enrol", "Eve", "ben.png")
     people = ("--person", "Anna=anna.png", "--person", "Ben=group.png#2")

@@ -3,6 +3,7 @@
 import base64
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def test_a_person_is_enrolled_with_the_clicked_face(controller: PanelController,
     assert all(one.startswith("both.png: ") or "looks like Zoe" in one for one in last.advice)
     assert controller.names() == ["Anna", "Ben", "Zoe"]
     assert controller.library.load("Zoe").features.references == 1
+
+
+@pytest.mark.parametrize("add", [False, True])
+def test_a_plugin_that_fails_at_the_enrolment_is_named_in_the_advice(
+    controller: PanelController, tmp_path: Path, failing_at: Callable[[str], str], add: bool
+):
+    sentence, pictures = failing_at("identity_saved"), uploaded(controller, png(tmp_path / "a.png", (64, 64)))
+    *_, last = controller.enrol("Anna" if add else "Zoe", pictures, add=add)
+    assert any(one.startswith(sentence) for one in last.advice)
 
 
 def test_a_taken_name_changes_no_person_unless_pictures_are_added(
