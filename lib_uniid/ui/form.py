@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import PERSON, REQUEST, STYLE, PersonNumbers, SharedNumbers
+from lib_uniid.fields import METHOD_NUMBERS, PERSON, REQUEST, STYLE, PersonNumbers, Row, SharedNumbers
 
 TABS = 4
 """People in the panel; a request in JSON may have more."""
-
-AUTOMATIC = 0.3
-"""The value of the structure scale's slider while the method's default is used."""
 
 ANY_METHOD = "automatic"
 """The method for the loaded base model."""
@@ -33,22 +30,29 @@ DETECTING = "detecting"
 """The value in place of a list of uploads while faces are detected in the pictures."""
 
 
+def switch_of(row: Row) -> str:
+    """The name of the switch that takes the method's default for a number of a person."""
+    return f"{row.option or row.name}_automatic"
+
+
 if TYPE_CHECKING:
     from lib_uniid.fields import PersonNumbers as _PersonNumbers
     from lib_uniid.fields import SharedNumbers as _SharedNumbers
 else:  # a control may hold anything: hosts pass on any value that an API client sent
 
-    def _unchecked(kind: type) -> type:
+    def _unchecked(kind: type, switches: Sequence[Row] = ()) -> type:
         named = [(one.name, Any, one.default) for one in fields(kind)]
+        named += [(switch_of(row), Any, True) for row in switches]
         return make_dataclass(f"_{kind.__name__}", named, frozen=True, slots=True, kw_only=True)
 
-    _PersonNumbers, _SharedNumbers = _unchecked(PersonNumbers), _unchecked(SharedNumbers)
+    _PersonNumbers, _SharedNumbers = _unchecked(PersonNumbers, METHOD_NUMBERS), _unchecked(SharedNumbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonForm(_PersonNumbers):
-    """One tab: the numbers of a person, and the fields below.
+    """One tab: the numbers of a person, a switch for each that a method decides, and the fields below.
 
+    A number is not used while its switch (:func:`switch_of`) is on; it is then the method's default.
     ``who`` is a name, or a pasted id that no enrolled person has. ``uploads`` is a list of :class:`Upload` as
     JSON. ``pasted`` keeps an infotext's data on ``who`` and has no visible control. ``where`` is ANYWHERE, a
     region or DRAWN; ``mask`` is a picture or None, and is used with DRAWN only. Types are checked when the
@@ -58,8 +62,6 @@ class PersonForm(_PersonNumbers):
     enabled: Any = PERSON["enabled"].default
     who: Any = ""
     uploads: Any = ""
-    structure_automatic: Any = True
-    structure_scale: Any = AUTOMATIC
     mix_with: Any = ""
     mix_share: Any = 0.0
     where: Any = ANYWHERE

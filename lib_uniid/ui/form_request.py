@@ -15,9 +15,9 @@ from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import VERSION, Request, from_arguments
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import SharedNumbers, numbers_of
+from lib_uniid.fields import METHOD_NUMBERS, SharedNumbers, numbers_of
 from lib_uniid.library.names import is_id
-from lib_uniid.ui.form import ANY_METHOD, DRAWN, Form, PersonForm, Pictures, Upload, uploads_of
+from lib_uniid.ui.form import ANY_METHOD, DRAWN, Form, PersonForm, Pictures, Upload, switch_of, uploads_of
 
 
 def request_of(values: Sequence[Any], pictures: Pictures, *, api: bool = False) -> Request | None:
@@ -71,8 +71,9 @@ def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, A
         "fingerprint": _pasted_of(person).get("fingerprint"),
         **numbers_of(person),
     }
-    if person.structure_automatic:
-        del raw["structure_scale"]
+    for row in METHOD_NUMBERS:
+        if getattr(person, switch_of(row)):
+            del raw[row.name]
     if person.uploads:
         raw["references"] = [_reference(tab, one, pictures) for one in uploads_of(person.uploads)]
     if person.uploads:

@@ -13,11 +13,11 @@ from typing import Any
 import gradio as gr
 
 from lib_uniid.errors import UniIDError
-from lib_uniid.fields import MIX, PERSON, REQUEST, numbers
+from lib_uniid.fields import METHOD_NUMBERS, MIX, PERSON, REQUEST, Row, numbers
 from lib_uniid.methods.registry import MethodNumber
 from lib_uniid.ui import html
 from lib_uniid.ui.controller import PanelController
-from lib_uniid.ui.form import ANY_METHOD, AUTOMATIC, TABS, Form, PersonForm, names_of
+from lib_uniid.ui.form import ANY_METHOD, TABS, Form, PersonForm, names_of, switch_of
 from lib_uniid.ui.pasting import readers
 from lib_uniid.ui.presetting import PresetControls
 from lib_uniid.ui.reference_pictures import ReferencePictures
@@ -118,12 +118,17 @@ class Builder:
                 self._update_tab_button(event, number) for number in range(1, TABS + 1)
             ],
         )
+        preset_used = self.presets.connect(panel.arguments)
         for event in (panel.enabled.change, self.refresh.click, *panel.saved):
             event(self._refresh, inputs=[], outputs=panel.refreshed, show_progress="hidden")
-        method, controls = self._shared["method"], self.method_controls
-        for event in (panel.enabled.change, self.refresh.click, method.change):
-            event(self.show_method, inputs=[method], outputs=controls, show_progress="hidden")
-        self.presets.connect(panel.arguments)
+        method, switches = self._shared["method"], self.method_switches
+        for event in (panel.enabled.change, self.refresh.click, method.change, preset_used):
+            event(
+                self.show_method,
+                inputs=[method, *switches],
+                outputs=self.method_controls,
+                show_progress="hidden",
+            )
         self.show_files.click(
             self._show_files, inputs=[], outputs=[self.files, self.fetch], show_progress="hidden"
         )
@@ -214,16 +219,7 @@ class Builder:
                     info="A person of the library, or a name for the uploaded pictures",
                 )
                 parts |= self._numbers(keep, folded=False)
-                automatic = parts["structure_automatic"] = keep(
-                    gr.Checkbox,
-                    "structure_automatic",
-                    value=rest.structure_automatic,
-                    label=_automatic_label(self._structure_scale()),
-                )
-                row = PERSON["structure_scale"]
-                scale = slider(keep, row.name, row, AUTOMATIC, visible=not rest.structure_automatic)
-                parts["structure_scale"] = scale
-                automatic.change(_shown_unless, inputs=[automatic], outputs=[scale], show_progress="hidden")
+                parts |= self._method_numbers(keep)
             with gr.Column():
                 self.reference_pictures.append(
                     ReferencePictures(self.controller, self.elem_id(f"person_{number}"))
@@ -255,6 +251,18 @@ class Builder:
         rows = [row for row in numbers(PERSON, "panel") if row.folded == folded and row.default is not None]
         return {row.name: slider(keep, row.name, row, row.default) for row in rows}
 
+    def _method_numbers(self, keep: Callable[..., Any]) -> dict[str, Any]:
+        """For each number that a method decides: a switch for its default, and a slider for another value."""
+        parts: dict[str, Any] = {}
+        for row in METHOD_NUMBERS:
+            number = self._method_number(row)
+            label = _switch_label(row, number)
+            parts[switch_of(row)] = switch = keep(gr.Checkbox, switch_of(row), value=True, label=label)
+            value = row.low if number is None else number.together
+            parts[row.name] = scale = slider(keep, row.name, row, value, visible=False)
+            switch.change(_shown_unless, inputs=[switch], outputs=[scale], show_progress="hidden")
+        return parts
+
     def _numbered(self, number: int, kind: Callable[..., Any], name: str, **options: Any) -> Any:
         return self._keep(kind, f"person_{number}_{name}", **options)
 
@@ -269,16 +277,22 @@ class Builder:
                 info="If set, it overrides all controls above",
             )
 
-    def _structure_scale(self) -> MethodNumber | None:
+    def _method_number(self, row: Row) -> MethodNumber | None:
         """What the method decides, on the page; a WebUI's panel learns it by an event."""
         with suppress(UniIDError):  # the status says what is wrong
-            return self.controller.method_number(ANY_METHOD, "structure_scale") if self.page else None
+            return self.controller.method_number(ANY_METHOD, row.name) if self.page else None
         return None
 
     @property
+    def method_switches(self) -> list[Any]:
+        """Of each tab, the switch of each number that a method decides."""
+        return [tab[switch_of(row)] for tab in self.tabs for row in METHOD_NUMBERS]
+
+    @property
     def method_controls(self) -> list[Any]:
-        """Of each tab, what differs with the method: the switch and the slider of the structure scale."""
-        return [part for tab in self.tabs for part in (tab["structure_automatic"], tab["structure_scale"])]
+        """Of each tab, what differs with the method: switch and slider of each number that it decides."""
+        names = [name for row in METHOD_NUMBERS for name in (switch_of(row), row.name)]
+        return [tab[name] for tab in self.tabs for name in names]
 
     # --- events ---
 
@@ -301,16 +315,17 @@ class Builder:
             *(gr.update(choices=["", *status.people]) for _ in self.choices),
         ]
 
-    def show_method(self, method: str | None) -> list[Any]:
-        """The label of each switch has the method's defaults, and each slider the method's range."""
+    def show_method(self, method: str | None, *switches: bool) -> list[Any]:
+        """The label of each switch has the method's defaults, and each slider the method's range.
+
+        ``switches`` are the values of :attr:`method_switches`.
+        """
         try:
-            number = self.controller.method_number(method or ANY_METHOD, "structure_scale")
+            found = [self.controller.method_number(method or ANY_METHOD, row.name) for row in METHOD_NUMBERS]
         except UniIDError:  # an unknown method, which the generation reports
             return [gr.update() for _ in self.method_controls]
-        return [
-            gr.update(label=_automatic_label(number), visible=number is not None),
-            gr.update(minimum=number.low, maximum=number.high) if number else gr.update(visible=False),
-        ] * len(self.tabs)
+        shown = zip([*zip(METHOD_NUMBERS, found, strict=True)] * len(self.tabs), switches, strict=True)
+        return [update for (row, number), on in shown for update in _method_number_updates(row, number, on)]
 
     def _show_files(self) -> list[Any]:
         try:
@@ -332,9 +347,20 @@ class Builder:
             yield html.failure(error)
 
 
-def _automatic_label(number: MethodNumber | None) -> str:
-    """Of the switch for the method's structure scale."""
-    return "Automatic structure scale" + ("" if number is None else f" ({number.defaults})")
+def _switch_label(row: Row, number: MethodNumber | None) -> str:
+    """Of the switch for the method's default."""
+    return f"Automatic {row.label_in_text}" + ("" if number is None else f" ({number.defaults})")
+
+
+def _method_number_updates(row: Row, number: MethodNumber | None, automatic: bool) -> list[Any]:
+    """Of the switch and the slider, which keeps a value of the user's own."""
+    if number is None:
+        return [gr.update(visible=False), gr.update(visible=False)]
+    value: dict[str, Any] = {"value": number.together} if automatic else {}
+    return [
+        gr.update(label=_switch_label(row, number), visible=True),
+        gr.update(minimum=number.low, maximum=number.high, visible=not automatic, **value),
+    ]
 
 
 def _shown_unless(automatic: bool) -> Any:

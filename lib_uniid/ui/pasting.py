@@ -9,8 +9,8 @@ from lib_uniid.api.infotext import DIGEST, PasteField
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import PersonRequest, Request, StyleRequest, parse_json, to_dict
 from lib_uniid.errors import ConfigError, PictureError
-from lib_uniid.fields import SharedNumbers, numbers_of
-from lib_uniid.ui.form import ANY_METHOD, AUTOMATIC, DRAWN, TABS, Form, PersonForm, names_of
+from lib_uniid.fields import METHOD_NUMBERS, SharedNumbers, numbers_of
+from lib_uniid.ui.form import ANY_METHOD, DRAWN, TABS, Form, PersonForm, names_of, switch_of
 from lib_uniid.ui.form_request import grey, mask_picture
 
 
@@ -57,17 +57,15 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
     drawn = person.mask is not None and not person.mask.startswith(DIGEST)
     kept = {"who": who, "fingerprint": person.fingerprint, "mask": None if drawn else person.mask}
     numbers = numbers_of(person)
-    automatic = numbers["structure_scale"] is None
-    if automatic:
-        numbers["structure_scale"] = AUTOMATIC
+    switches: dict[str, Any] = {switch_of(row): numbers[row.name] is None for row in METHOD_NUMBERS}
     form = PersonForm(
         enabled=person.enabled,
         who=who,
-        structure_automatic=automatic,
         where=person.region or (ANYWHERE if person.mask is None else DRAWN),
         mask=_shown_mask(person.mask) if person.mask and drawn else None,
         pasted=json.dumps(kept),
         **numbers,
+        **switches,
     )
     for part in person.mix:
         form = replace(form, mix_with=_shown(part, name_of), mix_share=part.share)

@@ -45,14 +45,15 @@ class PresetControls:
                 )
             self.note = gr.HTML("", elem_id=elem_id("preset_note"))
 
-    def connect(self, arguments: list[Any]) -> None:
-        """Connect the events after all arguments are built."""
+    def connect(self, arguments: list[Any]) -> Any:
+        """Connect the events after all arguments are built; returns the one after a preset is used."""
         self.count = len(arguments)
         outputs, hidden = [self.note, self.chosen, self.replace], {"show_progress": "hidden"}
-        self.use.click(self._use, inputs=[self.chosen], outputs=[self.note, *arguments], **hidden)
+        used = self.use.click(self._use, inputs=[self.chosen], outputs=[self.note, *arguments], **hidden)
         for button, action in ((self.save, self._save), (self.replace, self._replace)):
             button.click(action, inputs=[self.chosen, *arguments], outputs=outputs, **hidden)
         self.delete.click(self._delete, inputs=[self.chosen], outputs=outputs, **hidden)
+        return used.then
 
     def _use(self, name: str | None) -> list[Any]:
         try:

@@ -96,7 +96,7 @@ def test_the_method_is_that_of_the_base_model_unless_one_is_chosen():
 
 def test_the_structure_scale_is_used_only_if_it_is_not_automatic():
     assert "structure_scale" not in asked(filled(PersonForm(who="Anna", structure_scale=0.9)))["people"][0]
-    own = PersonForm(who="Anna", structure_automatic=False, structure_scale=0.9)
+    own = replace(PersonForm(who="Anna", structure_scale=0.9), **{"structure_automatic": False})
     assert asked(filled(own))["people"][0]["structure_scale"] == 0.9
 
 

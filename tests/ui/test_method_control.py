@@ -1,21 +1,29 @@
 """The choice of the method, and what differs with it, in the panel."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
+from benchmarks import house
 from lib_uniid.api import v1
 from lib_uniid.methods.registry import default
 from lib_uniid.plugins import plugins
 from lib_uniid.ui.enrolment import Enrolment
-from lib_uniid.ui.form import ANY_METHOD
+from lib_uniid.ui.form import ANY_METHOD, TABS
 from lib_uniid.ui.panel import Builder, Panel, build
 from tests.methods.toy import NAME, ToyPlugin
 from tests.ui.bare_host import controller_of
 
+AUTOMATIC = [True] * TABS
 NUMBER = v1.MethodNumber(name="structure_scale", low=0.0, high=1.5, alone=0.5, together=0.5)
 
 
@@ -61,7 +69,7 @@ def test_the_label_and_the_range_of_the_structure_scale_are_the_method_s(tmp_pat
     builder, _ = built(tmp_path)
     labels: list[tuple[str, float]] = []
     for method in (ANY_METHOD, NAME):
-        switch, scale, *others = builder.show_method(method)
+        switch, scale, *others = builder.show_method(method, *AUTOMATIC)
         assert others == [switch, scale] * 3
         labels.append((switch["label"], scale["maximum"]))
     assert labels == [
@@ -73,10 +81,18 @@ def test_the_label_and_the_range_of_the_structure_scale_are_the_method_s(tmp_pat
 def test_a_method_without_a_structure_scale_shows_none(tmp_path: Path):
     v1.register(ToyPlugin(), name="toy")
     builder, _ = built(tmp_path)
-    switch, scale, *_ = builder.show_method(NAME)
+    switch, scale, *_ = builder.show_method(NAME, *AUTOMATIC)
     assert not switch["visible"]
     assert not scale["visible"]
-    assert "visible" not in builder.show_method(default())[1]
+    assert not builder.show_method(default(), *AUTOMATIC)[1]["visible"]
+    assert builder.show_method(default(), *[False] * TABS)[1]["visible"]
+
+
+def test_an_unused_slider_has_the_method_s_default_and_a_used_one_keeps_its_value(tmp_path: Path):
+    builder, _ = built(tmp_path)
+    scales = builder.show_method(default(), False, *AUTOMATIC[1:])[1::2]
+    assert [one.get("value") for one in scales] == [None, 0.3, 0.3, 0.3]
+    assert [one["visible"] for one in scales] == [True, False, False, False]
 
 
 def test_a_person_is_saved_for_the_chosen_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -102,3 +118,81 @@ def test_a_person_is_saved_for_the_chosen_method(tmp_path: Path, monkeypatch: py
 def test_the_page_shows_the_method_s_default_at_once(tmp_path: Path):
     builder, _ = built(tmp_path, page=True)
     assert builder.tabs[0]["structure_automatic"].label.endswith("(0.1 for one person, 0.3 for several)")
+
+
+SECOND = """\
+    Row(
+        name="pose_scale",
+        kind="number",
+        high=2.0,
+        label="Pose scale",
+        option="pose",
+        meaning="how much of the pose is copied",
+        unset="the method's",
+    ),
+"""
+PROBE = """
+import json, sys
+from pathlib import Path
+import gradio as gr
+from lib_uniid.api import v1
+from lib_uniid.ui.form import Form, PersonForm, names_of
+from lib_uniid.ui.form_request import request_of
+from lib_uniid.ui.pasting import form_of
+from lib_uniid.ui.panel import Builder
+from lib_uniid.ui.uploads import Uploads
+from tests.methods.toy import NAME, ToyPlugin
+from tests.ui.bare_host import controller_of
+
+number = v1.MethodNumber(name="pose_scale", low=0.0, high=0.5, alone=0.2, together=0.2)
+v1.register(ToyPlugin(numbers=(number,)), name="toy")
+builder = Builder(controller_of(Path(sys.argv[1])), lambda name: name)
+with gr.Blocks():
+    builder.people()
+    builder.settings()
+    builder.connect()
+shown = builder.show_method(NAME, *[True] * len(builder.method_switches))
+
+def pose(automatic):
+    person = PersonForm(who="Anna", pose_scale=0.4, **{"pose_automatic": automatic})
+    form = Form(enabled=True, method=NAME, people=(person, PersonForm(), PersonForm(), PersonForm()))
+    request = request_of(form.values(), Uploads())
+    form = form_of(request, lambda _: None).people[0]
+    return request.people[0].pose_scale, form.pose_automatic, form.pose_scale
+
+print(json.dumps({
+    "controls": [one.elem_id for one in builder.method_controls[:4]],
+    "label": shown[2]["label"], "scale": [shown[3]["maximum"], shown[3]["value"]],
+    "structure": shown[0]["visible"], "order": names_of(PersonForm)[13:],
+    "automatic": pose(True), "own": pose(False),
+}))
+"""
+
+
+def test_a_second_number_that_the_method_decides_has_a_switch_and_a_slider(tmp_path: Path):
+    shutil.copytree(house.ROOT / "lib_uniid", tmp_path / "lib_uniid")
+    house.change(tmp_path, replace(house.ADDED[0], text=SECOND))
+    line = '    pose_scale: float | None = PERSON["pose_scale"].default\n'
+    house.change(tmp_path, replace(house.ADDED[1], text=line))
+    places = os.pathsep.join([str(tmp_path), str(house.ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PROBE, str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": places},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "controls": [
+            f"person_1_{name}"
+            for name in ("structure_automatic", "structure_scale", "pose_automatic", "pose_scale")
+        ],
+        "label": "Automatic pose scale (0.2)",
+        "scale": [0.5, 0.2],
+        "structure": False,
+        "order": ["pose_scale", "pose_automatic"],
+        "automatic": [None, True, None],
+        "own": [0.4, False, 0.4],
+    }
