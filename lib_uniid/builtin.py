@@ -1,10 +1,10 @@
 """The built-in plugin: what is needed with any method. Nothing heavy is imported before it is opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lib_uniid.bases import STANDALONE, titles
-from lib_uniid.checkpoints.sources import Piece, Source
+from lib_uniid.checkpoints.sources import DETECTOR, RECOGNISER, Piece, Source
 from lib_uniid.declarations import FaceDetector, Scorer
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ BASE_MODEL = Source(
     about="2 to 4 GB",
     note="a good one for photographs",
 )
+
+
+def _serves(roles: Mapping[str, str]) -> int:
+    """A pack needs a detector, and is better with a recogniser."""
+    return 0 if DETECTOR not in roles.values() else 2 if RECOGNISER in roles.values() else 1
+
+
 INSIGHTFACE = Source(
     name="insightface",
     purpose="finds faces, and checks who is in the finished picture",
@@ -38,6 +45,7 @@ INSIGHTFACE = Source(
     licence="non-commercial research only",
     size=288_621_354,
     sha256=_PACK,
+    pack=_serves,
     note="insightface sells licences for other use",
     pieces=(
         Piece(

@@ -16,7 +16,7 @@ from lib_uniid.checkpoints.formats import detect, formats
 from lib_uniid.checkpoints.header import read_header
 from lib_uniid.checkpoints.places import usual_places
 from lib_uniid.checkpoints.seen import Finding, FindingCache
-from lib_uniid.checkpoints.sources import Source, source, sources
+from lib_uniid.checkpoints.sources import DETECTOR, RECOGNISER, Source, source, sources
 from lib_uniid.checkpoints.walking import DIFFUSERS_INDEX, candidates
 from lib_uniid.errors import MissingModelError, UniIDError
 from lib_uniid.files import sha256 as digest
@@ -30,7 +30,6 @@ _NO_MODELS = frozenset({"library", "cache"})
 """UniID's folders of people and encodings."""
 
 _UNREADABLE = "a file that cannot be read"
-_DETECTOR, _RECOGNISER = "face detector", "face recogniser"
 
 _MAX_INDEX, _MAX_ONNX_FILES, _MAX_PARTS = 2**20, 32, 10_000
 
@@ -162,23 +161,28 @@ class ModelFolder:
     def _search(self, place: Path) -> None:
         found: dict[str, list[Path]] = {}
         for path in candidates(place):
-            name = self._name_folder(path) if path.is_dir() else self._name_file(path)
-            if name:
+            for name in self._names_of_folder(path) if path.is_dir() else self._names_of_file(path):
                 found.setdefault(name, []).append(path)
         for name, paths in found.items():
             self._found.setdefault(name, []).extend(sorted(paths))
 
-    def _name_file(self, path: Path) -> str | None:
+    def _names_of_file(self, path: Path) -> list[str]:
         finding = self._findings.known(path)
         if finding is None and time.thread_time() > self._until:
             self.unread.append(path)
-            return None
-        return (finding or self._findings.look(path, _inspect)).name
+            return []
+        name = (finding or self._findings.look(path, _inspect)).name
+        return [name] if name else []
 
-    def _name_folder(self, folder: Path) -> str | None:
+    def _names_of_folder(self, folder: Path) -> list[str]:
         if os.path.isfile(folder / DIFFUSERS_INDEX):
-            return "base" if _base_of(folder / DIFFUSERS_INDEX) in bases.STANDALONE else None
-        return "insightface" if _DETECTOR in self._onnx(folder).values() else None
+            return ["base"] if _base_of(folder / DIFFUSERS_INDEX) in bases.STANDALONE else []
+        roles = self._roles(folder)
+        return [row.name for row in sources() if row.pack(roles)] if roles else []
+
+    def _roles(self, pack: Path) -> dict[str, str]:
+        """The roles of a pack's detectors and recognisers, by the names of their files."""
+        return {path.name: role for path, role in self._onnx(pack).items()}
 
     def _onnx(self, pack: Path) -> dict[Path, str]:
         """The detectors and recognisers of a pack."""
@@ -199,10 +203,10 @@ class ModelFolder:
                     break
         return found
 
-    def _preference(self, name: str, path: Path) -> tuple[bool, ...]:
-        """Sort key: whole before damaged, packs with a recogniser first, safetensors before pickles."""
-        lacks_recogniser = name == "insightface" and _RECOGNISER not in self._onnx(path).values()
-        return self._problem(name, path) is not None, lacks_recogniser, path.suffix != ".safetensors"
+    def _preference(self, name: str, path: Path) -> tuple[bool, int, bool]:
+        """Sort key: whole before damaged, the packs that serve best first, safetensors before pickles."""
+        serves = source(name).pack(self._roles(path)) if path.is_dir() and name != "base" else 0
+        return self._problem(name, path) is not None, -serves, path.suffix != ".safetensors"
 
     def _entry(self, row: Source, sha256: bool, values: bool) -> Entry:
         path = self.look_up(row.name)
@@ -253,7 +257,7 @@ def _look_at_onnx(path: Path) -> Finding:
     header = read_onnx_header(path)
     if header is None:
         return Finding(name=None, kind="")
-    return Finding(name=_DETECTOR if header.detects else _RECOGNISER if header.recognises else None, kind="")
+    return Finding(name=DETECTOR if header.detects else RECOGNISER if header.recognises else None, kind="")
 
 
 def _state(paths: Iterable[Path]) -> Iterator[tuple[Path, int, int]]:

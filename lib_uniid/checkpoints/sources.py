@@ -1,11 +1,14 @@
 """The published files: purpose, source, licence and format of each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib_uniid.checkpoints.format import Format
 from lib_uniid.plugins import plugins
+
+DETECTOR, RECOGNISER = "face detector", "face recogniser"
+"""Roles of the ONNX files of a pack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,8 @@ class Source:
         limits: whether the panel lacks functions without it, though it is not needed.
         pieces: the files to download; empty if that is the user's choice.
         format: the format of a single weights file, of the same name; None for folders and checkpoints.
+        pack: how well a folder of ONNX files serves, from the roles of its files (``DETECTOR`` or
+            ``RECOGNISER``) by their names; of several folders the highest number is taken, and 0 is none.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Source:
     limits: bool = False
     pieces: tuple[Piece, ...] = ()
     format: Format | None = None
+    pack: Callable[[Mapping[str, str]], int] = lambda roles: 0
 
     @property
     def address(self) -> str:

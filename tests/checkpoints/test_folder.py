@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -20,6 +22,7 @@ from lib_uniid.checkpoints.walking import candidates
 from lib_uniid.errors import CheckpointMismatchError, MissingModelError
 from lib_uniid.files import sha256
 from lib_uniid.onnx_header import OnnxHeader, read_onnx_header
+from lib_uniid.plugins import plugins
 from tests.checkpoints.builders import faceid, write, write_all
 from tests.onnx_pack import write_pack
 
@@ -133,6 +136,23 @@ def test_a_pack_that_also_recognises_is_preferred(tmp_path: Path):
     assert ModelFolder(tmp_path).find("insightface") == tmp_path / "b"
     shutil.rmtree(tmp_path / "b")
     assert ModelFolder(tmp_path).find("insightface") == tmp_path / "a"
+
+
+def test_a_folder_is_of_every_source_that_recognises_it(tmp_path: Path):
+    row = replace(sources()[0], name="eyes", pack=lambda roles: len({*roles} & {"det_10g.onnx"}))
+    write_pack(tmp_path / "a")
+
+    def register_checkpoint_formats(register: Callable[[object], None]) -> None:
+        register(row)
+
+    plugins.cache_clear()
+    try:
+        hook = SimpleNamespace(register_checkpoint_formats=register_checkpoint_formats)
+        plugins().register(hook, name="eyes")
+        folder = ModelFolder(tmp_path)
+        assert [folder.look_up(name) for name in ("eyes", "insightface")] == [tmp_path / "a"] * 2
+    finally:
+        plugins.cache_clear()
 
 
 def test_a_recogniser_alone_is_no_pack(tmp_path: Path):
