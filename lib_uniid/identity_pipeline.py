@@ -136,11 +136,13 @@ class IdentityPipeline:
 
         ``ConfigError`` if there is no such method, ``PluginError`` if a plugin's method fails.
         """
-        fingerprint = _encoder_of(requested, people)
+        whole = _most_features(requested, people)
 
         def null() -> IDFeatures:
             with _naming([person.name for person in requested]):
-                return self.models.null_identity(fingerprint, method)
+                return self.models.null_identity(
+                    whole.fingerprint, method, structure=whole.structure is not None
+                )
 
         found = [
             RequestedIdentity(
@@ -205,8 +207,8 @@ def _faces(finder: Finder, picture: Picture) -> list[DetectedFace]:
     return seen
 
 
-def _encoder_of(requested: Sequence[PersonSettings], people: Mapping[str, Identity]) -> str:
-    """The fingerprint of the encoders of all people; some people may have no structure features.
+def _most_features(requested: Sequence[PersonSettings], people: Mapping[str, Identity]) -> IDFeatures:
+    """Features of one of the people, with structure if any of them has structure features.
 
     Raises ``ConfigError`` for a missing person, ``EncoderMismatchError`` for people of other encoders.
     """
@@ -214,11 +216,11 @@ def _encoder_of(requested: Sequence[PersonSettings], people: Mapping[str, Identi
     for name in names:
         if name not in people:
             raise ConfigError(f"{name!r} is in the settings, and no such identity is given; enrol it first")
-    fingerprint = max((people[name].features.fingerprint for name in names), key=len)
+    whole = max((people[name].features for name in names), key=lambda one: one.structure is not None)
     for name in names:
         with _naming([name]):
-            people[name].features.require(fingerprint)
-    return fingerprint
+            people[name].features.require(whole.fingerprint)
+    return whole
 
 
 @contextmanager

@@ -49,22 +49,28 @@ class Models:
         on_demand = _EncoderOnDemand(encoder, partial(self._encoding, encoder))
         return self.cache.encode(on_demand, crops, structure=encoder.reads_structure)
 
-    def null_identity(self, fingerprint: str, method: str | None = None) -> IDFeatures:
-        """The features of the null identity, by the encoder of a method, which has this fingerprint.
+    def null_identity(
+        self, fingerprint: str, method: str | None = None, *, structure: bool = True
+    ) -> IDFeatures:
+        """The features of the null identity, by the encoder of a method, for people of this fingerprint.
+
+        ``structure`` says whether these people have structure features.
 
         They are constant, so they are cached, and a generation with enrolled people loads no encoders.
         ``EncoderMismatchError`` if the method has another encoder.
         """
-        path = self.cache.folder / f"null-identity-{fingerprint}.safetensors"
+        path = (
+            self.cache.folder / f"null-identity-{fingerprint}{'' if structure else '-intrinsic'}.safetensors"
+        )
         try:
             return IDFeatures.load(path, fingerprint)
         except (UnknownCheckpointError, EncoderMismatchError):
             pass  # not cached, or damaged
         with self._encoding(self._encoder(method)) as encoder:
-            features = encoder.uncond(structure="+" in fingerprint)
+            features = encoder.uncond(structure)
             if not features.finite:  # overflow in half precision; see _EncoderOnDemand
                 encoder.in_float32()
-                features = encoder.uncond(structure="+" in fingerprint)
+                features = encoder.uncond(structure)
         features = features.to_cpu()
         features.require(fingerprint)
         private_folder(self.cache.folder)

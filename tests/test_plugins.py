@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import house
 from lib_uniid import cli, hookspecs
@@ -19,6 +20,7 @@ from lib_uniid.attention.plan import PlanOptions
 from lib_uniid.bases import SD15, SDXL
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import GenerationSettings, PersonSettings
+from lib_uniid.encoders.identity import IDFeatures
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, PluginError
 from lib_uniid.hosts.diffusers.studio import open_studio, studio_of
 from lib_uniid.identity_pipeline import IdentityPipeline
@@ -30,8 +32,8 @@ from lib_uniid.runtime import Runtime
 from lib_uniid.ui.status import status_of
 from tests.device import DEVICE
 from tests.encoders import flat
-from tests.encoders.flat import FlatPlugin
-from tests.methods.toy import NAME, ToyPlugin
+from tests.encoders.flat import FlatEncoder, FlatPlugin
+from tests.methods.toy import NAME, Toy, ToyPlugin
 from tests.red_faces import red_face_picture
 from tests.standalone import needs_standalone_host
 
@@ -149,6 +151,35 @@ def test_without_a_name_people_are_enrolled_for_the_method_of_the_base_model(
     assert (encoder(), encoder(default())) == (flat.FINGERPRINT, usual)
     monkeypatch.setattr(ModelFolder, "base", lambda *_: None)
     assert encoder() == usual
+
+
+@pytest.mark.parametrize("structure", [True, False])
+def test_the_null_identity_of_a_plugin_s_encoder_has_structure_if_the_people_have(
+    structure: bool, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def uncond(_: FlatEncoder, structure: bool = True) -> IDFeatures:
+        return IDFeatures(
+            intrinsic=torch.zeros(1, 4),
+            structure=torch.zeros(1, 4) if structure else None,
+            fingerprint=flat.FINGERPRINT,
+            references=1,
+        )
+
+    nulls: list[IDFeatures] = []
+
+    def plan(_: Toy, sites: object, people: object, null: Callable[[], IDFeatures], options: object) -> None:
+        nulls.extend([null(), null()])  # made, and read from the cache
+
+    monkeypatch.setattr(FlatEncoder, "uncond", uncond)
+    monkeypatch.setattr(Toy, "plan", plan)
+    v1.register(FlatPlugin(), name="flat")
+    v1.register(ToyPlugin(encoder=flat.NAME), name="toy")
+    features = uncond(FlatEncoder(), structure)
+    person = Identity(name="Anna", features=features, embedding=np.ones(1, dtype=np.float32))
+    options = PlanOptions(identity_scale=1.0, routing="auto", latent_size=(8, 8))
+    pipeline = IdentityPipeline(Runtime(models, cache=tmp_path))
+    pipeline.plan_for((), [PersonSettings(name="Anna")], {"Anna": person}, options, NAME)
+    assert [one.structure is not None for one in nulls] == [structure] * 2
 
 
 def test_a_number_of_a_person_has_the_range_of_its_method(models: Path, anna: Identity):

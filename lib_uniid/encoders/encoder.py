@@ -24,7 +24,10 @@ class FaceEncoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Tells encoders apart; features of two encoders are never mixed."""
+        """Tells encoders apart; features of two encoders are never mixed.
+
+        Features without structure may have another one: what is left of a "+" in this one.
+        """
         ...
 
     @property
