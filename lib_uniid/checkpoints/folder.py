@@ -16,7 +16,7 @@ from lib_uniid.checkpoints.formats import detect, formats
 from lib_uniid.checkpoints.header import read_header
 from lib_uniid.checkpoints.places import usual_places
 from lib_uniid.checkpoints.seen import Finding, FindingCache
-from lib_uniid.checkpoints.sources import DETECTOR, RECOGNISER, Source, source, sources
+from lib_uniid.checkpoints.sources import DETECTOR, RECOGNISER, Source, packs, source, sources
 from lib_uniid.checkpoints.walking import DIFFUSERS_INDEX, candidates
 from lib_uniid.errors import MissingModelError, UniIDError
 from lib_uniid.files import sha256 as digest
@@ -178,7 +178,7 @@ class ModelFolder:
         if os.path.isfile(folder / DIFFUSERS_INDEX):
             return ["base"] if _base_of(folder / DIFFUSERS_INDEX) in bases.STANDALONE else []
         roles = self._roles(folder)
-        return [row.name for row in sources() if row.pack(roles)] if roles else []
+        return [*packs(roles)] if roles else []
 
     def _roles(self, pack: Path) -> dict[str, str]:
         """The roles of a pack's detectors and recognisers, by the names of their files."""
@@ -205,7 +205,7 @@ class ModelFolder:
 
     def _preference(self, name: str, path: Path) -> tuple[bool, int, bool]:
         """Sort key: whole before damaged, the packs that serve best first, safetensors before pickles."""
-        serves = source(name).pack(self._roles(path)) if path.is_dir() and name != "base" else 0
+        serves = packs(self._roles(path)).get(name, 0) if path.is_dir() else 0
         return self._problem(name, path) is not None, -serves, path.suffix != ".safetensors"
 
     def _entry(self, row: Source, sha256: bool, values: bool) -> Entry:

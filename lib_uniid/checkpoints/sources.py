@@ -1,11 +1,13 @@
 """The published files: purpose, source, licence and format of each."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib_uniid.checkpoints.format import Format
-from lib_uniid.plugins import plugins
+from lib_uniid.errors import PluginError
+from lib_uniid.plugins import plugins, required
 
 DETECTOR, RECOGNISER = "face detector", "face recogniser"
 """Roles of the ONNX files of a pack."""
@@ -94,6 +96,19 @@ def sources() -> tuple[Source, ...]:
     """All registered files, the built-in ones first."""
     found = plugins().registered("register_checkpoint_formats", Source)
     return tuple(one.value for one in found.values())
+
+
+def packs(roles: Mapping[str, str]) -> dict[str, int]:
+    """How well a folder of ONNX files with these roles serves, by the names of the sources that it serves.
+
+    A plugin whose ``pack`` raises or gives no number is switched off, and its sources are left out.
+    """
+    found: dict[str, int] = {}
+    for name, one in plugins().registered("register_checkpoint_formats", Source).items():
+        with suppress(PluginError), plugins().guarding(one.plugin, f"recognising files of {name}"):
+            if serves := required(int, one.value.pack(roles)):
+                found[name] = serves
+    return found
 
 
 def source(name: str) -> Source:

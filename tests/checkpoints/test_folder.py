@@ -4,10 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import onnx
 import pytest
@@ -138,21 +139,45 @@ def test_a_pack_that_also_recognises_is_preferred(tmp_path: Path):
     assert ModelFolder(tmp_path).find("insightface") == tmp_path / "a"
 
 
-def test_a_folder_is_of_every_source_that_recognises_it(tmp_path: Path):
-    row = replace(sources()[0], name="eyes", pack=lambda roles: len({*roles} & {"det_10g.onnx"}))
-    write_pack(tmp_path / "a")
+@pytest.fixture
+def packs_of_a_plugin() -> Generator[Callable[[Callable[[Any], Any]], None]]:
+    """Registers a source ``eyes`` of a plugin of that name, with this ``pack``."""
 
-    def register_checkpoint_formats(register: Callable[[object], None]) -> None:
-        register(row)
+    def add(pack: Callable[[Any], Any]) -> None:
+        row = replace(sources()[0], name="eyes", pack=pack)
 
-    plugins.cache_clear()
-    try:
+        def register_checkpoint_formats(register: Callable[[object], None]) -> None:
+            register(row)
+
+        plugins.cache_clear()
         hook = SimpleNamespace(register_checkpoint_formats=register_checkpoint_formats)
         plugins().register(hook, name="eyes")
-        folder = ModelFolder(tmp_path)
-        assert [folder.look_up(name) for name in ("eyes", "insightface")] == [tmp_path / "a"] * 2
-    finally:
-        plugins.cache_clear()
+
+    yield add
+    plugins.cache_clear()
+
+
+def test_a_folder_is_of_every_source_that_recognises_it(
+    tmp_path: Path, packs_of_a_plugin: Callable[[Callable[[Any], Any]], None]
+):
+    packs_of_a_plugin(lambda roles: len({*roles} & {"det_10g.onnx"}))
+    write_pack(tmp_path / "a")
+    folder = ModelFolder(tmp_path)
+    assert [folder.look_up(name) for name in ("eyes", "insightface")] == [tmp_path / "a"] * 2
+
+
+@pytest.mark.parametrize("pack", [lambda _: 1 // 0, lambda _: "yes"])
+def test_a_source_that_fails_switches_its_plugin_off_and_the_search_goes_on(
+    tmp_path: Path,
+    packs_of_a_plugin: Callable[[Callable[[Any], Any]], None],
+    pack: Callable[[Any], Any],
+):
+    packs_of_a_plugin(pack)
+    write_pack(tmp_path / "a")
+    folder = ModelFolder(tmp_path)
+    assert folder.look_up("insightface") == tmp_path / "a"
+    assert [*plugins().off] == ["eyes"]
+    assert folder.look_up("eyes") is None
 
 
 def test_a_recogniser_alone_is_no_pack(tmp_path: Path):
