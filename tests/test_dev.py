@@ -107,6 +107,21 @@ def test_arguments_reach_the_command_untouched(commands: list[tuple[str, ...]]):
     assert commands == [(".venv", "-m", "miniature.demo", "--seed", "3")]
 
 
+def test_types_are_checked_beside_the_tests_and_decide_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    seen: set[tuple[str, ...]] = set()
+
+    def run(_: Environment, *arguments: str) -> int:
+        seen.add(arguments)
+        return 7 if arguments == dev.TYPES else 0
+
+    monkeypatch.setattr(Environment, "run", run)
+    assert dev.test([]) == 7
+    assert seen == {dev.RUFF, dev.CONTRACTS, dev.TYPES, (*dev.SUITE, "-m", "not slow")}
+    assert "the check of types failed" in capsys.readouterr().err
+
+
 def test_the_first_failing_check_decides(commands: list[tuple[str, ...]]):
     assert dev.first_failure(["a"], ["b"]) == 7
     assert commands == [(".venv", "a")]
