@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 else:  # a control may hold anything: hosts pass on any value that an API client sent
 
     def _unchecked(kind: type, switches: Sequence[Row] = ()) -> type:
-        named = [(one.name, Any, one.default) for one in fields(kind)]
+        unused = {row.name: row.low for row in switches}
+        named = [(one.name, Any, unused.get(one.name, one.default)) for one in fields(kind)]
         named += [(switch_of(row), Any, True) for row in switches]
         return make_dataclass(f"_{kind.__name__}", named, frozen=True, slots=True, kw_only=True)
 
@@ -52,7 +53,7 @@ else:  # a control may hold anything: hosts pass on any value that an API client
 class PersonForm(_PersonNumbers):
     """One tab: the numbers of a person, a switch for each that a method decides, and the fields below.
 
-    A number is not used while its switch (:func:`switch_of`) is on; it is then the method's default.
+    A number is not used while its switch (:func:`switch_of`) is on: the method's default is taken.
     ``who`` is a name, or a pasted id that no enrolled person has. ``uploads`` is a list of :class:`Upload` as
     JSON. ``pasted`` keeps an infotext's data on ``who`` and has no visible control. ``where`` is ANYWHERE, a
     region or DRAWN; ``mask`` is a picture or None, and is used with DRAWN only. Types are checked when the

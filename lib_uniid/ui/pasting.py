@@ -56,8 +56,8 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
     who = _shown(person, name_of)
     drawn = person.mask is not None and not person.mask.startswith(DIGEST)
     kept = {"who": who, "fingerprint": person.fingerprint, "mask": None if drawn else person.mask}
-    numbers = numbers_of(person)
-    switches: dict[str, Any] = {switch_of(row): numbers[row.name] is None for row in METHOD_NUMBERS}
+    numbers = {name: value for name, value in numbers_of(person).items() if value is not None}
+    switches: dict[str, Any] = {switch_of(row): row.name not in numbers for row in METHOD_NUMBERS}
     form = PersonForm(
         enabled=person.enabled,
         who=who,

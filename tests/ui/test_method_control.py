@@ -193,6 +193,6 @@ def test_a_second_number_that_the_method_decides_has_a_switch_and_a_slider(tmp_p
         "scale": [0.5, 0.2],
         "structure": False,
         "order": ["pose_scale", "pose_automatic"],
-        "automatic": [None, True, None],
+        "automatic": [None, True, 0.0],
         "own": [0.4, False, 0.4],
     }
