@@ -28,7 +28,7 @@ from benchmarks.report import Figure, report
 from lib_uniid.checkpoints.sources import Source
 from lib_uniid.declarations import IDEncoderDeclaration
 from lib_uniid.methods.registry import MethodDeclaration
-from lib_uniid.plugins import Plugins
+from lib_uniid.plugins import PROJECT, Plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCT, METHODS, TOY = "lib_uniid", Path("lib_uniid/methods"), Path("tests/methods/toy.py")
@@ -187,7 +187,7 @@ def method_names(folder: Path) -> list[str]:
         values = [one.value for one in found.registered(hook, kind).values() if one.plugin in packages]
         names |= {value.name for value in values}
         names |= {piece.name for value in values if isinstance(value, Source) for piece in value.pieces}
-    return sorted({name.lower() for name in names} - GENERAL)
+    return sorted({name.lower() for name in names} - GENERAL - {PROJECT})  # a method has the project's name
 
 
 def names_outside(names: Iterable[str], product: Path) -> list[str]:

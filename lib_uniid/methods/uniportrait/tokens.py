@@ -7,45 +7,17 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lib_uniid.errors import ConfigError, EncoderMismatchError
+from lib_uniid.methods.perceiver import HEAD_WIDTH, TokenAttention, feed_forward
 from lib_uniid.typing import Float
 from lib_uniid.weights import load_exactly, shape_of, without_values
 
 PART = "faceid_proj"
-HEAD_WIDTH = 64
 DROPPED = -100.0  # added to the logit of a dropped token; exp(-100) leaves nothing in float32
-
-
-class TokenAttention(nn.Module):
-    """Latents attend to features followed by the latents themselves, each under a norm of its own."""
-
-    def __init__(self, dim: int, heads: int, head_width: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1 = nn.LayerNorm(dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.to_q = nn.Linear(dim, heads * head_width, bias=False)
-        self.to_kv = nn.Linear(dim, 2 * heads * head_width, bias=False)
-        self.to_out = nn.Linear(heads * head_width, dim, bias=False)
-
-    def forward(
-        self,
-        features: Float[Tensor, "b t d"],
-        latents: Float[Tensor, "b k d"],
-        bias: Float[Tensor, "b 1 1 s"] | None = None,
-    ) -> Float[Tensor, "b k d"]:
-        """``bias`` is added to the logits of the ``s = t + k`` keys."""
-        latents = self.norm2(latents)
-        key, value = self.to_kv(torch.cat([self.norm1(features), latents], dim=1)).chunk(2, dim=-1)
-        query, key, value = (
-            rearrange(x, "b n (h c) -> b h n c", h=self.heads) for x in (self.to_q(latents), key, value)
-        )
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.to_out(rearrange(out, "b h n c -> b n (h c)"))
 
 
 class Resampler(nn.Module):
@@ -76,7 +48,7 @@ class Resampler(nn.Module):
                 [
                     TokenAttention(dim, heads, dim_head),
                     TokenAttention(dim, heads, dim_head),
-                    _feed_forward(dim, ff_mult),
+                    feed_forward(dim, ff_mult),
                 ]
             )
             for _ in range(depth)
@@ -138,7 +110,7 @@ class Resampler(nn.Module):
     def _bias(self, keep: Float[Tensor, "b t 1"] | None) -> Float[Tensor, "b 1 1 s"] | None:
         if keep is None:
             return None
-        bias = F.pad(rearrange((1.0 - keep) * DROPPED, "b t 1 -> b t"), (0, self.latents.shape[1]))
+        bias = functional.pad(rearrange((1.0 - keep) * DROPPED, "b t 1 -> b t"), (0, self.latents.shape[1]))
         return rearrange(bias, "b s -> b 1 1 s")
 
 
@@ -198,15 +170,6 @@ def mix(
 
 def _projection(width: int, dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, dim))
-
-
-def _feed_forward(dim: int, mult: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.LayerNorm(dim),
-        nn.Linear(dim, mult * dim, bias=False),
-        nn.GELU(),
-        nn.Linear(mult * dim, dim, bias=False),
-    )
 
 
 def _sizes(state: Mapping[str, Tensor], dim_head: int) -> dict[str, int]:

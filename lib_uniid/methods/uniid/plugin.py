@@ -1,0 +1,1 @@
+"""The plugin of this method. It registers nothing until the method makes plans."""
