@@ -63,6 +63,12 @@ def state(shapes: Mapping[str, Sequence[int]], prefix: str) -> dict[str, Tensor]
     return {key: weight(key, shape, prefix) for key, shape in shapes.items()}
 
 
+def weights(name: str, prefix: str | None = None) -> dict[str, Tensor]:
+    """The weights that a recording was made with, by their official names."""
+    shapes = {key[2:]: shape for key, (shape, _) in notes(name)["tensors"].items() if key.startswith("w.")}
+    return state(shapes, prefix or f"{name}:")
+
+
 def inputs(name: str, shape: Sequence[int]) -> Tensor:
     """The recorded input of this name."""
     stream = np.random.RandomState(zlib.crc32(f"input:{name}".encode()) & 0x7FFFFFFF)

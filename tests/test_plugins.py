@@ -379,6 +379,14 @@ def test_an_installed_plugin_is_found_and_listed(
     assert plugins().found["odd"].needs == ">=0.1"
 
 
+def test_a_plugin_without_values_is_listed_as_such(
+    installed: Callable[..., None], capsys: pytest.CaptureFixture[str]
+):
+    installed("def generation_started(plan):\n    pass\n")
+    assert cli.main(["plugins"]) == 0
+    assert "odd (installed)\n  registers nothing\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("requirements", "needs"),
     [

@@ -24,4 +24,4 @@ def ratio(text: Float[Tensor, "b n d"], branch: Float[Tensor, "b n d"]) -> Float
 
 def norm(x: Tensor, over: tuple[int, ...]) -> Tensor:
     """The L2 norm over these dimensions, which are kept, in float32."""
-    return torch.linalg.vector_norm(x, dim=over, keepdim=True, dtype=torch.float32)  # pyright: ignore
+    return torch.linalg.vector_norm(x, dim=over, keepdim=True, dtype=torch.float32)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

@@ -51,6 +51,7 @@ def _registered(plugin: str, kinds: Kinds) -> dict[str, list[str]]:
 
 
 def _in_words(one: Mapping[str, Any]) -> list[str]:
-    lines = [f"{one['name']} ({one['origin']})"]
-    lines += [f"  {kind}: {', '.join(names)}" for kind, names in one["registered"].items()]
-    return [*lines, f"  {one['off']}"] if one["off"] else lines
+    lines = [f"  {kind}: {', '.join(names)}" for kind, names in one["registered"].items()]
+    if one["off"]:
+        lines.append(f"  {one['off']}")
+    return [f"{one['name']} ({one['origin']})", *(lines or ["  registers nothing"])]

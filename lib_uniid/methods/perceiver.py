@@ -42,11 +42,21 @@ class TokenAttention(nn.Module):
         return self.to_out(rearrange(out, "b h n c -> b n (h c)"))
 
 
-def feed_forward(dim: int, mult: int) -> nn.Sequential:
+def _feed_forward(dim: int, mult: int) -> nn.Sequential:
     """Norm, and two layers around a GELU; ``mult`` times as wide inside."""
     return nn.Sequential(
         nn.LayerNorm(dim),
         nn.Linear(dim, mult * dim, bias=False),
         nn.GELU(),
         nn.Linear(mult * dim, dim, bias=False),
+    )
+
+
+def layers(depth: int, *, reads: int, dim: int, heads: int, head_width: int, mult: int) -> nn.ModuleList:
+    """``depth`` layers, each of ``reads`` attentions to features and a feed-forward network."""
+    return nn.ModuleList(
+        nn.ModuleList(
+            [*(TokenAttention(dim, heads, head_width) for _ in range(reads)), _feed_forward(dim, mult)]
+        )
+        for _ in range(depth)
     )

@@ -10,26 +10,26 @@ from lib_uniid.attention.rescaling import ratio
 from tests import recorded_uniid as recorded
 from tests.near import assert_near
 
-RECORDED = recorded.tensors("ip_attn")
+RECORDED, WEIGHTS = recorded.tensors("ip_attn"), recorded.weights("ip_attn")
 CASES = {one["name"]: one for one in recorded.notes("ip_attn")["cases"]}
 HEADS = 4
 
 
 def layer(name: str, dtype: torch.dtype) -> Tensor:
     """The recorded layer with our attention and our ratio, in one case."""
-    weights = {key: value.to(dtype) for key, value in RECORDED.items()}
-    hidden, text = weights["in.hidden"], weights["in.text"]
-    tokens = weights[f"ipin.{name}"] if f"ipin.{name}" in weights else weights["in.ip"]
+    weights = {key: value.to(dtype) for key, value in WEIGHTS.items()}
+    hidden, text = RECORDED["in.hidden"].to(dtype), RECORDED["in.text"].to(dtype)
+    tokens = RECORDED.get(f"ipin.{name}", RECORDED["in.ip"]).to(dtype)
 
     def heads(values: Tensor, projection: str) -> Tensor:
-        return rearrange(values @ weights[f"w.{projection}.weight"].T, "b t (h c) -> b h t c", h=HEADS)
+        return rearrange(values @ weights[f"{projection}.weight"].T, "b t (h c) -> b h t c", h=HEADS)
 
-    query = hidden @ weights["w.to_q.weight"].T
+    query = hidden @ weights["to_q.weight"].T
     own = attend(query, heads(text, "to_k"), heads(text, "to_v"))
     branch = attend(query, heads(tokens, "processor.to_k_ip"), heads(tokens, "processor.to_v_ip"))
     case = CASES[name]
     gain = (ratio(own, branch) if case["normalize"] else 1.0) * case["scale"]
-    return (own + (gain * branch).to(dtype)) @ weights["w.to_out.0.weight"].T + weights["w.to_out.0.bias"]
+    return (own + (gain * branch).to(dtype)) @ weights["to_out.0.weight"].T + weights["to_out.0.bias"]
 
 
 @pytest.mark.golden

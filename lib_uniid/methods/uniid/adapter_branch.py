@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_uniid.methods.perceiver import HEAD_WIDTH, TokenAttention, feed_forward
+from lib_uniid.methods.perceiver import HEAD_WIDTH, layers
 from lib_uniid.typing import Float
 from lib_uniid.weights import load_exactly, shape_of, without_values
 
@@ -36,16 +36,7 @@ class FaceResampler(nn.Module):
     ) -> None:
         super().__init__()
         self.proj_face_recog_model_layers = nn.ModuleList([nn.Linear(shallow, dim), nn.Linear(deep, dim)])
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    TokenAttention(dim, heads, head_width),
-                    TokenAttention(dim, heads, head_width),
-                    feed_forward(dim, mult),
-                ]
-            )
-            for _ in range(depth)
-        )
+        self.layers = layers(depth, reads=2, dim=dim, heads=heads, head_width=head_width, mult=mult)
         self.proj_out = nn.Linear(dim, outputs)
         self.norm_out = nn.LayerNorm(outputs)
 

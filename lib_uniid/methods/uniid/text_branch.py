@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from einops import rearrange
 from torch import Tensor, nn
 
-from lib_uniid.methods.perceiver import HEAD_WIDTH, TokenAttention, feed_forward
+from lib_uniid.methods.perceiver import HEAD_WIDTH, layers
 from lib_uniid.typing import Float
 from lib_uniid.weights import load_exactly, shape_of, without_values
 
@@ -128,10 +128,7 @@ class TextResampler(nn.Module):
         super().__init__()
         outputs = dim if outputs is None else outputs
         self.proj_in = nn.Linear(tap, dim)
-        self.layers = nn.ModuleList(
-            nn.ModuleList([TokenAttention(dim, heads, head_width), feed_forward(dim, mult)])
-            for _ in range(depth)
-        )
+        self.layers = layers(depth, reads=1, dim=dim, heads=heads, head_width=head_width, mult=mult)
         self.proj_out = nn.Linear(dim, outputs)
         self.norm_out = nn.LayerNorm(outputs)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib_uniid.errors import ConfigError, EncoderMismatchError
-from lib_uniid.methods.perceiver import HEAD_WIDTH, TokenAttention, feed_forward
+from lib_uniid.methods.perceiver import HEAD_WIDTH, layers
 from lib_uniid.typing import Float
 from lib_uniid.weights import load_exactly, shape_of, without_values
 
@@ -43,16 +43,7 @@ class Resampler(nn.Module):
         self.latents = nn.Parameter(torch.randn(1, num_tokens, dim) / math.sqrt(dim))
         self.proj_id = _projection(intrinsic_id_embedding_dim, dim)
         self.proj_clip = _projection(structure_embedding_dim, dim)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    TokenAttention(dim, heads, dim_head),
-                    TokenAttention(dim, heads, dim_head),
-                    feed_forward(dim, ff_mult),
-                ]
-            )
-            for _ in range(depth)
-        )
+        self.layers = layers(depth, reads=2, dim=dim, heads=heads, head_width=dim_head, mult=ff_mult)
         self.proj_out = nn.Linear(dim, output_dim)
         self.norm_out = nn.LayerNorm(output_dim)
 

@@ -147,6 +147,6 @@ def test_people_are_in_a_compiled_unet_and_one_note_is_added(webui: WebUI):
 def test_a_refusal_is_no_picture_of_a_compiled_unet_either(webui: WebUI):
     compile_first_block(any_host(webui).unet)
     webui.txt2img(seed=5)
-    refused = webui.txt2img(seed=5, alwayson_scripts=ask({"name": "Nobody"}))
+    refused = webui.txt2img(seed=5, alwayson_scripts=ask({"name": "Unknown"}))
     assert refused.status == 500
     assert "people[0]" in refused.error

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib_uniid.errors import CheckpointMismatchError
 from lib_uniid.methods.uniid.adapter_branch import AdapterBranch, FaceResampler, on_one_grid
@@ -10,7 +10,6 @@ from lib_uniid.methods.uniid.text_branch import TextBranch, TextResampler
 from lib_uniid.weights import load_exactly
 from tests import recorded_uniid as recorded
 from tests.near import assert_near
-from tests.recorded import under
 
 ADAPTER = recorded.tensors("adapter_branch_small")
 TEXT = recorded.tensors("text_branch_small")
@@ -18,7 +17,9 @@ TEXT = recorded.tensors("text_branch_small")
 
 @pytest.fixture(scope="module")
 def adapter() -> AdapterBranch:
-    return AdapterBranch.from_state_dict(under("w.", ADAPTER), head_width=16)
+    return AdapterBranch.from_state_dict(
+        recorded.weights("adapter_branch_small", "adapter_branch:"), head_width=16
+    )
 
 
 def text_shapes() -> dict[str, list[int]]:
@@ -38,51 +39,41 @@ def text() -> TextBranch:
     return TextBranch.from_state_dict(recorded.state(text_shapes(), "text_branch_small:"), head_width=16)
 
 
-def filled(module: nn.Module, name: str) -> dict[str, Tensor]:
-    """The weights that a recording was made with."""
-    return recorded.state({key: one.shape for key, one in module.state_dict().items()}, f"{name}:")
+def sizes(name: str) -> dict[str, int]:
+    """The sizes that both resamplers have, of a recorded one."""
+    made = recorded.notes(name)["ctor"]
+    return {
+        "dim": made["dim"],
+        "depth": made["depth"],
+        "heads": made["heads"],
+        "head_width": made["dim_head"],
+        "mult": made["ff_mult"],
+        "outputs": made["output_dim"],
+    }
 
 
 @pytest.mark.golden
 @pytest.mark.parametrize("name", ["text_id_resampler", "text_id_resampler_outdim"])
 @torch.no_grad()
 def test_the_text_resampler_is_the_official_one(name: str):
-    recording, made = recorded.tensors(name), recorded.notes(name)["ctor"]
-    resampler = TextResampler(
-        tap=made["face_recog_model_dim"],
-        dim=made["dim"],
-        depth=made["depth"],
-        heads=made["heads"],
-        head_width=made["dim_head"],
-        mult=made["ff_mult"],
-        outputs=made["output_dim"],
-    )
-    load_exactly(resampler, filled(resampler, name), name)
+    recording, notes = recorded.tensors(name), recorded.notes(name)
+    resampler = TextResampler(tap=notes["ctor"]["face_recog_model_dim"], **sizes(name))
+    load_exactly(resampler, recorded.weights(name), name)
     out = resampler(recording["in.id_embedding"], recording["in.face_embedding"])
-    assert_near(out, recording["out"], recorded.notes(name)["tol"])
+    assert_near(out, recording["out"], notes["tol"])
 
 
 @pytest.mark.golden
 @torch.no_grad()
 def test_the_face_resampler_is_the_official_one():
-    recording, made = recorded.tensors("image_resampler"), recorded.notes("image_resampler")["ctor"]
-    shallow, deep = made["face_recog_model_dims"]
-    resampler = FaceResampler(
-        shallow=shallow,
-        deep=deep,
-        dim=made["dim"],
-        depth=made["depth"],
-        heads=made["heads"],
-        head_width=made["dim_head"],
-        mult=made["ff_mult"],
-        outputs=made["output_dim"],
-    )
-    load_exactly(resampler, filled(resampler, "image_resampler"), "image_resampler")
+    name = "image_resampler"
+    recording, (shallow, deep) = recorded.tensors(name), recorded.notes(name)["ctor"]["face_recog_model_dims"]
+    resampler = FaceResampler(shallow=shallow, deep=deep, **sizes(name))
+    load_exactly(resampler, recorded.weights(name), name)
     read = recording["in.latents"], recording["in.face_multi"], recording["in.face_last"]
     assert_near(resampler(*read), recording["out"])
-    resampler.proj_out.weight.zero_()
-    assert resampler.proj_out.bias is not None
-    resampler.proj_out.bias.zero_()
+    for parameter in resampler.proj_out.parameters():
+        parameter.zero_()
     assert_near(resampler(*read), recording["out_zero_proj_out"])
 
 
@@ -135,7 +126,7 @@ def test_the_published_resampler_of_the_adapter_branch_fits_exactly():
 
 @pytest.mark.parametrize("name", ["latents", "adapter_resampler.layers.1.2.3.weight"])
 def test_a_missing_tensor_of_the_adapter_branch_is_named(name: str):
-    state = under("w.", ADAPTER)
+    state = recorded.weights("adapter_branch_small", "adapter_branch:")
     del state[name]
     with pytest.raises(CheckpointMismatchError, match=name):
         AdapterBranch.from_state_dict(state, head_width=16)

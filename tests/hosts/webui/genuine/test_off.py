@@ -20,7 +20,7 @@ def test_a_plain_picture_after_people_is_the_same_file_as_before(webui: Running)
 
 def test_a_plain_picture_after_a_refusal_is_the_same_file_as_before(webui: Running):
     before, model = webui.api.txt2img().images, webui.api.get("/uniid-probe/model").body
-    assert webui.api.txt2img(alwayson_scripts=ask({"name": "Nobody"})).status == 500
+    assert webui.api.txt2img(alwayson_scripts=ask({"name": "Unknown"})).status == 500
     assert webui.api.txt2img().images == before
     assert webui.api.get("/uniid-probe/model").body == model
 

@@ -13,7 +13,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown field": (ask(person("Anna"), colour="red"), "colour"),
     "no version": ({"UniID": {"args": [{"people": [person("Anna")]}]}}, "version"),
     "no people": (ask(), "people"),
-    "an unknown person": (ask({"name": "Nobody"}), "people[0]"),
+    "an unknown person": (ask({"name": "Unknown"}), "people[0]"),
     "no picture": (ask({"name": "Anna", "references": ["%%%"]}), "people[0].references[0]"),
     "a number": ({"UniID": {"args": [5]}}, "request"),
     "null": ({"UniID": {"args": [None]}}, "request"),
@@ -30,6 +30,6 @@ def test_it_fails_with_the_name_of_the_field(webui: Running, name: str):
 
 
 def test_a_plain_picture_only_where_it_is_allowed(webui: Running):
-    answer = webui.api.txt2img(alwayson_scripts=ask({"name": "Nobody"}, fallback="plain"))
+    answer = webui.api.txt2img(alwayson_scripts=ask({"name": "Unknown"}, fallback="plain"))
     assert answer.images == webui.api.txt2img().images
     assert "Identities not applied: people[0]" in answer.info["extra_generation_params"]["UniID notes"]
