@@ -73,10 +73,19 @@ def opened_once(_methods: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture
-def failing_at() -> Generator[Callable[[str], str]]:
+def own_plugins() -> Generator[None]:
+    """The test may register plugins: before and after it there are none but the built-in ones."""
+    from lib_uniid.plugins import plugins
+
+    plugins.cache_clear()
+    yield
+    plugins.cache_clear()
+
+
+@pytest.fixture
+def failing_at(own_plugins: None) -> Callable[[str], str]:
     """Registers a plugin that raises in a hook; returns the beginning of the sentence that says so."""
     from lib_uniid.api import v1
-    from lib_uniid.plugins import plugins
 
     def fail() -> None:
         raise ValueError("a wrong number")
@@ -85,9 +94,7 @@ def failing_at() -> Generator[Callable[[str], str]]:
         v1.register(SimpleNamespace(**{hook: fail}), name="odd")
         return f"the plugin odd is switched off until restart: {hook} raised ValueError: a wrong number"
 
-    plugins.cache_clear()
-    yield register
-    plugins.cache_clear()
+    return register
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Tests of encoders, detectors and checks of plugins: each is chosen by name; one that raises is named."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +26,6 @@ from lib_uniid.hosts.diffusers.studio import studio_of
 from lib_uniid.identity_pipeline import IdentityPipeline, Reference
 from lib_uniid.methods import registry
 from lib_uniid.models import Models
-from lib_uniid.plugins import plugins
 from lib_uniid.runtime import Runtime
 from tests.methods.toy import NAME, ToyPlugin
 from tests.red_faces import red_face_picture
@@ -38,11 +37,7 @@ OFF = "the plugin odd is switched off until restart: "
 SETTINGS = GenerationSettings(prompt="a person", steps=1, people=(PersonSettings(name="Anna"),))
 
 
-@pytest.fixture(autouse=True)
-def fresh() -> Generator[None]:
-    plugins.cache_clear()
-    yield
-    plugins.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_plugins")
 
 
 @dataclass(eq=False)

@@ -1,8 +1,7 @@
 """Tests of plugins: a plugin's method makes a picture, and a failing plugin is named and stops nothing."""
 
 import re
-import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import house
-from lib_uniid import cli, hookspecs
+from lib_uniid import hookspecs
 from lib_uniid.api import v1
 from lib_uniid.api.request import parse
 from lib_uniid.attention.plan import PlanOptions
@@ -44,12 +43,7 @@ PNG = red_face_picture((64, 64))
 OFF = "the plugin odd is switched off until restart: "
 
 
-@pytest.fixture(autouse=True)
-def fresh() -> Generator[None]:
-    """No plugin but those that are built in, before and after."""
-    plugins.cache_clear()
-    yield
-    plugins.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_plugins")
 
 
 @pytest.fixture(scope="module")
@@ -341,102 +335,6 @@ def test_the_name_of_a_built_in_plugin_is_refused_and_that_of_another_is_replace
     v1.register(ToyPlugin(), name="odd")  # the WebUI loads its scripts again
     assert not plugins().off
     assert NAME in methods()
-
-
-# --- installed plugins ---
-
-
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[..., None]]:
-    """Installs a distribution with requirements, whose entry point ``odd`` is a module of this source."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def install(source: str, *requirements: str) -> None:
-        (tmp_path / "uniid_odd.py").write_text(source)
-        (tmp_path / "odd-1.dist-info").mkdir()
-        (tmp_path / "odd-1.dist-info" / "METADATA").write_text(
-            "".join(["Name: odd\nVersion: 1\n", *(f"Requires-Dist: {one}\n" for one in requirements)])
-        )
-        (tmp_path / "odd-1.dist-info" / "entry_points.txt").write_text("[uniid]\nodd = uniid_odd\n")
-
-    yield install
-    sys.modules.pop("uniid_odd", None)
-
-
-def test_an_installed_plugin_is_found_and_listed(
-    installed: Callable[..., None], capsys: pytest.CaptureFixture[str]
-):
-    installed(
-        "from tests.methods.toy import ToyPlugin\nregister_methods = ToyPlugin().register_methods\n",
-        "uniid>=0.1",
-    )
-    assert methods()[NAME].plugin == "odd"
-    assert cli.main(["plugins"]) == 0
-    printed = capsys.readouterr().out
-    assert f"odd (installed)\n  methods: {NAME}" in printed
-    assert "face detectors: insightface" in printed
-    assert f"methods: {default()}" in printed
-    assert plugins().found["odd"].needs == ">=0.1"
-
-
-def test_a_plugin_without_values_is_listed_as_such(
-    installed: Callable[..., None], capsys: pytest.CaptureFixture[str]
-):
-    installed("def generation_started(plan):\n    pass\n")
-    assert cli.main(["plugins"]) == 0
-    assert "odd (installed)\n  registers nothing\n" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("requirements", "needs"),
-    [
-        (["numpy>=1", "uniid>=0.2"], ">=0.2"),
-        (['uniid<1,>=0.2; extra == "uniid"'], "<1,>=0.2"),
-        (["UniID[x] (>=0.2) ; python_version > '3'"], ">=0.2"),
-    ],
-)
-def test_an_installed_plugin_for_another_version_is_not_imported(
-    requirements: list[str],
-    needs: str,
-    installed: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
-):
-    installed("from lib_uniid.api.v1 import NameOfLater", *requirements)
-    assert plugins().off["odd"].startswith(f"{OFF}it needs UniID {needs}, and this is 0.1")
-    assert "uniid_odd" not in sys.modules
-    assert cli.main(["plugins", "--json"]) == 0
-    assert f'"needs": "{needs}"' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("requirement", ["uniid", "uniid-toys>=9", "uniid @ https://example.org/uniid.zip"])
-def test_an_installed_plugin_without_a_range_works_with_any_version(
-    requirement: str, installed: Callable[..., None]
-):
-    installed("", requirement)
-    assert plugins().found["odd"].needs == ""
-    assert not plugins().off
-
-
-@pytest.mark.parametrize("source", ["raise OSError('no libx')", "import uniid_absent", "raise SystemExit(3)"])
-def test_a_plugin_that_raises_at_import_is_named_and_listed(
-    source: str, installed: Callable[..., None], capsys: pytest.CaptureFixture[str]
-):
-    installed(source)
-    assert list(methods()) == [default()]
-    assert plugins().off["odd"].startswith(f"{OFF}loading it raised")
-    assert cli.main(["plugins", "--json"]) == 0
-    assert '"off": "the plugin odd is switched off' in capsys.readouterr().out
-
-
-# --- without pluggy ---
-
-
-def test_without_pluggy_what_is_built_in_works_and_others_are_named(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "pluggy", None)
-    v1.register(ToyPlugin(), name="odd")
-    assert list(methods()) == [default()]
-    assert plugins().off["odd"] == "the plugin odd is switched off: pluggy is not installed"
-    assert plugins().announce("generation_started", plan=None) == []
 
 
 # --- the documentation ---

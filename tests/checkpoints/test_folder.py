@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,7 +140,7 @@ def test_a_pack_that_also_recognises_is_preferred(tmp_path: Path):
 
 
 @pytest.fixture
-def packs_of_a_plugin() -> Generator[Callable[[Callable[[Any], Any]], None]]:
+def packs_of_a_plugin(own_plugins: None) -> Callable[[Callable[[Any], Any]], None]:
     """Registers a source ``eyes`` of a plugin of that name, with this ``pack``."""
 
     def add(pack: Callable[[Any], Any]) -> None:
@@ -149,12 +149,10 @@ def packs_of_a_plugin() -> Generator[Callable[[Callable[[Any], Any]], None]]:
         def register_checkpoint_formats(register: Callable[[object], None]) -> None:
             register(row)
 
-        plugins.cache_clear()
         hook = SimpleNamespace(register_checkpoint_formats=register_checkpoint_formats)
         plugins().register(hook, name="eyes")
 
-    yield add
-    plugins.cache_clear()
+    return add
 
 
 def test_a_folder_is_of_every_source_that_recognises_it(

@@ -1,6 +1,6 @@
 """A plugin's method that plans or adds a wrong value is named and switched off."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,6 @@ from lib_uniid.errors import PluginError
 from lib_uniid.identity_pipeline import IdentityPipeline
 from lib_uniid.library.store import Identity
 from lib_uniid.methods.registry import methods
-from lib_uniid.plugins import plugins
 from lib_uniid.runtime import Runtime
 from tests.attention.builders import narrow_unet
 from tests.methods.toy import NAME, ToyPlugin
@@ -38,11 +37,7 @@ ANNA = Identity(
 )
 
 
-@pytest.fixture(autouse=True)
-def fresh() -> Generator[None]:
-    plugins.cache_clear()
-    yield
-    plugins.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_plugins")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import pytest
 from benchmarks import house
 from lib_uniid.api import v1
 from lib_uniid.methods.registry import default
-from lib_uniid.plugins import plugins
 from lib_uniid.ui.enrolment import Enrolment
 from lib_uniid.ui.form import ANY_METHOD, TABS
 from lib_uniid.ui.panel import Builder, Panel, build
@@ -27,11 +26,7 @@ AUTOMATIC = [True] * TABS
 NUMBER = v1.MethodNumber(name="structure_scale", low=0.0, high=1.5, alone=0.5, together=0.5)
 
 
-@pytest.fixture(autouse=True)
-def fresh() -> Generator[None]:
-    plugins.cache_clear()
-    yield
-    plugins.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_plugins")
 
 
 def built(folder: Path, *, page: bool = False) -> tuple[Builder, Panel]:

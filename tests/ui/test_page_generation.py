@@ -3,7 +3,7 @@
 import base64
 import json
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from lib_uniid.hosts.diffusers import saving
 from lib_uniid.hosts.diffusers.host import DiffusersHost, rough_colours
 from lib_uniid.library.store import Identity
 from lib_uniid.pipeline import GeneratedPicture, Studio
-from lib_uniid.plugins import plugins
 from lib_uniid.runtime import Runtime
 from lib_uniid.ui.finished import Finished
 from lib_uniid.ui.form import Form, PersonForm
@@ -57,14 +56,6 @@ OFF = Form().values()
 @pytest.fixture(scope="module")
 def maker(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> PageGenerator:
     return PageGenerator(Runtime(webui_models), tmp_path_factory.mktemp("out"), Uploads())
-
-
-@pytest.fixture
-def other_plugins() -> Generator[None]:
-    """A test may register plugins."""
-    plugins.cache_clear()
-    yield
-    plugins.cache_clear()
 
 
 class Listening(Run[Shown]):
@@ -413,7 +404,7 @@ def test_rough_colours_are_a_linear_map_of_each_latent():
 
 @needs_standalone_host
 def test_uploads_are_encoded_for_the_method_of_the_base_model(
-    webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_plugins: None
+    webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_plugins: None
 ):
     v1.register(FlatPlugin(), name="flat")
     v1.register(ToyPlugin(bases=(SDXL,), encoder=flat.NAME), name="toy")

@@ -1,7 +1,6 @@
 """Methods and hooks of plugins in a WebUI: failures are named, and each batch is announced once."""
 
 import copy
-from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +9,6 @@ import torch
 
 from lib_uniid.api import v1
 from lib_uniid.bases import SDXL
-from lib_uniid.plugins import plugins
 from tests.hosts.webui.asking import ask, person
 from tests.hosts.webui.standin.webui import WebUI
 from tests.hosts.webui.watching import Traceless, any_host, latents
@@ -20,11 +18,7 @@ ANNA, TOY = ask(person()), ask(person(), method=NAME)
 OFF = "the plugin odd is switched off until restart: "
 
 
-@pytest.fixture(autouse=True)
-def fresh() -> Generator[None]:
-    plugins.cache_clear()
-    yield
-    plugins.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_plugins")
 
 
 def fail(*_: Any) -> Any:
