@@ -1,5 +1,6 @@
 """A WebUI of either kind around a narrow UNet."""
 
+import copy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.hosts.webui.standin.a1111 import A1111
 from tests.hosts.webui.standin.forge import Forge
 from tests.hosts.webui.standin.neo import Neo
 from tests.hosts.webui.standin.script_api import Callbacks
-from tests.hosts.webui.standin.unets import Copies, OtherUNet, diffusers_unet
+from tests.hosts.webui.standin.unets import OtherUNet, diffusers_unet
 from tests.hosts.webui.standin.webui import WebUI
 from tests.narrow import UNET_CONFIG
 
@@ -25,23 +26,24 @@ Start = Callable[..., WebUI]
 
 
 @pytest.fixture(scope="session")
-def copies() -> Copies:
-    return Copies(diffusers_unet())
+def unet() -> nn.Module:
+    """The UNet of which each WebUI gets a copy."""
+    return diffusers_unet()
 
 
 @pytest.fixture
 def start(
     monkeypatch: pytest.MonkeyPatch,
     webui_models: Path,
-    copies: Copies,
+    unet: nn.Module,
     opened_once: None,
     tmp_path: Path,
 ) -> Start:
     """Starts a WebUI of a kind, with a UNet of its own, and loads the script."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # no log of the user's own
 
-    def start_one(kind: str, unet: nn.Module | None = None) -> WebUI:
-        host = HOSTS[kind](Callbacks(), unet or copies.next())
+    def start_one(kind: str, own: nn.Module | None = None) -> WebUI:
+        host = HOSTS[kind](Callbacks(), own or copy.deepcopy(unet))
         webui = WebUI(monkeypatch, webui_models, host)
         webui.load()
         return webui

@@ -1,8 +1,5 @@
 """Narrow UNets with the calling convention of the hosts, all of the same weights."""
 
-import copy
-import io
-import pickle
 from typing import Any
 
 import torch
@@ -27,30 +24,6 @@ class OtherUNet(DiffusersUNet):
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, **_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return super().forward(x, timesteps, context[..., : self.config["cross_attention_dim"]])
-
-
-class Copies:
-    """Copies of a network that stays as it is; ``copy.deepcopy`` takes five times as long."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self._tensors: list[Tensor] = []
-        file = io.BytesIO()
-        pickler = pickle.Pickler(file)
-        pickler.persistent_id = self._number
-        pickler.dump(network)
-        self._structure = file.getvalue()
-
-    def next(self) -> Any:
-        """Another one, which shares no tensor with the network."""
-        unpickler = pickle.Unpickler(io.BytesIO(self._structure))
-        unpickler.persistent_load = lambda number: copy.deepcopy(self._tensors[number])
-        return unpickler.load()
-
-    def _number(self, value: Any) -> int | None:
-        if not isinstance(value, Tensor):
-            return None
-        self._tensors.append(value)
-        return len(self._tensors) - 1
 
 
 def diffusers_unet(seed: int = 0) -> nn.Module:
