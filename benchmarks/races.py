@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.report import Figure, report
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import UniIDError
 from lib_uniid.library.store import Identity, Library
 
@@ -32,9 +32,7 @@ def person(name: str, mark: float = 0.0) -> Identity:
     """Features of one reference, identified by ``mark``."""
     return Identity(
         name=name,
-        features=IDFeatures(
-            intrinsic=torch.full((4, 8), mark), structure=None, fingerprint="abc", references=1
-        ),
+        features=IDFeatures(tensors={"intrinsic": torch.full((4, 8), mark)}, fingerprint="abc", references=1),
         embedding=np.eye(8, dtype=np.float32)[0],
     )
 

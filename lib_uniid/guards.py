@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from lib_uniid.encoders.encoder import FaceEncoder
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.evaluation.presence import Check, Presence
 from lib_uniid.faces.detection import Face
 from lib_uniid.faces.domain import Domain
@@ -140,13 +140,10 @@ class _Finder:
 
 def _features(value: object, references: int) -> IDFeatures:
     features = required(IDFeatures, value)
-    for tokens in (features.intrinsic, features.structure):
-        if tokens is not None and (required(Tensor, tokens).ndim != 2 or not len(tokens)):
-            message = f"ID features of the shape {tuple(tokens.shape)} instead of (tokens, channels)"
-            raise ValueError(message)
-    if features.references != references or len(features.intrinsic) % references:
-        message = (
-            f"{len(features.intrinsic)} tokens of {features.references} references instead of {references}"
-        )
+    for tensor in features.tensors.values():
+        required(Tensor, tensor)
+    features.check()
+    if features.references != references:
+        message = f"ID features of {features.references} references instead of {references}"
         raise ValueError(message)
     return features

@@ -9,7 +9,7 @@ import numpy as np
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.sites import Site
 from lib_uniid.config import PersonSettings
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
 from lib_uniid.evaluation.presence import Presence, other_recogniser
 from lib_uniid.faces.alignment import align
@@ -140,9 +140,7 @@ class IdentityPipeline:
 
         def null() -> IDFeatures:
             with _naming([person.name for person in requested]):
-                return self.models.null_identity(
-                    whole.fingerprint, method, structure=whole.structure is not None
-                )
+                return self.models.null_identity(whole, method)
 
         found = [
             RequestedIdentity(
@@ -208,7 +206,7 @@ def _faces(finder: Finder, picture: Picture) -> list[DetectedFace]:
 
 
 def _most_features(requested: Sequence[PersonSettings], people: Mapping[str, Identity]) -> IDFeatures:
-    """Features of one of the people, with structure if any of them has structure features.
+    """Features of one of the people: of the one with the most tensors.
 
     Raises ``ConfigError`` for a missing person, ``EncoderMismatchError`` for people of other encoders.
     """
@@ -216,10 +214,10 @@ def _most_features(requested: Sequence[PersonSettings], people: Mapping[str, Ide
     for name in names:
         if name not in people:
             raise ConfigError(f"{name!r} is in the settings, and no such identity is given; enrol it first")
-    whole = max((people[name].features for name in names), key=lambda one: one.structure is not None)
+    whole = max((people[name].features for name in names), key=lambda one: len(one.tensors))
     for name in names:
         with _naming([name]):
-            people[name].features.require(whole.fingerprint)
+            whole.require(people[name].features)
     return whole
 
 

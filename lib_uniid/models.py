@@ -12,7 +12,7 @@ from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.declarations import IDEncoderDeclaration, id_encoder
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.encoders.encoder import FaceEncoder
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import EncoderMismatchError, UnknownCheckpointError
 from lib_uniid.files import private_folder
 from lib_uniid.guards import guarded_encoder
@@ -49,30 +49,29 @@ class Models:
         on_demand = _EncoderOnDemand(encoder, partial(self._encoding, encoder))
         return self.cache.encode(on_demand, crops, structure=encoder.reads_structure)
 
-    def null_identity(
-        self, fingerprint: str, method: str | None = None, *, structure: bool = True
-    ) -> IDFeatures:
-        """The features of the null identity, by the encoder of a method, for people of this fingerprint.
-
-        ``structure`` says whether these people have structure features.
+    def null_identity(self, people: IDFeatures, method: str | None = None) -> IDFeatures:
+        """The features of the null identity, by the encoder of a method, for people with such features.
 
         They are constant, so they are cached, and a generation with enrolled people loads no encoders.
         ``EncoderMismatchError`` if the method has another encoder.
         """
-        path = (
-            self.cache.folder / f"null-identity-{fingerprint}{'' if structure else '-intrinsic'}.safetensors"
-        )
+        structure = people.get("structure") is not None
+        name = f"null-identity-{people.fingerprint}{'' if structure else '-intrinsic'}.safetensors"
+        path = self.cache.folder / name
         try:
-            return IDFeatures.load(path, fingerprint)
+            features = IDFeatures.load(path)
+            people.require(features)
         except (UnknownCheckpointError, EncoderMismatchError):
             pass  # not cached, or damaged
+        else:
+            return features
         with self._encoding(self._encoder(method)) as encoder:
             features = encoder.uncond(structure)
             if not features.finite:  # overflow in half precision; see _EncoderOnDemand
                 encoder.in_float32()
                 features = encoder.uncond(structure)
         features = features.to_cpu()
-        features.require(fingerprint)
+        people.require(features)
         private_folder(self.cache.folder)
         features.save(path)
         return features

@@ -16,7 +16,7 @@ from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.encoders.cache import EncodingCache
 from lib_uniid.encoders.encoder import FaceEncoder
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import ConfigError, EncoderMismatchError, PluginError
 from lib_uniid.evaluation.presence import Presence
 from lib_uniid.faces.detection import Face
@@ -69,7 +69,7 @@ class Encoder:
         if self.failing == "uncond":
             return None  # pyright: ignore[reportReturnType]
         tokens = torch.full((2, 3), self.value)
-        return IDFeatures(intrinsic=tokens, structure=None, fingerprint=self.fingerprint, references=1)
+        return IDFeatures(tensors={"intrinsic": tokens}, fingerprint=self.fingerprint, references=1)
 
 
 @dataclass(eq=False)
@@ -141,11 +141,11 @@ def test_each_method_has_its_own_encoder_which_is_opened_once(networks: Models):
     built_in = networks.encode(CROPS)
     for _ in range(2):
         assert networks.encode(CROPS + 1, NAME).fingerprint == "of-the-plugin"
-    assert networks.null_identity("of-the-plugin", NAME).fingerprint == "of-the-plugin"
+    assert networks.null_identity(encoder.uncond(), NAME).fingerprint == "of-the-plugin"
     assert len(encoder.opened) == 1
     assert networks.encode(CROPS, registry.default()).fingerprint == built_in.fingerprint != "of-the-plugin"
     with pytest.raises(EncoderMismatchError):
-        networks.null_identity(built_in.fingerprint, NAME)
+        networks.null_identity(built_in, NAME)
 
 
 def test_a_method_whose_encoder_is_not_there_is_refused_with_those_there_are(networks: Models):
@@ -166,16 +166,15 @@ def test_an_encoder_that_fails_is_named_and_the_built_in_one_goes_on(
 ):
     v1.register(plugin(Encoder(failing=failing)), name="odd")
     with pytest.raises(PluginError, match=f"{OFF}encoding faces with Other raised {reason}"):
-        networks.encode(CROPS, NAME) if failing == "encode" else networks.null_identity("n", NAME)
+        networks.encode(CROPS, NAME) if failing == "encode" else networks.null_identity(features(2, 3), NAME)
     with pytest.raises(ConfigError, match=f"got 'Toy'; {OFF}"):
         networks.encode(CROPS, NAME)
     assert networks.encode(CROPS).finite
 
 
 def features(*shape: int, references: int = 1) -> IDFeatures:
-    made = IDFeatures(intrinsic=torch.ones(2, 3), structure=None, fingerprint="p", references=references)
-    object.__setattr__(made, "intrinsic", torch.ones(shape))  # unchecked, as without jaxtyping
-    return made
+    tensors = {"intrinsic": torch.ones(shape)}
+    return IDFeatures(tensors=tensors, fingerprint="p", references=references)
 
 
 @pytest.mark.parametrize(
@@ -183,10 +182,10 @@ def features(*shape: int, references: int = 1) -> IDFeatures:
     [
         (3, "TypeError: int instead of IDFeatures"),
         (
-            features(2, 3, 4),
-            r"ValueError: ID features of the shape \(2, 3, 4\) instead of \(tokens, channels\)",
+            features(0, 3),
+            r"ValueError: intrinsic has the shape \(0, 3\), and the number of references is 1",
         ),
-        (features(2, 3, references=2), "ValueError: 2 tokens of 2 references instead of 1"),
+        (features(2, 3, references=2), "ValueError: ID features of 2 references instead of 1"),
     ],
 )
 def test_an_encoder_that_gives_no_features_of_the_crops_is_named(

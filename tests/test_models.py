@@ -10,7 +10,8 @@ import torch
 
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.encoders.cache import EncodingCache
-from lib_uniid.encoders.identity import IDEncoder, IDFeatures
+from lib_uniid.encoders.features import IDFeatures
+from lib_uniid.encoders.identity import IDEncoder
 from lib_uniid.models import Models, working_precision
 from tests.device import DEVICE
 
@@ -46,7 +47,7 @@ def test_device_memory_is_requested_only_for_uncached_encodings(networks: Models
     assert told == ["room", "given back"]
     again = networks.encode(crops(0))
     assert told == ["room", "given back"]
-    assert torch.equal(first.intrinsic, again.intrinsic)
+    assert torch.equal(first["intrinsic"], again["intrinsic"])
     networks.encode(crops(1))
     assert told == ["room", "given back"] * 2
 
@@ -80,8 +81,8 @@ def test_encoders_work_in_half_precision_on_gpus_and_in_float32_on_the_processor
 def test_features_are_brought_to_the_cpu_from_wherever_they_were_made():
     """The resampler reads on the CPU, wherever the encoders work; the meta device refuses the copy."""
     elsewhere = torch.empty(4, 8, device="meta", dtype=torch.float16)
-    for intrinsic, structure in ((elsewhere, None), (torch.empty(4, 8), elsewhere)):
-        features = IDFeatures(intrinsic=intrinsic, structure=structure, fingerprint="f", references=1)
+    for tensors in ({"a": elsewhere}, {"a": torch.empty(4, 8), "b": elsewhere}):
+        features = IDFeatures(tensors=tensors, fingerprint="f", references=1)
         with pytest.raises(NotImplementedError, match="meta tensor"):
             features.to_cpu()
 
@@ -89,10 +90,9 @@ def test_features_are_brought_to_the_cpu_from_wherever_they_were_made():
 def test_encodings_and_the_null_identity_are_on_the_cpu_in_float32(networks: Models):
     for features in (
         networks.encode(crops(2)),
-        networks.null_identity(networks.encode(crops(2)).fingerprint),
+        networks.null_identity(networks.encode(crops(2))),
     ):
-        for part in (features.intrinsic, features.structure):
-            assert part is not None
+        for part in (features["intrinsic"], features["structure"]):
             assert (part.device.type, part.dtype) == ("cpu", torch.float32)
 
 
@@ -109,8 +109,8 @@ def test_features_made_in_half_precision_are_the_same_to_within_it(
         cache=EncodingCache(folder=tmp_path / "half"),
         notify=lambda _: None,
     ).encode(crops(0))
-    assert half.intrinsic.dtype == torch.float32
-    difference = (half.intrinsic - whole.intrinsic).norm() / whole.intrinsic.norm()
+    assert half["intrinsic"].dtype == torch.float32
+    difference = (half["intrinsic"] - whole["intrinsic"]).norm() / whole["intrinsic"].norm()
     assert 0.0 < difference < 0.03
     assert half.fingerprint.split("+")[0] != ""
 
@@ -124,7 +124,7 @@ def test_what_overflows_in_half_precision_is_made_in_float32(
         features = encode(self, *arguments)  # pyright: ignore[reportArgumentType]
         tried.append(features)
         if len(tried) == 1:
-            features.intrinsic.fill_(float("inf"))
+            features["intrinsic"].fill_(float("inf"))
         return features
 
     monkeypatch.setattr(IDEncoder, "encode", overflowing)

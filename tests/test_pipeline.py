@@ -86,7 +86,7 @@ def test_references_of_one_person_follow_one_another_as_tokens(studio: Studio):
     person, seen = studio.enrol("Anna", references)
     single, _ = studio.enrol("Anna", references[:1])
     assert person.features.references == 2
-    assert len(person.features.intrinsic) == 2 * len(single.features.intrinsic)
+    assert len(person.features["intrinsic"]) == 2 * len(single.features["intrinsic"])
     assert [one.face.number for one in seen] == [1, 2]
     assert np.linalg.norm(person.embedding) == pytest.approx(1.0, abs=1e-5)
 

@@ -107,9 +107,8 @@ def fingerprint(person: Identity) -> str:
     """Twelve hex digits of a hash of a person's features; a re-enrolment gives another fingerprint."""
     features = person.features
     digest = hashlib.sha256(features.fingerprint.encode())
-    for tensor in (features.intrinsic, features.structure):
-        if tensor is not None:
-            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    for _, tensor in sorted(features.tensors.items()):
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

@@ -48,7 +48,7 @@ def _show(library: Library, options: Namespace) -> Outcome:
         "id": key,
         "file": str(library.folder / f"{key}.safetensors"),
         "references": features.references,
-        "structure": features.structure is not None,
+        "structure": features.get("structure") is not None,
         "encoders": features.fingerprint,
         "recogniser": person.recogniser,
     }

@@ -11,10 +11,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from einops import rearrange
 
-from lib_uniid.encoders.identity import IDFeatures
-from lib_uniid.errors import ConfigError, EncoderMismatchError, UniIDError, UnknownCheckpointError
+from lib_uniid.encoders.features import IDFeatures
+from lib_uniid.errors import ConfigError, UniIDError, UnknownCheckpointError
 from lib_uniid.files import private_folder, remove_stale
 from lib_uniid.typing import Float, UInt8
 
@@ -65,7 +64,7 @@ class EncodingCache:
     ) -> IDFeatures:
         """``encoder.encode``, or the stored result; a damaged file counts as absent."""
         path = self.folder / f"{_key(encoder.fingerprint, crops, structure)}{_SUFFIX}"
-        features = self._load(path, encoder.fingerprint)
+        features = self._load(path)
         if features is None:
             features = encoder.encode(crops, structure)
             private_folder(self.folder)
@@ -79,8 +78,7 @@ class EncodingCache:
         Damaged files are removed too, because their person is unknown. Raises ``OSError`` for a file that
         cannot be removed, after removing the others.
         """
-        wanted = _by_reference(features)
-        return _remove(path for path in self._files() if _shows(path, wanted))
+        return _remove(path for path in self._files() if _shows(path, features))
 
     def clear(self) -> int:
         """Remove all encodings and stale temporary files; returns the number of encodings removed.
@@ -93,13 +91,13 @@ class EncodingCache:
         remove_stale(self.folder)
         return [*self.folder.glob(f"*{_SUFFIX}")]
 
-    def _load(self, path: Path, fingerprint: str) -> IDFeatures | None:
+    def _load(self, path: Path) -> IDFeatures | None:
         if not path.exists():
             return None
         try:
-            features = IDFeatures.load(path, fingerprint)
+            features = IDFeatures.load(path)
             path.touch()
-        except (UnknownCheckpointError, EncoderMismatchError, OSError):
+        except (UnknownCheckpointError, OSError):
             return None
         return features
 
@@ -119,15 +117,21 @@ class EncodingCache:
             excess -= stat.st_size
 
 
-def _shows(path: Path, wanted: Float[torch.Tensor, "r d"]) -> bool:
+def _shows(path: Path, wanted: IDFeatures) -> bool:
     """Whether a file holds one of these references or cannot be read."""
     try:
-        kept = _by_reference(IDFeatures.load(path))
+        kept = IDFeatures.load(path)
     except FileNotFoundError:
         return False
     except (UniIDError, OSError):
         return True
-    return kept.shape[1] == wanted.shape[1] and _nearest(kept, wanted) < SAME
+    # The smallest tensor says most about the person, and precision changes it least.
+    shared = kept.tensors.keys() & wanted.tensors.keys()
+    name = min(sorted(shared), key=lambda name: kept.tensors[name].numel(), default=None)
+    if name is None:
+        return False
+    some, others = _by_reference(kept, name), _by_reference(wanted, name)
+    return some.shape[1] == others.shape[1] and _nearest(some, others) < SAME
 
 
 def _remove(paths: Iterable[Path]) -> int:
@@ -144,9 +148,9 @@ def _remove(paths: Iterable[Path]) -> int:
     return gone
 
 
-def _by_reference(features: IDFeatures) -> Float[torch.Tensor, "r d"]:
-    """The intrinsic tokens of each reference as one row."""
-    return rearrange(features.intrinsic.float().cpu(), "(r t) c -> r (t c)", r=features.references)
+def _by_reference(features: IDFeatures, name: str) -> Float[torch.Tensor, "r d"]:
+    """A tensor with each reference as one row."""
+    return features.tensors[name].float().cpu().reshape(features.references, -1)
 
 
 def _nearest(some: Float[torch.Tensor, "r d"], others: Float[torch.Tensor, "s d"]) -> float:

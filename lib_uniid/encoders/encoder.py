@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import nn
 
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.typing import UInt8
 
 
@@ -26,7 +26,7 @@ class FaceEncoder(Protocol):
     def fingerprint(self) -> str:
         """Tells encoders apart; features of two encoders are never mixed.
 
-        Features without structure may have another one: what is left of a "+" in this one.
+        Features without structure may have another one: :attr:`lib_uniid.encoders.features.IDFeatures.core`.
         """
         ...
 

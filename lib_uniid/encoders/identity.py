@@ -3,8 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,130 +13,24 @@ from torch.nn import functional
 from lib_uniid.encoders.clip_names import open_clip_names
 from lib_uniid.encoders.clip_vision import ClipVision
 from lib_uniid.encoders.curricularface import CurricularFace
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.encoders.pixels import for_clip, for_recogniser, to_tensor
-from lib_uniid.errors import EncoderMismatchError, MissingModelError, UnknownCheckpointError
-from lib_uniid.files import replacing
+from lib_uniid.errors import MissingModelError
 from lib_uniid.typing import Float, UInt8
-from lib_uniid.weights import read_small
 
-_FORMAT = "uniid-features-1"
-_MOST = 10_000  # references of one person
 _SAMPLE = 4096  # elements of each tensor that enter a fingerprint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class IDFeatures:
-    """The encoders' output for one person, before any trained module of the method.
-
-    Attributes:
-        intrinsic: tokens of the recogniser's last tap, references concatenated; officially [49 r, 512].
-        structure: shallow taps and CLIP's hidden states; officially [256 r, 448 + 1280]. None if not
-            requested, which is exact at structure scale 0.
-        fingerprint: of the encoders that were used; CLIP is part of it only with structure.
-        references: number of reference pictures.
-    """
-
-    intrinsic: Float[Tensor, "t c"]
-    structure: Float[Tensor, "n d"] | None
-    fingerprint: str
-    references: int
-
-    def require(self, fingerprint: str) -> None:
-        """Check that the encoder of this fingerprint made, or could have made, these features.
-
-        Raises:
-            EncoderMismatchError: another encoder made them.
-        """
-        if self.fingerprint != fingerprint and not fingerprint.startswith(f"{self.fingerprint}+"):
-            raise EncoderMismatchError(
-                f"these ID features were made by encoder {self.fingerprint}, not by {fingerprint}; "
-                "enrol the person again from the pictures"
-            )
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> "IDFeatures":
-        """Features from a file's contents; ``ValueError`` with the reason if they are invalid."""
-        count = metadata.get("references", "")
-        if not count.isdecimal() or not 0 < int(count) <= _MOST or not metadata.get("fingerprint"):
-            raise ValueError("it lacks the number of references or the encoders' fingerprint")
-        for name in ("intrinsic", "structure"):
-            tensor = tensors.get(name)
-            if tensor is None and name == "structure":
-                continue
-            if tensor is None or tensor.ndim != 2 or not len(tensor):
-                raise ValueError(f"{name} holds no tokens")
-            if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-                raise ValueError(f"{name} holds values that are NaN or infinite")
-        if len(tensors["intrinsic"]) % int(count):
-            raise ValueError(f"intrinsic does not hold the tokens of {count} references")
-        return cls(
-            intrinsic=tensors["intrinsic"],
-            structure=tensors.get("structure"),
-            fingerprint=metadata["fingerprint"],
-            references=int(count),
-        )
-
-    def to_cpu(self) -> "IDFeatures":
-        """The same in float32 on the CPU, as it is stored and as the resampler reads it."""
-        structure = None if self.structure is None else self.structure.to("cpu", torch.float32)
-        return replace(self, intrinsic=self.intrinsic.to("cpu", torch.float32), structure=structure)
-
-    @property
-    def finite(self) -> bool:
-        """Whether all values are finite numbers."""
-        parts = (self.intrinsic, self.structure)
-        return all(part is None or bool(torch.isfinite(part).all()) for part in parts)
-
-    def save(self, path: Path) -> None:
-        """Write a safetensors file, atomically, with the fingerprint in its metadata."""
-        from safetensors.torch import save_file
-
-        tensors = {"intrinsic": self.intrinsic.detach().cpu().contiguous()}
-        if self.structure is not None:
-            tensors["structure"] = self.structure.detach().cpu().contiguous()
-        metadata = {"format": _FORMAT, "fingerprint": self.fingerprint, "references": str(self.references)}
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata)
-
-    @classmethod
-    def load(cls, path: Path, fingerprint: str | None = None) -> "IDFeatures":
-        """Read a file of ``save``.
-
-        Args:
-            path: the file.
-            fingerprint: of the encoder in use; None skips the comparison.
-
-        Raises:
-            UnknownCheckpointError: missing, damaged, or not a file of ``save``.
-            EncoderMismatchError: another encoder made the features.
-        """
-        from safetensors import SafetensorError
-
-        try:
-            tensors, metadata = read_small(path)
-        except (OSError, SafetensorError, ValueError) as error:
-            raise UnknownCheckpointError(
-                f"{path.name} cannot be read as ID features ({error}); enrol the person again"
-            ) from error
-        if metadata.get("format") != _FORMAT:
-            raise UnknownCheckpointError(
-                f"{path.name} does not hold ID features of this version; enrol the person again"
-            )
-        try:
-            features = cls.of(tensors, metadata)
-        except ValueError as error:
-            raise UnknownCheckpointError(
-                f"{path.name} is damaged ({error}); enrol the person again"
-            ) from error
-        if fingerprint is not None:
-            features.require(fingerprint)
-        return features
 
 
 class IDEncoder:
     """A face recogniser and, for the face structure, a CLIP image tower.
 
-    Both keep their device and type.
+    Both keep their device and type. The features of ``r`` references are
+
+    * ``intrinsic``: tokens of the recogniser's last tap; officially [49 r, 512].
+    * ``structure``: shallow taps and CLIP's hidden states; officially [256 r, 448 + 1280]. It is left out if
+      it is not requested, which is exact at structure scale 0.
+
+    The fingerprint is that of both networks, and without structure that of the recogniser alone.
     """
 
     def __init__(self, backbone: CurricularFace, clip: ClipVision | None) -> None:
@@ -175,10 +67,9 @@ class IDEncoder:
             MissingModelError: structure is requested without a CLIP image encoder.
         """
         intrinsic, shape = self.per_reference(crops, structure)
-        return IDFeatures(
-            intrinsic=rearrange(intrinsic, "r t c -> (r t) c"),
-            structure=None if shape is None else rearrange(shape, "r n d -> (r n) d"),
-            fingerprint=self._name(structure),
+        return self._features(
+            rearrange(intrinsic, "r t c -> (r t) c"),
+            None if shape is None else rearrange(shape, "r n d -> (r n) d"),
             references=len(crops),
         )
 
@@ -211,11 +102,25 @@ class IDEncoder:
     def _encode_null(self, structure: bool) -> IDFeatures:
         sizes = self.backbone.sizes
         intrinsic = torch.zeros(sizes.final_size**2, sizes.widths[-1])
-        return IDFeatures(
-            intrinsic=intrinsic.to(next(self.backbone.parameters())),
-            structure=self._null_structure() if structure else None,
-            fingerprint=self._name(structure),
+        return self._features(
+            intrinsic.to(next(self.backbone.parameters())),
+            self._null_structure() if structure else None,
             references=1,
+        )
+
+    def _features(
+        self, intrinsic: Float[Tensor, "t c"], structure: Float[Tensor, "n d"] | None, references: int
+    ) -> IDFeatures:
+        tensors = (
+            {"intrinsic": intrinsic}
+            if structure is None
+            else {"intrinsic": intrinsic, "structure": structure}
+        )
+        return IDFeatures(
+            tensors=tensors,
+            fingerprint=self._name(structure is not None),
+            references=references,
+            core=self._recogniser_fingerprint,
         )
 
     def _null_structure(self) -> Float[Tensor, "n d"]:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from lib_uniid.config import SAME_PERSON
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import (
     ConfigError,
     DifferentPeopleError,
@@ -317,19 +317,11 @@ def _joined(person: Identity, more: Identity) -> Identity:
             f"{more.recogniser} is used now; their ID embeddings cannot be joined. Re-enrol the person "
             "from all pictures with uniid enrol --replace"
         )
-    features = replace(
-        old,
-        intrinsic=torch.cat([old.intrinsic, new.intrinsic.to(old.intrinsic)]),
-        structure=None
-        if old.structure is None or new.structure is None
-        else torch.cat([old.structure, new.structure.to(old.structure)]),
-        references=old.references + new.references,
-    )
     total = old.references * person.embedding + new.references * more.embedding
     length = max(float(np.linalg.norm(total)), 1e-12)
     return replace(
         person,
-        features=features,
+        features=old.joined(new),
         embedding=(total / length).astype(np.float32),
         recogniser=person.recogniser if person.recogniser == more.recogniser else None,
     )
@@ -337,18 +329,9 @@ def _joined(person: Identity, more: Identity) -> Identity:
 
 def _serialise(person: Identity) -> bytes:
     features = person.features
-    tensors = {
-        "intrinsic": features.intrinsic.detach().cpu().contiguous(),
-        "embedding": torch.from_numpy(person.embedding),
-    }
-    if features.structure is not None:
-        tensors["structure"] = features.structure.detach().cpu().contiguous()
-    metadata = {
-        "format": FORMAT,
-        "name": person.name,
-        "fingerprint": features.fingerprint,
-        "references": str(features.references),
-    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in features.tensors.items()}
+    tensors["embedding"] = torch.from_numpy(person.embedding)
+    metadata = {"format": FORMAT, "name": person.name, **features.metadata}
     if person.recogniser is not None:
         metadata["recogniser"] = person.recogniser
     return save(tensors, metadata)
@@ -359,8 +342,8 @@ def _read(path: Path) -> Identity:
         tensors, metadata = read_small(path)
         return Identity(
             name=normal(metadata["name"]),
+            embedding=tensors.pop("embedding").numpy(),
             features=IDFeatures.of(tensors, metadata),
-            embedding=tensors["embedding"].numpy(),
             recogniser=metadata.get("recogniser"),
         )
     except (OSError, SafetensorError, KeyError, ValueError) as error:

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.sites import Site
 from lib_uniid.config import PersonSettings
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ from lib_uniid.attention.injection import injected
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.bases import SD15
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from lib_uniid.methods.uniportrait.tokens import Resampler
@@ -61,9 +61,8 @@ def tokens_of(
 ) -> Tensor:
     """Identity tokens ``[b k d]``, structure dropped as in the paper; the null identity ``without``."""
     rows = len(intrinsic)
-    assert null.structure is not None
-    intrinsic = torch.where(without[:, None, None], null.intrinsic, intrinsic)
-    structure = torch.where(without[:, None, None], null.structure, structure)
+    intrinsic = torch.where(without[:, None, None], null["intrinsic"], intrinsic)
+    structure = torch.where(without[:, None, None], null["structure"], structure)
     drop = drop_structure(rows, structure.shape[1], generator)
     return resampler(intrinsic, structure, drop.scale, structure_keep=drop.keep)
 

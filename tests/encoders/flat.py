@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lib_uniid.api.v1 import IDEncoderDeclaration
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 
 NAME, FINGERPRINT = "Flat", "f1a7"
 
@@ -25,11 +25,11 @@ class FlatEncoder:
     def encode(self, crops: np.ndarray, structure: bool = True) -> IDFeatures:
         count = len(crops)
         ones = torch.ones(count, 4)
-        return IDFeatures(intrinsic=ones, structure=None, fingerprint=FINGERPRINT, references=count)
+        return IDFeatures(tensors={"intrinsic": ones}, fingerprint=FINGERPRINT, references=count)
 
     def uncond(self, structure: bool = True) -> IDFeatures:
         zeros = torch.zeros(1, 4)
-        return IDFeatures(intrinsic=zeros, structure=None, fingerprint=FINGERPRINT, references=1)
+        return IDFeatures(tensors={"intrinsic": zeros}, fingerprint=FINGERPRINT, references=1)
 
 
 class FlatPlugin:

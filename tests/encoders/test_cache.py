@@ -35,7 +35,7 @@ def test_the_same_crops_are_encoded_once(encoder: IDEncoder, tmp_path: Path):
     first = cache.encode(encoder, crops(0))
     with patch.object(IDEncoder, "encode", side_effect=AssertionError("encoded again")):
         again = cache.encode(encoder, crops(0))
-    assert torch.equal(first.intrinsic, again.intrinsic)
+    assert torch.equal(first["intrinsic"], again["intrinsic"])
 
 
 def test_other_crops_encoders_and_parts_are_kept_apart(encoder: IDEncoder, tmp_path: Path):
@@ -52,8 +52,8 @@ def test_a_damaged_file_is_made_again(encoder: IDEncoder, tmp_path: Path):
     whole = cache.encode(encoder, crops(0))
     (file,) = files(cache)
     file.write_bytes(file.read_bytes()[:50])
-    assert torch.equal(cache.encode(encoder, crops(0)).intrinsic, whole.intrinsic)
-    assert torch.equal(cache.encode(encoder, crops(0)).intrinsic, whole.intrinsic)
+    assert torch.equal(cache.encode(encoder, crops(0))["intrinsic"], whole["intrinsic"])
+    assert torch.equal(cache.encode(encoder, crops(0))["intrinsic"], whole["intrinsic"])
 
 
 def test_the_least_recently_used_make_room(encoder: IDEncoder, tmp_path: Path):
@@ -80,11 +80,11 @@ def test_a_forgotten_person_leaves_no_encoding_alone_or_with_others(encoder: IDE
     other = cache.encode(encoder, crops(1))
     (tmp_path / "damaged.features.safetensors").write_bytes(b"")
     forgotten = encoder.encode(np.concatenate([crops(2), crops(0)]))
-    half = replace(forgotten, intrinsic=forgotten.intrinsic.half())
+    half = replace(forgotten, tensors={name: tensor.half() for name, tensor in forgotten.tensors.items()})
     assert cache.forget(half) == 4  # and the damaged one, which may belong to any person
     assert cache.forget(half) == 0
     with patch.object(IDEncoder, "encode", side_effect=AssertionError("encoded again")):
-        assert torch.equal(cache.encode(encoder, crops(1)).intrinsic, other.intrinsic)
+        assert torch.equal(cache.encode(encoder, crops(1))["intrinsic"], other["intrinsic"])
 
 
 def test_nothing_half_written_stays_after_an_error(encoder: IDEncoder, tmp_path: Path):

@@ -1,21 +1,18 @@
 """Tests of ID features, and their parity with the official encoding."""
 
-import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from lib_uniid.encoders.clip_vision import ClipVision
 from lib_uniid.encoders.curricularface import CurricularFace
-from lib_uniid.encoders.identity import IDEncoder, IDFeatures
+from lib_uniid.encoders.identity import IDEncoder
 from lib_uniid.encoders.pixels import for_clip, for_recogniser, to_tensor
-from lib_uniid.errors import ConfigError, EncoderMismatchError, MissingModelError, UnknownCheckpointError
+from lib_uniid.errors import ConfigError, EncoderMismatchError, MissingModelError
 from miniature import MODELS
 from tests import recorded
 from tests.encoders.builders import narrow_backbone, narrow_clip
@@ -51,9 +48,8 @@ def narrow() -> IDEncoder:
 @pytest.mark.golden
 def test_the_features_are_the_official_ones(official: IDEncoder):
     features = official.encode(RECORDED["in.image0"].numpy()[None])
-    assert features.structure is not None
-    shallow, clip = features.structure.split([448, 1280], dim=1)
-    torch.testing.assert_close(features.intrinsic, RECORDED["mid.intrinsic_1x49x512"][0])
+    shallow, clip = features["structure"].split([448, 1280], dim=1)
+    torch.testing.assert_close(features["intrinsic"], RECORDED["mid.intrinsic_1x49x512"][0])
     assert_close(shallow[:, ::8], RECORDED["mid.structure_face_ch0_448_step8_1x256x56"][0])
     assert_close(clip[:, ::16], RECORDED["mid.structure_clip_ch_step16"][0])
 
@@ -61,10 +57,9 @@ def test_the_features_are_the_official_ones(official: IDEncoder):
 @pytest.mark.golden
 def test_the_null_identity_is_the_official_uncond(official: IDEncoder):
     null = official.uncond()
-    assert null.structure is not None
-    shallow, clip = null.structure.split([448, 1280], dim=1)
-    assert null.intrinsic.shape == (49, 512)
-    assert not null.intrinsic.any()
+    shallow, clip = null["structure"].split([448, 1280], dim=1)
+    assert null["intrinsic"].shape == (49, 512)
+    assert not null["intrinsic"].any()
     assert not shallow.any()
     assert_close(clip[:, ::16], RECORDED["mid.uncond_structure_clip_ch_step16"][0])
 
@@ -98,16 +93,13 @@ def test_references_follow_one_another_as_tokens(narrow: IDEncoder):
     both = crops(2)
     together, first, second = narrow.encode(both), narrow.encode(both[:1]), narrow.encode(both[1:])
     assert together.references == 2
-    torch.testing.assert_close(together.intrinsic, torch.cat([first.intrinsic, second.intrinsic]))
-    assert first.structure is not None
-    assert second.structure is not None
-    torch.testing.assert_close(together.structure, torch.cat([first.structure, second.structure]))
+    torch.testing.assert_close(together["intrinsic"], torch.cat([first["intrinsic"], second["intrinsic"]]))
+    torch.testing.assert_close(together["structure"], torch.cat([first["structure"], second["structure"]]))
 
 
 def test_structure_has_the_grid_of_clip_and_shallow_channels_first(narrow: IDEncoder):
     crop = crops(1)
-    structure = narrow.encode(crop).structure
-    assert structure is not None
+    structure = narrow.encode(crop)["structure"]
     assert structure.shape == (16, 4 + 6 + 8 + 32)
     pixels = for_recogniser(to_tensor(crop), 56)
     # The 28-px tap on a 4 x 4 grid: bilinear without antialiasing reads the four middle values of each 7 x 7.
@@ -117,8 +109,8 @@ def test_structure_has_the_grid_of_clip_and_shallow_channels_first(narrow: IDEnc
 
 def test_without_structure_clip_is_neither_needed_nor_run():
     encoder = IDEncoder(narrow_backbone(), None)
-    assert encoder.encode(crops(1), structure=False).structure is None
-    assert encoder.uncond(structure=False).structure is None
+    assert encoder.encode(crops(1), structure=False).get("structure") is None
+    assert encoder.uncond(structure=False).get("structure") is None
 
 
 def test_structure_without_clip_is_refused():
@@ -128,16 +120,14 @@ def test_structure_without_clip_is_refused():
 
 def test_the_null_identity_has_the_tokens_of_one_reference_and_is_made_once(narrow: IDEncoder):
     one, null = narrow.encode(crops(1)), narrow.uncond()
-    assert one.structure is not None
-    assert null.structure is not None
-    assert null.intrinsic.shape == one.intrinsic.shape
-    assert null.structure.shape == one.structure.shape
+    assert null["intrinsic"].shape == one["intrinsic"].shape
+    assert null["structure"].shape == one["structure"].shape
     assert narrow.uncond() is null
 
 
 def test_features_can_enter_training(narrow: IDEncoder):
     weight = torch.ones(10, requires_grad=True)
-    (narrow.encode(crops(1)).intrinsic * weight).sum().backward()
+    (narrow.encode(crops(1))["intrinsic"] * weight).sum().backward()
     assert weight.grad is not None
 
 
@@ -172,39 +162,13 @@ def test_the_unused_head_is_no_part_of_the_fingerprint(narrow: IDEncoder):
 def test_features_of_another_encoder_are_refused(narrow: IDEncoder):
     features = IDEncoder(narrow_backbone(seed=1), narrow_clip()).encode(crops(1))
     with pytest.raises(EncoderMismatchError, match="enrol the person again"):
-        features.require(narrow.fingerprint)
+        narrow.encode(crops(1)).require(features)
 
 
 def test_features_without_structure_do_not_care_for_clip(narrow: IDEncoder):
     alone = IDEncoder(narrow_backbone(), None)
-    alone.encode(crops(1), structure=False).require(narrow.fingerprint)
+    whole, plain = narrow.encode(crops(1)), alone.encode(crops(1), structure=False)
+    whole.require(plain)
+    plain.require(narrow.encode(crops(1), structure=False))
     with pytest.raises(EncoderMismatchError):
-        narrow.encode(crops(1)).require(alone.fingerprint)
-
-
-# --- files ---
-
-
-@pytest.mark.parametrize("structure", [True, False])
-def test_saved_features_load_again(narrow: IDEncoder, tmp_path: Path, structure: bool):
-    features = narrow.encode(crops(2), structure)
-    features.save(tmp_path / "deep" / "a.safetensors")
-    again = IDFeatures.load(tmp_path / "deep" / "a.safetensors", narrow.fingerprint)
-    assert torch.equal(again.intrinsic, features.intrinsic)
-    assert (again.structure is None) == (not structure)
-    assert (again.fingerprint, again.references) == (features.fingerprint, 2)
-
-
-def test_saved_features_of_another_encoder_are_refused(narrow: IDEncoder, tmp_path: Path):
-    narrow.encode(crops(1)).save(tmp_path / "a")
-    with pytest.raises(EncoderMismatchError):
-        IDFeatures.load(tmp_path / "a", "another")
-
-
-def test_a_file_that_is_no_features_is_refused(tmp_path: Path):
-    picture = io.BytesIO()
-    Image.new("RGB", (2, 2)).save(picture, "PNG")
-    for data in (b"", b"text", picture.getvalue()):
-        (tmp_path / "a").write_bytes(data)
-        with pytest.raises(UnknownCheckpointError, match="enrol the person again"):
-            IDFeatures.load(tmp_path / "a")
+        plain.require(whole)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib_uniid.encoders.cache import EncodingCache
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import ConfigError
 from lib_uniid.library.forgetting import delete, forget
 from lib_uniid.library.store import Identity, Library
@@ -20,7 +20,7 @@ class Encoder:
 
     def encode(self, crops: np.ndarray, structure: bool = True) -> IDFeatures:
         intrinsic = torch.from_numpy(crops[:, :4, :6, 0].astype(np.float32)).flatten(0, 1)
-        return IDFeatures(intrinsic=intrinsic, structure=None, fingerprint="abc", references=len(crops))
+        return IDFeatures(tensors={"intrinsic": intrinsic}, fingerprint="abc", references=len(crops))
 
 
 def crops(seed: int) -> np.ndarray:

@@ -10,19 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import ConfigError, DifferentPeopleError, EncoderMismatchError
 from lib_uniid.library.store import BIN_DAYS, Identity, Library, also_enrolled
 
 
 def person(name: str, *, structure: bool = True) -> Identity:
     torch.manual_seed(len(name))
-    features = IDFeatures(
-        intrinsic=torch.randn(4, 6),
-        structure=torch.randn(9, 5) if structure else None,
-        fingerprint="abc",
-        references=2,
-    )
+    tensors = {"intrinsic": torch.randn(4, 6)} | ({"structure": torch.randn(8, 5)} if structure else {})
+    features = IDFeatures(tensors=tensors, fingerprint="abc", references=2)
     return Identity(name=name, features=features, embedding=np.ones(8, dtype=np.float32))
 
 
@@ -31,8 +27,8 @@ def test_a_loaded_person_equals_the_saved_one(tmp_path: Path, structure: bool):
     store, anna = Library(folder=tmp_path), person("Anna", structure=structure)
     store.save(anna)
     loaded = store.load("Anna")
-    assert torch.equal(loaded.features.intrinsic, anna.features.intrinsic)
-    assert (loaded.features.structure is None) == (not structure)
+    assert torch.equal(loaded.features["intrinsic"], anna.features["intrinsic"])
+    assert (loaded.features.get("structure") is None) == (not structure)
     assert (loaded.features.fingerprint, loaded.features.references) == ("abc", 2)
     assert np.array_equal(loaded.embedding, anna.embedding)
 
@@ -52,9 +48,9 @@ def test_a_name_that_is_taken_is_kept_unless_replaced(tmp_path: Path):
     first = store.save(person("Anna"))
     with pytest.raises(ConfigError, match="'Anna' is already enrolled"):
         store.save(person("Anna", structure=False))
-    assert store.load("Anna").features.structure is not None
+    assert store.load("Anna").features.get("structure") is not None
     assert store.save(person("Anna", structure=False), replace=True) == first
-    assert store.load("Anna").features.structure is None
+    assert store.load("Anna").features.get("structure") is None
     assert store.names() == ["Anna"]
 
 
@@ -79,7 +75,7 @@ def test_a_replaced_person_keeps_the_id(tmp_path: Path):
     ids = store.ids()
     store.save(person("Anna", structure=False), replace=True)
     assert store.ids() == ids
-    assert store.load_id(ids["Anna"]).features.structure is None
+    assert store.load_id(ids["Anna"]).features.get("structure") is None
 
 
 @pytest.mark.parametrize("wanted", ["nobody", "", "../person", "*"])
@@ -100,10 +96,9 @@ def test_added_references_follow_the_existing_ones(tmp_path: Path):
     joined = store.load("Anna")
     assert store.ids() == ids
     assert joined.features.references == 4
-    assert joined.features.structure is not None
-    assert torch.equal(joined.features.intrinsic[:4], anna.features.intrinsic)
-    assert torch.equal(joined.features.intrinsic[4:], more.features.intrinsic)
-    assert len(joined.features.structure) == 18
+    assert torch.equal(joined.features["intrinsic"][:4], anna.features["intrinsic"])
+    assert torch.equal(joined.features["intrinsic"][4:], more.features["intrinsic"])
+    assert len(joined.features["structure"]) == 16
     expected = anna.embedding + more.embedding
     assert np.allclose(joined.embedding, expected / np.linalg.norm(expected))
 

@@ -17,7 +17,7 @@ from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
 from lib_uniid.config import PersonSettings
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import PluginError
 from lib_uniid.identity_pipeline import IdentityPipeline
 from lib_uniid.library.store import Identity
@@ -32,7 +32,7 @@ ROWS = Rows((Role.COND,))
 TEXT = torch.zeros(1, 4, 8)
 ANNA = Identity(
     name="Anna",
-    features=IDFeatures(intrinsic=torch.ones(2, 3), structure=None, fingerprint="p", references=1),
+    features=IDFeatures(tensors={"intrinsic": torch.ones(2, 3)}, fingerprint="p", references=1),
     embedding=np.ones(4, np.float32),
 )
 

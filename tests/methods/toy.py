@@ -13,7 +13,7 @@ from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.methods.method import RequestedIdentity
 
 NAME = "Toy"
@@ -52,7 +52,7 @@ class Toy:
         null: Callable[[], IDFeatures],
         options: PlanOptions,
     ) -> Plan | None:
-        total = sum(float(one.features.intrinsic.mean()) * one.settings.weight for one in people)
+        total = sum(float(one.features["intrinsic"].mean()) * one.settings.weight for one in people)
         branch = ToyBranch(amount=lambda: self.amount(options.identity_scale * total))
         return Plan(branches={site.index: (branch,) for site in sites if site.cross})
 

@@ -90,7 +90,7 @@ def test_a_deleted_person_leaves_no_encoding_and_can_be_restored(controller: Pan
     removed = controller.delete("Zoe")
     assert {*cache.glob("*.features.safetensors")} <= before
     controller.library.restore(removed.id)
-    assert torch.equal(controller.library.load("Zoe").features.intrinsic, zoe.features.intrinsic)
+    assert torch.equal(controller.library.load("Zoe").features["intrinsic"], zoe.features["intrinsic"])
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "0a1b2c3d-0000-4000-8000-00000000000a", "pictures-0a1b"])

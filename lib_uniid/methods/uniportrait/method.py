@@ -9,7 +9,7 @@ from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.sites import Site
 from lib_uniid.checkpoints.folder import ModelFolder
-from lib_uniid.encoders.identity import IDFeatures
+from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.methods.method import RequestedIdentity
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.loading import load_weights
@@ -65,18 +65,20 @@ class UniPortrait:
 
     def _tokens(self, one: RequestedIdentity, scale: float) -> Float[Tensor, "k d"]:
         master, *others = (
-            identity_tokens(self.resampler, features.intrinsic, features.structure, scale)
+            identity_tokens(self.resampler, features["intrinsic"], features.get("structure"), scale)
             for features in (one.features, *(mixed for mixed, _ in one.mixed))
         )
         return mix(master, others, [share for _, share in one.mixed])
 
     def _uncond(self, null: IDFeatures, scale: float) -> Float[Tensor, "k d"]:
-        return uncond_tokens(self.resampler, len(null.intrinsic), null.structure, scale)
+        return uncond_tokens(self.resampler, len(null["intrinsic"]), null.get("structure"), scale)
 
 
 def _structure_scale(one: RequestedIdentity, people: int) -> float:
     if one.settings.structure_scale is not None:
         return one.settings.structure_scale
-    if any(features.structure is None for features in (one.features, *(mixed for mixed, _ in one.mixed))):
+    if any(
+        features.get("structure") is None for features in (one.features, *(mixed for mixed, _ in one.mixed))
+    ):
         return 0.0
     return STRUCTURE_SCALE.alone if people == 1 else STRUCTURE_SCALE.together
