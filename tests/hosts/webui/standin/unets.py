@@ -58,4 +58,4 @@ def _ldm_names(unet: nn.Module) -> dict[str, Tensor]:
         prefixed = {f"model.diffusion_model.{name}": number for name, number in names.items()}
         return convert_ldm_unet_checkpoint(prefixed, config)
 
-    return ldm_layout._renamed(unet, "", ldm_layout._unet_names(), convert)  # pyright: ignore[reportPrivateUsage]
+    return ldm_layout._renamed(unet, "", ldm_layout._unet_names(unet), convert)  # pyright: ignore[reportPrivateUsage]
