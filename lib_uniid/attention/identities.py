@@ -38,18 +38,45 @@ class PlannedIdentity:
         return self.start <= progress and (progress < self.end or self.end == 1.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """How strong a branch is before and from a share of the steps on (UniID's ``start_merge_step``).
+
+    A start of 1 is never reached: the last step begins before all steps are done.
+    """
+
+    before: float
+    after: float
+    start: float
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.before <= 4.0 and 0.0 <= self.after <= 4.0):  # also refuses NaN
+            raise ConfigError(
+                "the scales before and after the merge must lie in [0, 4], "
+                f"got {self.before} and {self.after}"
+            )
+        if not 0.0 <= self.start <= 1.0:
+            raise ConfigError(f"the start of the merge must lie in [0, 1], got {self.start}")
+
+    def at(self, progress: float) -> float:
+        """The scale after this share of the steps."""
+        return self.before if progress < self.start else self.after
+
+
 @dataclass(slots=True)
 class Gains:
-    """How strong each person is, from step to step; one for all sites."""
+    """How strong each person is, from step to step; one for all sites. ``merge`` multiplies the scale."""
 
     people: Sequence[PlannedIdentity]
     scale: float
+    merge: Merge | None = None
     _latest: tuple[float, tuple[float, ...]] | None = field(default=None, init=False, repr=False)
 
     def at(self, progress: float) -> tuple[float, ...]:
         """After this share of the steps: ``scale`` times the weight of those present, 0 for the others."""
         if self._latest is None or self._latest[0] != progress:
-            gains = [self.scale * one.weight if one.present(progress) else 0.0 for one in self.people]
+            scale = self.scale if self.merge is None else self.scale * self.merge.at(progress)
+            gains = [scale * one.weight if one.present(progress) else 0.0 for one in self.people]
             self._latest = progress, tuple(gains)
         return self._latest[1]
 

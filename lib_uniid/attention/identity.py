@@ -1,11 +1,11 @@
 """The identity branch: attention to each person's tokens where the routing gives a place to that person.
 
 All that can be computed beforehand is: keys and values are projected once per generation, and each person's
-strength is folded into the values.
+strength is folded into the values, or with normalized rescaling applied after it.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -17,6 +17,7 @@ from lib_uniid.attention.branch import Call, Prepared
 from lib_uniid.attention.identities import Gains
 from lib_uniid.attention.math import attend, chosen_attention, routed_attention
 from lib_uniid.attention.record import Routed
+from lib_uniid.attention.rescaling import ratio, times
 from lib_uniid.attention.routing import RoutingRule
 from lib_uniid.attention.rows import Role, Rows, RowSpan
 from lib_uniid.errors import ConfigError
@@ -24,6 +25,12 @@ from lib_uniid.typing import Float
 
 Pair = tuple[Float[Tensor, "1 h k c"], Float[Tensor, "1 h k c"]]
 """Keys and values that all rows share."""
+
+Strengths = tuple[float, ...]
+"""One number per person."""
+
+MOST_HELD = 4
+"""Kinds of calls whose keys and values a site keeps on the device."""
 
 
 @runtime_checkable
@@ -55,125 +62,249 @@ class IdentityKV:
     null: Pair | None
     router: Router | None
 
+    @property
+    def people(self) -> int:
+        """How many there are."""
+        return self.key.shape[2]
+
+    @property
+    def length(self) -> int:
+        """Tokens of each person."""
+        return self.key.shape[3]
+
+    def strong(self, gains: Strengths, null_gain: float, like: Tensor) -> "IdentityKV":
+        """In the precision and on the device of ``like``, with these strengths in the values."""
+        key, value = self.key.to(like), self.value.to(like)
+        if any(gain != 1.0 for gain in gains):
+            value = value * rearrange(torch.tensor(gains).to(like), "i -> i 1 1")
+        null = self.null and (self.null[0].to(like), self.null[1].to(like))
+        if null and null_gain != 1.0:
+            null = null[0], null[1] * null_gain
+        return IdentityKV(key=key, value=value, null=null, router=self.router and self.router.to(like))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityBranch:
-    """A :class:`lib_uniid.attention.branch.Branch`; its state is each person's strength."""
+    """A :class:`lib_uniid.attention.branch.Branch`; its state is each person's strength.
+
+    With ``rescaled`` the sum over a row's identities gets the norm of the text attention, and each person's
+    strength is applied after that, place by place.
+    """
 
     kv: IdentityKV
     rule: RoutingRule
     gains: Gains
+    rescaled: bool = False
+    _held: "dict[Hashable, _Held]" = field(
+        default_factory=dict[Hashable, "_Held"], init=False, repr=False, compare=False
+    )
 
     def state(self, progress: float) -> Hashable:
         gains = self.gains.at(progress)
         return gains if any(gains) else None
 
     def prepare(self, state: Hashable, query: Float[Tensor, "b n d"], rows: Rows) -> Prepared:
-        by_run = RunByRun(self.kv, self.rule, cast("tuple[float, ...]", state), query)
-        return AllAtOnce.of(by_run, rows.runs, query.shape[1]) or by_run
+        gains = cast("Strengths", state)
+        folded = (1.0,) * len(gains) if self.rescaled else gains
+        equal = len(set(gains)) == 1
+        after = None if equal or not self.rescaled else gains
+        held, tokens = self._holding(query, rows, folded), query.shape[1]
+        inner = AllAtOnce.of(held, rows.runs, tokens, after) or RunByRun(held, tokens, after)
+        if not self.rescaled:
+            return inner
+        return _Rescaled(inner, gains[0] if equal else 1.0, self.rule, query, rows)
+
+    def _holding(self, query: Tensor, rows: Rows, gains: Strengths) -> "_Held":
+        """Shared by calls that differ in the number of image tokens or in strengths that are not folded."""
+        kind = query.dtype, query.device, rows.roles
+        if kind not in self._held and len(self._held) == MOST_HELD:
+            self._held.clear()
+        if kind not in self._held or self._held[kind].gains != gains:
+            self._held[kind] = _Held(self.kv, self.rule, gains, query)
+        return self._held[kind]
+
+
+class _Held:
+    """Keys and values on the device with strengths in the values, in the form that is needed first."""
+
+    def __init__(self, kv: IdentityKV, rule: RoutingRule, gains: Strengths, like: Tensor) -> None:
+        self.kv, self.rule, self.gains, self.like = kv, rule, gains, like.new_empty(0)
+        self._apart: IdentityKV | None = None
+        self._stack: tuple[Tensor, Tensor] | None = None
+
+    def _strong(self) -> IdentityKV:
+        return self.kv.strong(
+            self.gains, 1.0 if self.rule.drawn else self.rule.mean_of(self.gains), self.like
+        )
+
+    def apart(self) -> IdentityKV:
+        """For an attention per run. The null identity's strength is not in it if it differs by place."""
+        self._apart = self._apart or self._strong()
+        return self._apart
+
+    def stack(self, runs: Sequence[RowSpan], length: int) -> tuple[Tensor, Tensor]:
+        """For one attention: one entry per run if runs are of one length, else one per row.
+
+        The tokens of all people follow one another; of those only ``length`` are taken.
+        """
+        if self._stack is None:
+            kv, shared = self._strong(), _shared(self.kv, runs)
+            pairs = [
+                _of_run(kv, run, length, 1 if shared else run.rows.stop - run.rows.start) for run in runs
+            ]
+            key, value = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+            self._stack = key, value
+        return self._stack
 
 
 class RunByRun:
-    """One attention for each run of rows; ``gains`` is each person's strength."""
+    """One attention for each run of rows; ``after`` is what to multiply each person's part by."""
 
-    def __init__(self, kv: IdentityKV, rule: RoutingRule, gains: tuple[float, ...], query: Tensor) -> None:
-        tokens = query.shape[1]
-        gain = torch.tensor(gains).to(query)
+    def __init__(self, held: _Held, tokens: int, after: Strengths | None) -> None:
+        kv, rule, like = held.apart(), held.rule, held.like
         fixed = rule.fixed_at(tokens)
-        self.rule = rule
-        self.key = kv.key.to(query)
-        self.value = kv.value.to(query) * rearrange(gain, "i -> i 1 1")
-        self.fixed = None if fixed is None else fixed[None].to(query)
-        self.bar = rule.bar(query)
-        self.router = kv.router and kv.router.to(query)
-        self.null = kv.null and (kv.null[0].to(query), kv.null[1].to(query))
-        self.null_gain = rearrange(rule.mean_at(tokens).to(query) @ gain, "p -> 1 p 1")
-        if self.null and self.null_gain.shape[1] == 1:  # the same everywhere: once, not in every call
-            self.null = self.null[0], self.null[1] * self.null_gain[..., None]
-            self.null_gain = None
+        self.rule, self.key, self.value, self.router, self.null = rule, kv.key, kv.value, kv.router, kv.null
+        self.fixed = None if fixed is None else fixed[None].to(like)
+        self.bar = rule.bar(like)
+        self.null_gain = _null_gain(rule, tokens, held.gains, like) if rule.drawn else None
+        self.after = None if after is None else torch.tensor(after).to(like)
+        self.null_after = None if after is None else _null_gain(rule, tokens, after, like)
 
     def __call__(self, call: Call) -> Float[Tensor, "b n d"]:
-        parts: list[Tensor] = []
+        return self.both(call)[0]
+
+    def both(self, call: Call) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n d"]]:
+        """The sum, without ``after`` and with it."""
+        parts: list[tuple[Tensor, Tensor]] = []
         recorded: list[Routed] = []
         for run in call.rows.runs:
             query = call.query[run.rows]
             if run.role is Role.COND:
-                part, routed = self._people(run, query, call.hidden[run.rows])
+                plain, strong, routed = self._people(run, query, call.hidden[run.rows])
                 recorded += [] if routed is None else [routed]
             elif run.role is Role.UNCOND:
-                part = self._null(query)
+                plain, strong = self._null(query)
             else:
-                part = torch.zeros_like(query)
-            parts.append(part)
+                plain = strong = torch.zeros_like(query)
+            parts.append((plain, strong))
         if call.record is not None and recorded:
             call.record.note(call.site, recorded)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        if len(parts) == 1:
+            return parts[0]
+        plain = torch.cat([part for part, _ in parts])
+        return plain, plain if self.after is None else torch.cat([part for _, part in parts])
 
-    def _null(self, query: Tensor) -> Tensor:
+    def _null(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """The null identity is the same for every person: one attention, without the router."""
         if self.null is None:
             raise ConfigError(
                 "the UNet is called with uncond rows and the plan has no uncond tokens; give them"
             )
         out = attend(query, *self.null)
-        return out if self.null_gain is None else out * self.null_gain
+        plain = out if self.null_gain is None else out * self.null_gain
+        return plain, plain if self.null_after is None else out * self.null_after
 
-    def _people(self, run: RowSpan, query: Tensor, hidden: Tensor) -> tuple[Tensor, Routed | None]:
+    def _people(self, run: RowSpan, query: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Routed | None]:
         key, value = entries(self.key, run), entries(self.value, run)
         if self.router is not None:
             logits = self.router.of(run)(hidden)
             routing = self.rule.complete(logits, self.fixed, self.bar)
-            attention = chosen_attention if self.rule.one_hot else routed_attention
-            return attention(query, key, value, routing), Routed(logits=logits, done=routing)
-        if self.fixed is not None:
-            return routed_attention(query, key, value, self.fixed), Routed(done=self.fixed)
-        return attend(query, key[:, :, 0], value[:, :, 0]), None
+            routed = Routed(logits=logits, done=routing)
+        elif self.fixed is not None:
+            routing, routed = self.fixed, Routed(done=self.fixed)
+        else:
+            out = attend(query, key[:, :, 0], value[:, :, 0])
+            return out, out, None
+        attention = chosen_attention if self.rule.one_hot else routed_attention
+        out = attention(query, key, value, routing)
+        if self.after is None:
+            return out, out, routed
+        if self.rule.one_hot:
+            return out, out * (routing @ self.after)[..., None], routed
+        return out, routed_attention(query, key, value, routing * self.after), routed
 
 
 class AllAtOnce:
     """One attention for all rows of a call, in as few operations as possible.
 
     A fast GPU waits for the program and not for the arithmetic at most sites, so the number of operations is
-    what counts. Uncond rows have the null identity in the place of the first person, and in
-    the others' places zeros that the softmax never reaches.
+    what counts. Uncond rows have the null identity in the place of the first person, and in the others'
+    places zeros that the softmax never reaches. Neighbouring rows of one role are read as one longer row, so
+    that they share keys and values.
     """
 
-    def __init__(self, by_run: RunByRun, runs: Sequence[RowSpan], tokens: int) -> None:
-        pairs = [_of_run(by_run, run) for run in runs]
-        self.key, self.value = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        self.router: Router | None = None
+    def __init__(self, held: _Held, runs: Sequence[RowSpan], tokens: int, after: Strengths | None) -> None:
+        kv, like = held.kv, held.like
         choosing = next((run for run in runs if run.role is Role.COND), None)
-        if by_run.router is None or choosing is None:  # the first place alone counts
-            length = by_run.key.shape[3]
-            self.key, self.value = self.key[:, :, :length], self.value[:, :, :length]
+        router = None if choosing is None else kv.router
+        self.key, self.value = held.stack(runs, kv.length if router is None else kv.people * kv.length)
+        self.router: Router | None = None
+        rest = 1.0 if after is None else held.rule.mean_of(after)
+        if router is None or choosing is None:  # the first place alone counts
+            self.after = None if after is None else torch.tensor([[rest]]).to(like)
             return
-        self.router, self.choosing = by_run.router.of(choosing), choosing.rows
-        self.shut = _shut(by_run.key)
-        # The first person for the rows that have no choice; the others are written into in every call.
+        self.router, self.choosing = router.to(like).of(choosing), choosing.rows
+        self.after = None if after is None else torch.tensor([*after, rest])[:, None].to(like)
+        self.shut = _shut(kv.people, kv.length).to(like)
+        # The last entry is for the rows that have no choice; the others are written into in every call.
+        rows = runs[-1].rows.stop
         with torch.inference_mode(False):  # so that it can be written into in any mode
-            self.chosen = torch.zeros(len(self.key), tokens, dtype=torch.long, device=self.key.device)
+            self.chosen = torch.full((rows, tokens), kv.people, dtype=torch.long, device=like.device)
 
     @classmethod
-    def of(cls, by_run: RunByRun, runs: Sequence[RowSpan], tokens: int) -> "AllAtOnce | None":
+    def of(
+        cls, held: _Held, runs: Sequence[RowSpan], tokens: int, after: Strengths | None
+    ) -> "AllAtOnce | None":
         """For queries of this number of tokens; None if the rows need separate attentions.
 
         That is the case with drawn, soft or fixed maps, with rows of other roles, and if the rows of one role
         are not adjacent.
         """
-        roles = [run.role for run in runs]
+        roles, kv = [run.role for run in runs], held.kv
         apart = not all(role.guided for role in roles) or len(set(roles)) < len(roles)
-        fits = Role.UNCOND not in roles or _same_length(by_run)
-        return None if apart or not fits or not by_run.rule.one_hot else cls(by_run, runs, tokens)
+        fits = Role.UNCOND not in roles or (kv.null is not None and kv.null[0].shape[2] == kv.length)
+        return None if apart or not fits or not held.rule.one_hot else cls(held, runs, tokens, after)
 
     def __call__(self, call: Call) -> Float[Tensor, "b n d"]:
-        if self.router is None:
-            return attend(call.query, self.key, self.value)
-        logits = self.router(call.hidden[self.choosing])
-        torch.argmax(logits.detach(), dim=-1, out=self.chosen[self.choosing])
-        if call.record is not None:
-            call.record.note(call.site, [Routed(logits=logits)])
-        bias = functional.embedding(self.chosen, self.shut)[:, None]  # b 1 n (i k)
-        return attend(call.query, self.key, self.value, bias)
+        return self.both(call)[0]
+
+    def both(self, call: Call) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n d"]]:
+        """The sum, without ``after`` and with it."""
+        entries, bias = len(self.key), None
+        query = call.query.reshape(entries, -1, call.query.shape[2])
+        if self.router is not None:
+            logits = self.router(call.hidden[self.choosing])
+            torch.argmax(logits.detach(), dim=-1, out=self.chosen[self.choosing])
+            if call.record is not None:
+                call.record.note(call.site, [Routed(logits=logits)])
+            bias = functional.embedding(self.chosen.view(entries, -1), self.shut)[:, None]  # b 1 n (i k)
+        out = attend(query, self.key, self.value, bias).view(call.query.shape)
+        if self.after is None:
+            return out, out
+        gains = self.after if self.router is None else functional.embedding(self.chosen, self.after)
+        return out, out * gains
+
+
+class _Rescaled:
+    """A branch whose sum gets the norm of the text attention, in each row over the places that it covers.
+
+    Where everything is covered this is the official rule. Rows without a branch keep none.
+    """
+
+    def __init__(
+        self, inner: AllAtOnce | RunByRun, gain: float, rule: RoutingRule, query: Tensor, rows: Rows
+    ) -> None:
+        self.inner, self.gain = inner, gain
+        covered = rule.covered_at(query.shape[1])
+        self.covered = None if covered is None else covered[None].to(query)
+        rest = [0.0 if role.guided else 1.0 for role in rows.roles]
+        self.unguided = torch.tensor(rest, device=query.device)[:, None, None] if any(rest) else None
+
+    def __call__(self, call: Call) -> Float[Tensor, "b n d"]:
+        plain, strong = self.inner.both(call)
+        text = call.text if self.covered is None else call.text * self.covered
+        factor = ratio(text, plain, self.unguided)
+        return times(strong, factor if self.gain == 1.0 else factor * self.gain)
 
 
 def entries(shared_or_per_row: Tensor, run: RowSpan) -> Tensor:
@@ -181,26 +312,34 @@ def entries(shared_or_per_row: Tensor, run: RowSpan) -> Tensor:
     return shared_or_per_row if shared_or_per_row.shape[0] == 1 else shared_or_per_row[run.entries]
 
 
-def _of_run(by_run: RunByRun, run: RowSpan) -> tuple[Float[Tensor, "b h t c"], Float[Tensor, "b h t c"]]:
-    """Keys and values for each row of a run, those of all people one after another."""
-    rows, people = run.rows.stop - run.rows.start, by_run.key.shape[2]
+def _shared(kv: IdentityKV, runs: Sequence[RowSpan]) -> bool:
+    """Whether the rows of each run can be read as one: they have one length and share keys and values."""
+    return kv.key.shape[0] == 1 and len({run.rows.stop - run.rows.start for run in runs}) == 1
+
+
+def _of_run(
+    kv: IdentityKV, run: RowSpan, length: int, rows: int
+) -> tuple[Float[Tensor, "b h t c"], Float[Tensor, "b h t c"]]:
+    """Keys and values of a run, for this number of rows, those of all people one after another."""
     if run.role is Role.COND:
-        pair = (entries(x, run).flatten(2, 3) for x in (by_run.key, by_run.value))
+        pair = (entries(x, run).flatten(2, 3)[:, :, :length] for x in (kv.key, kv.value))
     else:
-        assert by_run.null is not None
-        pair = (functional.pad(x, (0, 0, 0, (people - 1) * x.shape[2])) for x in by_run.null)
+        assert kv.null is not None
+        pair = (functional.pad(x, (0, 0, 0, length - x.shape[2])) for x in kv.null)
     key, value = (x.expand(rows, -1, -1, -1) for x in pair)
     return key, value
 
 
-def _same_length(by_run: RunByRun) -> bool:
-    """Whether the null identity fits into the place of a person, with one strength everywhere."""
-    null = by_run.null
-    return null is not None and by_run.null_gain is None and null[0].shape[2] == by_run.key.shape[3]
+def _null_gain(rule: RoutingRule, tokens: int, gains: Strengths, like: Tensor) -> Float[Tensor, "1 p 1"]:
+    """The strength of the null identity at each place: the mean of the people's under the map."""
+    return rearrange(rule.mean_at(tokens).to(like) @ torch.tensor(gains).to(like), "p -> 1 p 1")
 
 
-def _shut(key: Float[Tensor, "r h i k c"]) -> Float[Tensor, "i t"]:
-    """What is added to the scores where a person was chosen: -inf at the tokens of all others."""
-    people, length = key.shape[2:4]
+def _shut(people: int, length: int) -> Float[Tensor, "i1 t"]:
+    """What is added to the scores where a person was chosen: -inf at the tokens of all others.
+
+    The last row is for the null identity, which stands in the place of the first person.
+    """
     own = torch.eye(people, dtype=torch.bool).repeat_interleave(length, dim=1)
-    return torch.zeros(own.shape).masked_fill(~own, -torch.inf).to(key)
+    own = torch.cat([own, own[:1]])
+    return torch.zeros(own.shape).masked_fill(~own, -torch.inf)

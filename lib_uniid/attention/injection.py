@@ -2,7 +2,7 @@
 
 The hooks are the same in every host: a forward hook on ``to_q`` takes the query, a forward pre-hook on the
 linear layer ``to_out[0]`` adds the identity branch to the text attention, so it works under any attention
-optimisation.
+optimisation. Changes of the text states are a pre-hook of the UNet itself.
 """
 
 from collections.abc import Generator, Sequence
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lib_uniid.attention import compiled
 from lib_uniid.attention.branch import Branch, Call, Prepared
+from lib_uniid.attention.context import ContextHook
 from lib_uniid.attention.lora import beside, merged
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.record import RoutingRecord
@@ -27,20 +28,37 @@ MOST_READY = 4
 
 @dataclass(slots=True, eq=False)
 class Calls:
-    """How often the two hooks of each site were called, by its name, and whether the UNet is compiled."""
+    """How often the two hooks of each site were called, by its name, and whether the UNet is compiled.
+
+    ``context`` counts the hook on the UNet; None in a plan that does not change the text states.
+    """
 
     taken: dict[str, int] = field(default_factory=dict[str, int])
     added: dict[str, int] = field(default_factory=dict[str, int])
+    context: int | None = None
     compiled: bool = False
 
+    @property
+    def any(self) -> bool:
+        """Whether some hook was called."""
+        return bool(self.context) or any(self.taken.values()) or any(self.added.values())
+
     def note_take(self, name: str) -> None:
-        """Count a query; the first one checks whether the caller is compiled."""
-        if not any(self.taken.values()):
-            self.compiled = compiled.called_by_compiled()
+        """Count a query; the first call of a hook checks whether the caller is compiled."""
+        self._note_first()
         self.taken[name] += 1
 
+    def note_context(self) -> None:
+        """Count a call of the UNet."""
+        self._note_first()
+        self.context = (self.context or 0) + 1
+
+    def _note_first(self) -> None:
+        if not self.context and not any(self.taken.values()):
+            self.compiled = compiled.called_by_compiled()
+
     def require(self) -> None:
-        """``HooksIgnoredError`` if a site's query or sum never passed through its hook."""
+        """``HooksIgnoredError`` if a site's query or sum, or the text, never passed through its hook."""
         missed = [name for name in self.taken if not self.taken[name] or not self.added[name]]
         if missed:
             raise HooksIgnoredError(
@@ -48,6 +66,11 @@ class Calls:
                 f"computed without their hooks (the first is {missed[0]}); switch off what computes the UNet "
                 "in another way: an engine (SD Unet in AUTOMATIC1111's settings), a compiler (Torch Compile "
                 "in Forge Neo) or another extension"
+            )
+        if self.context == 0:
+            raise HooksIgnoredError(
+                "Identities not applied: the UNet was computed without the hook that puts their tokens among "
+                "those of the prompt; switch off the extension that replaces the UNet's call"
             )
 
 
@@ -70,6 +93,9 @@ def injected(
     with ExitStack() as stack:
         if plan is not None:
             stack.enter_context(compiled.suspended())
+            if plan.context and sites:
+                calls.context = 0
+                ContextHook(plan.context, rows, calls.note_context).register(sites[0].unet, stack)
             for site in sites:
                 site.require_unfused()
                 for name, lora in plan.merges.get(site.index, {}).items():
@@ -101,7 +127,7 @@ class _InjectedSite:
         self.name = site.name
         calls.taken[site.name] = calls.added[site.name] = 0
         self.taken: tuple[Tensor, Tensor, tuple[Prepared, ...]] | None = None
-        self.prepared: dict[object, tuple[Prepared, ...]] = {}
+        self.prepared: dict[object, tuple[object, tuple[Prepared, ...]]] = {}
 
     def take(self, _module: nn.Module, inputs: tuple[Any, ...], query: Tensor) -> None:
         self.calls.note_take(self.name)
@@ -126,16 +152,20 @@ class _InjectedSite:
     def _prepared(self, query: Tensor) -> tuple[Prepared, ...]:
         """The branches that add something now, ready for this precision, size and rows.
 
-        Made once for each kind of call, so that calls with other rows may take turns.
+        Made once for each kind of call and state, so that calls with other rows may take turns. What was made
+        for an earlier state of the same kind is dropped.
         """
         states = tuple(branch.state(self.rows.progress) for branch in self.branches)
-        wanted = query.dtype, query.device, query.shape[1], states, self.rows.roles
-        if wanted not in self.prepared:
-            if len(self.prepared) == MOST_READY:
-                self.prepared.clear()
-            self.prepared[wanted] = tuple(
-                branch.prepare(state, query, self.rows)
-                for branch, state in zip(self.branches, states, strict=True)
-                if state is not None
+        kind = query.dtype, query.device, query.shape[1], self.rows.roles
+        if kind not in self.prepared and len(self.prepared) == MOST_READY:
+            self.prepared.clear()
+        if kind not in self.prepared or self.prepared[kind][0] != states:
+            self.prepared[kind] = (
+                states,
+                tuple(
+                    branch.prepare(state, query, self.rows)
+                    for branch, state in zip(self.branches, states, strict=True)
+                    if state is not None
+                ),
             )
-        return self.prepared[wanted]
+        return self.prepared[kind][1]

@@ -1,4 +1,5 @@
-"""Everything that is fixed in one generation: what is added at each site, and merged into its weights.
+"""Everything that is fixed in one generation: what is added at each site, merged into its weights, and
+changed in the text states.
 
 Identity tokens do not depend on the timestep, so nothing here is made again while sampling.
 """
@@ -7,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lib_uniid.attention.branch import Branch
+from lib_uniid.attention.context import TextChange
 from lib_uniid.attention.lora import Deltas, LoRA
 from lib_uniid.config import Routing
 from lib_uniid.fields import SharedNumbers
@@ -26,9 +28,11 @@ class Plan:
 
     ``merges`` are LoRA on a site's projections, by their names, at ``merge_scale`` from the first step to the
     last; ``deltas`` keeps the weight changes that they amount to, from the first pass to the last.
+    ``context`` changes the text states before each call of the UNet.
     """
 
     branches: Mapping[int, tuple[Branch, ...]]
     merges: Mapping[int, Mapping[str, LoRA]] = field(default_factory=dict[int, Mapping[str, LoRA]])
     merge_scale: float = 1.0
     deltas: Deltas = field(default_factory=Deltas)
+    context: tuple[TextChange, ...] = ()

@@ -34,6 +34,11 @@ class RoutingRule:
         """Whether every place belongs wholly to one person."""
         return self.fixed is None and self.choose is None
 
+    @property
+    def drawn(self) -> bool:
+        """Whether the fixed part differs by place."""
+        return self.fixed is not None and not isinstance(self.fixed, Tensor)
+
     def fixed_at(self, tokens: int) -> Float[Tensor, "p i"] | None:
         """The fixed part for a layer of so many image tokens.
 
@@ -58,6 +63,16 @@ class RoutingRule:
         even = fixed.new_zeros(self.people)
         even[list(self.learned)] = 1.0 / len(self.learned)
         return fixed + left_over(fixed) * even
+
+    def mean_of(self, gains: Sequence[float]) -> float:
+        """The mean of one number per person under that map; only without drawn masks."""
+        assert not self.drawn
+        return float((self.mean_at(0) @ torch.tensor(gains)).item())
+
+    def covered_at(self, tokens: int) -> Float[Tensor, "p 1"] | None:
+        """The share of each place that belongs to any person; None if that is 1 everywhere."""
+        covered = self.mean_at(tokens).sum(dim=-1, keepdim=True)
+        return None if torch.allclose(covered, torch.ones_like(covered), atol=1e-4) else covered
 
     def complete(
         self,

@@ -39,7 +39,7 @@ LDM = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One attention layer: ``index`` counts as in the adapter files, ``name`` is its path in the UNet."""
+    """One attention layer: ``index`` counts as in the adapter files, ``name`` is its path in ``unet``."""
 
     index: int
     name: str
@@ -49,6 +49,7 @@ class Site:
     to_v: nn.Linear
     to_out: nn.Linear
     attention: Any = field(repr=False, compare=False)
+    unet: nn.Module = field(repr=False, compare=False)
 
     @property
     def cross(self) -> bool:
@@ -100,7 +101,7 @@ def find_sites(unet: nn.Module) -> tuple[Site, ...]:
             "load a checkpoint with such a UNet"
         )
     found.sort(key=lambda entry: entry[0])
-    return tuple(_site(index, name, module) for index, (_, name, module) in enumerate(found))
+    return tuple(_site(index, name, module, unet) for index, (_, name, module) in enumerate(found))
 
 
 def shape_of(sites: Sequence[Site]) -> UNetShape:
@@ -116,7 +117,7 @@ def _place(match: re.Match[str]) -> tuple[int, ...]:
     return STAGES[match["stage"]], block, layer, inner, kind
 
 
-def _site(index: int, name: str, attention: Any) -> Site:
+def _site(index: int, name: str, attention: Any, unet: nn.Module) -> Site:
     return Site(
         index=index,
         name=name,
@@ -126,4 +127,5 @@ def _site(index: int, name: str, attention: Any) -> Site:
         to_v=attention.to_v,
         to_out=attention.to_out[0],
         attention=attention,
+        unet=unet,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from lib_uniid.attention.branch import Branch, Call, Prepared
+from lib_uniid.attention.context import PreparedText, TextChange
 from lib_uniid.attention.lora import LoRA
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Rows
@@ -40,7 +41,11 @@ def guarded(planned: object, sites: Sequence[Site], plugins: Plugins, plugin: st
                     f"which has {linear.in_features} to {linear.out_features}"
                 )
                 raise ValueError(message)
-    return replace(plan, branches=branches)
+    context = tuple(
+        _GuardedText(change=required(TextChange, change), plugins=plugins, plugin=plugin)
+        for change in plan.context
+    )
+    return replace(plan, branches=branches, context=context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,9 +76,42 @@ class _GuardedPrepared:
     def __call__(self, call: Call) -> Float[Tensor, "b n d"]:
         with self.owner.plugins.guarding(self.owner.plugin, DOING):
             added, text = required(Tensor, self.prepared(call)), call.text
-            if (added.shape, added.device) != (text.shape, text.device):
-                message = (
-                    f"{tuple(added.shape)} on {added.device} instead of {tuple(text.shape)} on {text.device}"
-                )
-                raise ValueError(message)
-            return added.to(text.dtype)
+            return _like(added, text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _GuardedText:
+    """A :class:`lib_uniid.attention.context.TextChange`."""
+
+    change: TextChange
+    plugins: Plugins
+    plugin: str
+
+    def state(self, progress: float) -> Hashable:
+        with self.plugins.guarding(self.plugin, DOING):
+            state = self.change.state(progress)
+            hash(state)
+            return state
+
+    def prepare(self, state: Hashable, text: Float[Tensor, "b t d"], rows: Rows) -> PreparedText:
+        with self.plugins.guarding(self.plugin, DOING):
+            prepared = required(PreparedText, self.change.prepare(state, text, rows))
+        return _GuardedPreparedText(prepared=prepared, owner=self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _GuardedPreparedText:
+    prepared: PreparedText
+    owner: _GuardedText
+
+    def __call__(self, text: Float[Tensor, "b t d"], rows: Rows) -> Float[Tensor, "b t d"]:
+        with self.owner.plugins.guarding(self.owner.plugin, DOING):
+            return _like(required(Tensor, self.prepared(text, rows)), text)
+
+
+def _like(made: Tensor, text: Tensor) -> Tensor:
+    """In the precision of ``text``; ``ValueError`` for another shape or device."""
+    if (made.shape, made.device) != (text.shape, text.device):
+        message = f"{tuple(made.shape)} on {made.device} instead of {tuple(text.shape)} on {text.device}"
+        raise ValueError(message)
+    return made.to(text.dtype)

@@ -1,6 +1,8 @@
 """What a small pair of layers computes with people in it, for tests that need no UNet."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +22,7 @@ from tests.attention.builders import (
     small_pair,
 )
 
+Planned = Callable[[list[PlannedIdentity]], Plan | None]
 HALVES = torch.zeros(2, 8, 8)
 HALVES[0, :, :4], HALVES[1, :, 4:] = 1.0, 1.0
 
@@ -30,6 +33,11 @@ def pair_plan(
     pair = small_pair()
     with torch.no_grad():
         return build(random_adapter(pair.sites, router=router), pair.sites, crowd, null_tokens(6), settings)
+
+
+def rescaled_plan(crowd: list[PlannedIdentity], **settings: Any) -> Plan | None:
+    """At an identity scale of 1, on weights without LoRA."""
+    return pair_plan(crowd, PlanSettings(rescaled=True, id_scale=1.0, lora_scale=0.0, **settings))
 
 
 def attend_to(

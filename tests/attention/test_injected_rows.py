@@ -17,7 +17,7 @@ from tests.attention.builders import (
     random_adapter,
     small_pair,
 )
-from tests.attention.pairs import attend_to, pair_plan
+from tests.attention.pairs import Planned, attend_to, pair_plan, rescaled_plan
 from tests.near import assert_near
 
 
@@ -65,15 +65,17 @@ def test_each_row_may_have_people_of_its_own():
     assert_near(attend_to(pair_plan(both), (Role.COND,) * 2), torch.stack(alone))
 
 
+@pytest.mark.parametrize("planned", [pair_plan, rescaled_plan])
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize(
     "roles",
     [GUIDED, GUIDED[::-1], (Role.UNCOND,), (Role.COND,), (Role.COND, Role.COND, Role.UNCOND, Role.UNCOND)],
 )
 def test_rows_attended_to_together_are_as_those_attended_to_apart(
-    count: int, roles: tuple[Role, ...], monkeypatch: pytest.MonkeyPatch
+    count: int, roles: tuple[Role, ...], planned: Planned, monkeypatch: pytest.MonkeyPatch
 ):
-    plan, records = pair_plan(people(count, 6)), (RoutingRecord(), RoutingRecord())
+    crowd = [replace(one, weight=0.5 * i + 0.5) for i, one in enumerate(people(count, 6))]
+    plan, records = planned(crowd), (RoutingRecord(), RoutingRecord())
     assert plan is not None
     together = attend_to(plan, roles, record=records[0])
     monkeypatch.setattr(identity.AllAtOnce, "of", lambda *_: None)

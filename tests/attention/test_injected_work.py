@@ -20,7 +20,7 @@ from tests.attention.builders import (
     people,
     small_pair,
 )
-from tests.attention.pairs import attend_to, pair_plan
+from tests.attention.pairs import Planned, attend_to, pair_plan, rescaled_plan
 from tests.near import assert_near
 
 
@@ -86,10 +86,19 @@ def test_what_is_kept_ready_is_bounded(monkeypatch: pytest.MonkeyPatch):
     assert len(made) == MOST_READY + 2
 
 
-@pytest.mark.parametrize(("count", "bound"), [(1, 2), (2, 8), (4, 8)])
-def test_a_guided_call_adds_few_operations_to_a_site(count: int, bound: int):
+@pytest.mark.parametrize(
+    ("planned", "count", "bound"),
+    [
+        (pair_plan, 1, 2),
+        (pair_plan, 2, 8),
+        (pair_plan, 4, 8),
+        (rescaled_plan, 1, 9),
+        (rescaled_plan, 4, 15),
+    ],
+)
+def test_a_guided_call_adds_few_operations_to_a_site(planned: Planned, count: int, bound: int):
     """Where the program is what a step waits for, their number is what people cost."""
-    with_people, plain = (operations(plan) for plan in (pair_plan(people(count, 6)), None))
+    with_people, plain = (operations(plan) for plan in (planned(people(count, 6)), None))
     assert len(with_people) - len(plain) <= bound, with_people
 
 

@@ -82,6 +82,7 @@ def unchecked(**values: Any) -> Plan:
         (unchecked(branches=3), "AttributeError: 'int' object has no attribute 'items'"),
         (unchecked(branches={1: 3}), "TypeError: 'int' object is not iterable"),
         (unchecked(branches={1: (3,)}), "TypeError: int instead of Branch"),
+        (unchecked(context=(3,)), "TypeError: int instead of TextChange"),
         (unchecked(merges={1: {"to_q": 3}}), "TypeError: int instead of LoRA"),
         (unchecked(merges={1: {"to_x": LoRA(32, 32, 1)}}), "KeyError: 'to_x'"),
         (
@@ -134,3 +135,24 @@ def test_a_branch_that_adds_what_cannot_be_added_is_named_and_switched_off(
 def test_what_a_branch_adds_in_another_precision_is_converted(plan_of: Callable[[Any], Plan | None]):
     plan = plan_of(Plan(branches={1: (branch(add=lambda _: TEXT.double()),)}))
     assert called(plan).dtype == TEXT.dtype
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        (branch(state=lambda _: [0]), "TypeError: unhashable type"),
+        (branch(prepare=lambda *_: 3), "TypeError: int instead of PreparedText"),
+        (branch(prepare=lambda *_: lambda *_: None), "TypeError: NoneType instead of Tensor"),
+        (branch(prepare=lambda *_: lambda *_: TEXT[0]), "ValueError: (4, 8) on cpu instead of (1, 4, 8)"),
+    ],
+)
+def test_a_change_of_the_text_that_does_not_fit_is_named_and_switched_off(
+    plan_of: Callable[[Any], Plan | None], odd: Any, reason: str
+):
+    plan = plan_of(Plan(branches={}, context=(odd,)))
+    assert plan is not None
+    (change,) = plan.context
+    with pytest.raises(PluginError) as raised:
+        change.prepare(change.state(0.0), TEXT, ROWS)(TEXT, ROWS)
+    assert str(raised.value).startswith(f"{OFF}injecting identities raised {reason}")
+    assert NAME not in methods()

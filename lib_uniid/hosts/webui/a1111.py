@@ -66,7 +66,9 @@ class A1111Injection:
                 for name, lora in plan.merges.get(site.index, {}).items()
             ]
             calls = stack.enter_context(injected(sites, replace(plan, merges={}), self.rows, record=record))
-            stack.callback(self.unet.register_forward_pre_hook(self._call, with_kwargs=True).remove)
+            # First of all hooks: those of the plan read the rows.
+            handle = self.unet.register_forward_pre_hook(self._call, with_kwargs=True, prepend=True)
+            stack.callback(handle.remove)
             self.counter = Counter(calls)
             self._stack = stack.pop_all()
 

@@ -61,7 +61,7 @@ class Counter:
     @property
     def called(self) -> bool:
         """See :attr:`Attachment.called`."""
-        return any(self.calls.taken.values()) or any(self.calls.added.values())
+        return self.calls.any
 
     def require(self, *, seen: bool) -> None:
         """See :meth:`Attachment.require`."""

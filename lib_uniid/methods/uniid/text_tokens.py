@@ -1,58 +1,92 @@
 """UniID's text tokens among those of the prompt: their length, their place, and when they are how strong."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from lib_uniid.attention.context import PreparedText
+from lib_uniid.attention.identities import Gains
+from lib_uniid.attention.identity import entries
 from lib_uniid.attention.rescaling import norm
-from lib_uniid.errors import ConfigError
+from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.errors import CheckpointMismatchError, ConfigError
 from lib_uniid.typing import Float
 
 CHUNK = 77
 """Tokens that a CLIP text encoder reads at once, with those of begin and end."""
 
 
+MARK = 1024.0
+"""Size of the values of the token that sd-webui-controlnet puts before a text in AUTOMATIC1111's WebUI."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Merge:
-    """How strong a branch is before and from a share of the steps on (the official ``start_merge_step``).
+class InsertedTokens:
+    """A :class:`lib_uniid.attention.context.TextChange`: each person's tokens in the first chunk.
 
-    The defaults of ``inference.sh`` are 5 of 30 steps; 0.5 and 1.8 for the text branch, 0.8 and 1.2 for the
-    adapter branch.
+    They follow the first token, in the order of the people, and the length stays: the chunk's last tokens
+    make room. Tokens of people who are absent, or whose strength is 0, are left out. A merge scale of 0 makes
+    them zeros, as in the official code. A drawn mask does not limit them: the text has no places.
     """
 
-    before: float
-    after: float
-    start: float = 5 / 30
+    gains: Gains
 
-    def __post_init__(self) -> None:
-        if not (0.0 <= self.before <= 4.0 and 0.0 <= self.after <= 4.0):  # also refuses NaN
+    def state(self, progress: float) -> Hashable:
+        people, scale = self.gains.people, self.gains.scale
+        there = tuple(one.present(progress) and one.weight * scale > 0.0 for one in people)
+        return (there, self.gains.at(progress)) if any(there) else None
+
+    def prepare(self, state: Hashable, text: Float[Tensor, "b t d"], rows: Rows) -> PreparedText:
+        there, gains = cast("tuple[tuple[bool, ...], tuple[float, ...]]", state)
+        parts = [
+            (gain * one.tokens).to(text)
+            for one, present, gain in zip(self.gains.people, there, gains, strict=True)
+            if present
+        ]
+        return _Insertion(torch.cat(parts, dim=-2), text)
+
+
+class _Insertion:
+    """Tokens for texts of one length: ``k d`` for all cond rows, or ``b k d`` with one entry per cond row."""
+
+    def __init__(self, tokens: Float[Tensor, "*r k w"], text: Float[Tensor, "b t d"]) -> None:
+        self.tokens = tokens if tokens.ndim == 3 else tokens[None]
+        self.first = 1 + _marks(text)
+        self.after = self.first + self.tokens.shape[1]
+        self.end = min(self.first - 1 + CHUNK, text.shape[1])
+        if self.after > self.end:
             raise ConfigError(
-                "the scales before and after the merge must lie in [0, 4], "
-                f"got {self.before} and {self.after}"
+                f"a text of {text.shape[1]} tokens has no room for {self.tokens.shape[1]} tokens of "
+                "identities; use fewer people, or the adapter branch alone"
             )
-        if not 0.0 <= self.start <= 1.0:
-            raise ConfigError(f"the start of the merge must lie in [0, 1], got {self.start}")
+        if text.shape[2] != self.tokens.shape[2]:
+            raise CheckpointMismatchError(
+                f"the text tokens of identities have {self.tokens.shape[2]} channels and the UNet reads "
+                f"text of {text.shape[2]}; load the checkpoint family that the weights were made for"
+            )
 
-    def at(self, progress: float) -> float:
-        """The scale after this share of the steps."""
-        return self.before if progress < self.start else self.after
+    def __call__(self, text: Float[Tensor, "b t d"], rows: Rows) -> Float[Tensor, "b t d"]:
+        changed = text.clone()
+        for run in rows.runs:
+            if run.role is Role.COND:
+                changed[run.rows, self.first : self.after] = entries(self.tokens, run)
+                changed[run.rows, self.after : self.end] = text[
+                    run.rows, self.first : self.end - self.tokens.shape[1]
+                ]
+        return changed
 
 
-def inserted(
-    text: Float[Tensor, "b t d"], tokens: Float[Tensor, "k d"], scale: float = 1.0
-) -> Float[Tensor, "b t d"]:
-    """The text with the tokens after its first one; the length stays, so the first chunk's last ``k`` go.
-
-    With more than 77 tokens the other chunks stay as they are. The tokens are multiplied by ``scale``.
-    """
-    count = len(tokens)
-    scaled = (scale * tokens).to(text).expand(len(text), -1, -1)
-    return torch.cat([text[:, :1], scaled, text[:, 1 : CHUNK - count], text[:, CHUNK:]], dim=1)
+def _marks(text: Float[Tensor, "b t d"]) -> int:
+    """How many tokens before the first chunk are not of the text. Read once for each kind of call."""
+    if text.shape[1] % CHUNK != 1:
+        return 0
+    return int((text[:, 0].float().abs() - MARK).abs().mean() < 1.0)
 
 
 @cache

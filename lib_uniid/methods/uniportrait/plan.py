@@ -25,6 +25,7 @@ class PlanSettings:
 
     ``latent_size`` (height, width) is needed with drawn masks. ``lora_set`` None takes the one for the number
     of people. ``choose`` turns router logits into a routing map; None gives each place to the best person.
+    ``rescaled`` gives the identities the norm of the text attention, which the official code does not.
     """
 
     id_scale: float = 0.7
@@ -33,6 +34,7 @@ class PlanSettings:
     lora_set: LoRASet | None = None
     lora_scale: float = 1.0
     choose: Choose | None = None
+    rescaled: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.id_scale <= 2.0:  # also refuses NaN
@@ -118,7 +120,7 @@ def _identities(
             null=None if uncond is None else _pair(weights.to_k_faceid, weights.to_v_faceid, uncond, site),
             router=_router(adapter, site, tokens) if rule.learned else None,
         )
-        branches[site.index] = (IdentityBranch(kv=kv, rule=rule, gains=gains),)
+        branches[site.index] = (IdentityBranch(kv=kv, rule=rule, gains=gains, rescaled=settings.rescaled),)
     return branches
 
 
