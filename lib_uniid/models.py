@@ -45,7 +45,11 @@ class Models:
         Without structure features if the encoder cannot make them. ``ConfigError`` if there is no such method
         or encoder, ``PluginError`` if the encoder of a plugin fails.
         """
-        encoder = self._encoder(method)
+        return self.encode_with(registry.require(method).value.encoder, crops)
+
+    def encode_with(self, name: str, crops: UInt8[np.ndarray, "r side side 3"]) -> IDFeatures:
+        """The same by the encoder of this name."""
+        encoder = self._encoder(name)
         on_demand = _EncoderOnDemand(encoder, partial(self._encoding, encoder))
         return self.cache.encode(on_demand, crops, structure=encoder.reads_structure)
 
@@ -65,7 +69,8 @@ class Models:
             pass  # not cached, or damaged
         else:
             return features
-        with self._encoding(self._encoder(method)) as encoder:
+        name = registry.require(method).value.encoder
+        with self._encoding(self._encoder(name)) as encoder:
             features = encoder.uncond(structure)
             if not features.finite:  # overflow in half precision; see _EncoderOnDemand
                 encoder.in_float32()
@@ -95,9 +100,9 @@ class Models:
     def _encoders(self) -> dict[Registered[IDEncoderDeclaration], FaceEncoder]:
         return {}
 
-    def _encoder(self, method: str | None) -> FaceEncoder:
-        """The encoder of a method; methods of one encoder share it."""
-        declared = id_encoder(registry.require(method).value.encoder)
+    def _encoder(self, name: str) -> FaceEncoder:
+        """The encoder of this name, opened once."""
+        declared = id_encoder(name)
         if declared not in self._encoders:
             self.notify("loading the face encoders")
             encoder = guarded_encoder(

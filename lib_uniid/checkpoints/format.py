@@ -8,7 +8,8 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from lib_uniid.checkpoints.header import Header
 from lib_uniid.errors import CheckpointMismatchError
@@ -17,6 +18,8 @@ Layout = Mapping[str, str]
 """Every required name, and its shape as text."""
 
 Shape = tuple[int, ...]
+
+T = TypeVar("T")
 
 FRACTIONS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 """Allowed types of weights, with safetensors' names."""
@@ -47,6 +50,9 @@ class Format:
         excluded: names that only other formats with these marks have.
         layout: for the names in a file (they show depths), all required names and shapes.
         ignored: matches allowed names that are not used.
+        optional: matches names of the layout that may be missing.
+        prefix: what all names in a file may begin with; every other attribute has the names without it.
+        unfit: why a whole file with these shapes cannot be used; None if it can.
         groups: outermost dictionaries of the published file.
         fragments: names in a file that is only a part of this one.
         remedy: where to get a valid file.
@@ -59,20 +65,35 @@ class Format:
     remedy: str
     excluded: frozenset[str] = frozenset()
     ignored: re.Pattern[str] = field(default=re.compile(r"(?!)"))
+    optional: re.Pattern[str] = field(default=re.compile(r"(?!)"))
+    prefix: str = ""
+    unfit: Callable[[Mapping[str, Shape]], str | None] = lambda _: None
     fragments: Names | None = None
     groups: tuple[str, ...] = ()
 
     def matches(self, header: Header) -> bool:
-        return self.marks <= header.shapes.keys() and not self.excluded & header.shapes.keys()
+        names = self.bare(header.shapes).keys()
+        return self.marks <= names and not self.excluded & names
+
+    def bare(self, values: Mapping[str, T]) -> Mapping[str, T]:
+        """The same by names without the prefix, in a file whose names have it."""
+        if not self.prefix or not any(name.startswith(self.prefix) for name in values):
+            return values
+        return {name.removeprefix(self.prefix): value for name, value in values.items()}
 
     def check(self, header: Header) -> dict[str, int]:
         """The values of the words in this file.
 
         Raises:
-            CheckpointMismatchError: names differ from the layout, shapes are inconsistent, or a tensor holds
-                integers.
+            CheckpointMismatchError: names differ from the layout, shapes are inconsistent, a tensor holds
+                integers, or the file is unfit.
         """
-        layout = self.layout(header.shapes)
+        header = replace(header, shapes=self.bare(header.shapes), types=self.bare(header.types))
+        layout = {
+            name: shape
+            for name, shape in self.layout(header.shapes).items()
+            if name in header.shapes or not self.optional.fullmatch(name)
+        }
         present = {name for name in header.shapes if name in layout or not self.ignored.fullmatch(name)}
         missing, unexpected = layout.keys() - present, present - layout.keys()
         if missing or unexpected:
@@ -91,6 +112,10 @@ class Format:
                 misshapen=misshapen,
             )
         self._require_fractions(header, layout)
+        if reason := self.unfit(header.shapes):
+            raise CheckpointMismatchError(
+                f"{header.path.name} cannot be used as a {self.title}: {reason}; {self.remedy}"
+            )
         return sizes
 
     def _require_fractions(self, header: Header, layout: Layout) -> None:
@@ -108,7 +133,7 @@ class Format:
             )
 
     def used(self, names: Collection[str]) -> list[str]:
-        """The names without the ignored ones."""
+        """The names, which have no prefix, without the ignored ones."""
         layout = self.layout(names)
         return [name for name in names if name in layout]
 

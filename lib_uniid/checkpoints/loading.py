@@ -14,6 +14,7 @@ from lib_uniid.checkpoints.formats import detect
 from lib_uniid.checkpoints.header import Header, read_header
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
+from lib_uniid.onnx_header import read_onnx_header
 
 State = dict[str, Tensor]
 
@@ -35,20 +36,27 @@ def check(path: Path, expected: Format) -> CheckedFile:
         UnknownCheckpointError: damaged, hostile, or not weights.
         CheckpointMismatchError: weights of another type, or tensors that do not match.
     """
+    if path.is_file() and read_onnx_header(path) is not None:
+        raise CheckpointMismatchError(
+            f"{path.name} is an ONNX model and no {expected.title}; {expected.remedy}"
+        )
     header = read_header(path)
     actual = detect(header)
     if actual is not expected:
         what = f"a {actual.title}" if actual else identify(header)
         raise CheckpointMismatchError(
             f"{path.name} is not a {expected.title}: it seems to be {what}; {expected.remedy}",
-            missing=expected.marks - header.shapes.keys(),
+            missing=expected.marks - expected.bare(header.shapes).keys(),
         )
     return CheckedFile(header=header, format=expected, sizes=expected.check(header))
 
 
-def load(file: CheckedFile) -> State:
-    """The used tensors of a file, by flat name. Raises ``UnknownCheckpointError`` as ``read``."""
-    state = read(file.header.path, file.header)
+def load(file: CheckedFile, *, mapped: bool = False) -> State:
+    """The used tensors of a file, by flat name without the format's prefix.
+
+    ``mapped`` and errors are as for ``read``.
+    """
+    state = file.format.bare(read(file.header.path, file.header, mapped=mapped))
     return {name: state[name] for name in file.format.used(state)}
 
 

@@ -1,6 +1,7 @@
 """Safe reading of tensors from weights files."""
 
 import math
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import no_type_check
@@ -12,17 +13,18 @@ from lib_uniid.checkpoints.pickled import flatten
 from lib_uniid.errors import UnknownCheckpointError
 
 
-def read(path: Path, header: Header | None = None) -> dict[str, Tensor]:
+def read(path: Path, header: Header | None = None, *, mapped: bool = False) -> dict[str, Tensor]:
     """All tensors of a safetensors or PyTorch file, on the CPU, by flat name.
 
     Names of nested dictionaries (``{"image_proj": {...}}``) are joined with dots; ``Format.groups`` splits
-    them again. No code in the file is run. ``header`` is the file's, if it was read before.
+    them again. No code in the file is run. ``header`` is the file's, if it was read before. With ``mapped``
+    the tensors stay in the file where its container allows it: safetensors, and PyTorch's zip files.
 
     Raises:
         MissingModelError: the file does not exist.
         UnknownCheckpointError: damaged, hostile, or not weights; values that are NaN or infinite.
     """
-    state = _tensors(path, header or read_header(path))
+    state = _tensors(path, header or read_header(path), mapped)
     require_finite_tensors(state, path.name)
     return state
 
@@ -52,7 +54,7 @@ def _is_finite(tensor: Tensor) -> bool:
     return math.isfinite(low.item()) and math.isfinite(high.item())
 
 
-def _tensors(path: Path, header: Header) -> dict[str, Tensor]:
+def _tensors(path: Path, header: Header, mapped: bool) -> dict[str, Tensor]:
     if header.container == "safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -66,7 +68,8 @@ def _tensors(path: Path, header: Header) -> dict[str, Tensor]:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        mapped = mapped and zipfile.is_zipfile(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         flat = flatten(content)
     except Exception as error:  # torch raises nearly any error for a damaged file
         raise UnknownCheckpointError(

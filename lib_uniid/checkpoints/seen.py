@@ -13,7 +13,7 @@ from lib_uniid import __version__
 from lib_uniid.caches import cache_folder
 from lib_uniid.files import replacing
 
-SCHEMA = f"{__version__}/4"
+SCHEMA = f"{__version__}/5"
 """The number increases with every change of formats, families or the reading."""
 
 STABLE_AFTER = 2.0

@@ -10,12 +10,11 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from lib_uniid.encoders.loading import load_frozen, require
-from lib_uniid.encoders.pixels import CROP
+from lib_uniid.encoders.pixels import INPUT_SIZES, STAGES, halved
 from lib_uniid.errors import CheckpointMismatchError
 from lib_uniid.typing import Float
 from lib_uniid.weights import without_values
 
-STAGES = 4
 _WHAT = "CurricularFace"
 _REMEDY = "use a file of the published layout"
 
@@ -56,7 +55,7 @@ class BackboneSizes:
     @property
     def final_size(self) -> int:
         """Side of the last tap's grid."""
-        return _halved(self.input_size)
+        return halved(self.input_size)
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "BackboneSizes":
@@ -167,17 +166,10 @@ def _head(sizes: BackboneSizes) -> nn.Sequential:
     )
 
 
-def _halved(size: int) -> int:
-    """The size after four convolutions of stride 2 and padding 1, each rounding up."""
-    for _ in range(STAGES):
-        size = (size + 1) // 2
-    return size
-
-
 def _input_size(flat: int, width: int) -> int:
-    """The side whose last grid the head flattens: 224 averaged down by a power of two."""
-    for size in (CROP // factor for factor in (1, 2, 4, 8, 16)):
-        if _halved(size) ** 2 * width == flat:
+    """The side whose last grid the head flattens."""
+    for side, size in INPUT_SIZES.items():
+        if side**2 * width == flat:
             return size
     raise CheckpointMismatchError(
         f"output_layer.3.weight of {_WHAT} takes {flat} values, which match no input size; {_REMEDY}",

@@ -1,8 +1,6 @@
 """Both encoders together: aligned crops of one person to ID features (arXiv 2408.05939, section 3.1)."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -14,11 +12,10 @@ from lib_uniid.encoders.clip_names import open_clip_names
 from lib_uniid.encoders.clip_vision import ClipVision
 from lib_uniid.encoders.curricularface import CurricularFace
 from lib_uniid.encoders.features import IDFeatures
+from lib_uniid.encoders.fingerprint import fingerprint_of
 from lib_uniid.encoders.pixels import for_clip, for_recogniser, to_tensor
 from lib_uniid.errors import MissingModelError
 from lib_uniid.typing import Float, UInt8
-
-_SAMPLE = 4096  # elements of each tensor that enter a fingerprint
 
 
 class IDEncoder:
@@ -35,8 +32,8 @@ class IDEncoder:
 
     def __init__(self, backbone: CurricularFace, clip: ClipVision | None) -> None:
         self.backbone, self.clip = backbone, clip
-        self._recogniser_fingerprint = _fingerprint(_used_of(backbone))
-        self._clip_fingerprint = None if clip is None else _fingerprint(_named(clip))
+        self._recogniser_fingerprint = fingerprint_of(_used_of(backbone))
+        self._clip_fingerprint = None if clip is None else fingerprint_of(_named(clip))
         self._uncond: dict[bool, IDFeatures] = {}
 
     @property
@@ -160,21 +157,6 @@ def _used_of(backbone: CurricularFace) -> dict[str, tuple[Tensor, ...]]:
 
 def _named(clip: ClipVision) -> dict[str, tuple[Tensor, ...]]:
     return {f"tower.{name}": parts for name, parts in open_clip_names(clip.tower.state_dict()).items()}
-
-
-def _fingerprint(tensors: Mapping[str, tuple[Tensor, ...]]) -> str:
-    """A hash of weights, twelve hex digits; the parts of a tensor are joined.
-
-    It covers names, shapes and an even sample of every tensor in half precision: a half-precision copy of the
-    same weights has the same fingerprint, and only a part of the 632 million parameters is hashed.
-    """
-    digest = hashlib.sha256()
-    for key, parts in sorted(tensors.items()):
-        tensor = next(iter(parts)) if len(parts) == 1 else torch.cat(parts)
-        step = max(1, tensor.numel() // _SAMPLE)
-        digest.update(json.dumps([key, *tensor.shape]).encode())
-        digest.update(tensor.detach().flatten()[::step].to("cpu", torch.float16).numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from lib_uniid.encoders.loading import load_frozen, require
+from lib_uniid.encoders.pixels import INPUT_SIZES, STAGES
 from lib_uniid.errors import CheckpointMismatchError
 from lib_uniid.typing import Float
 from lib_uniid.weights import without_values
 
-STAGES = 4
 _WHAT = "the iresnet recogniser"
-_COUNTER = "num_batches_tracked"
+COUNTER = ".num_batches_tracked"
+"""What ends the names of integers of batch norms, which are not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class Sizes:
     Attributes:
         stem: channels of the first convolution.
         widths: output channels of each stage.
-        depths: residual blocks of each stage; (3, 13, 30, 3) in iresnet100.
+        depths: residual blocks of each stage; (3, 13, 30, 3) in the one with 100 layers.
         final_size: side of the last tap's grid, 7 for 112 px.
         embedding: length of the ID embedding.
     """
@@ -40,8 +41,8 @@ class Sizes:
 
     @property
     def input_size(self) -> int:
-        """Side of the square input in pixels: each stage halves it."""
-        return self.final_size * 2**STAGES
+        """Side of the square input in pixels: each stage halves it, rounding up."""
+        return INPUT_SIZES[self.final_size]
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "Sizes":
@@ -51,10 +52,10 @@ class Sizes:
         widths = tuple(state[name].shape[0] for name in firsts)
         embedding, flat = state["fc.weight"].shape
         final_size = round((flat / widths[-1]) ** 0.5)
-        if final_size**2 * widths[-1] != flat:
+        if final_size**2 * widths[-1] != flat or final_size not in INPUT_SIZES:
             raise CheckpointMismatchError(
-                f"fc.weight of {_WHAT} reads {flat} values, which are no square grid of {widths[-1]} "
-                "channels; use a file of the published layout",
+                f"fc.weight of {_WHAT} reads {flat} values, which are no grid of {widths[-1]} channels with "
+                f"a side of {', '.join(map(str, sorted(INPUT_SIZES)))}; use a file of the published layout",
                 misshapen=["fc.weight"],
             )
         return cls(
@@ -118,7 +119,7 @@ class IResNet(nn.Module):
         sizes = Sizes.of(state)
         with without_values():
             model = cls(sizes)
-        counters = {name for name in model.state_dict() if name.endswith(_COUNTER)} - state.keys()
+        counters = {name for name in model.state_dict() if name.endswith(COUNTER)} - state.keys()
         zero = torch.zeros((), dtype=torch.int64)
         return load_frozen(model, {**state, **dict.fromkeys(counters, zero)}, _WHAT)
 

@@ -13,8 +13,21 @@ from lib_uniid.errors import ConfigError
 from lib_uniid.typing import Float, UInt8
 
 CROP = 224
+STAGES = 4
+"""Stages of a face recogniser; each halves its input."""
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def halved(size: int) -> int:
+    """The side after four convolutions of stride 2 and padding 1, each rounding up."""
+    for _ in range(STAGES):
+        size = (size + 1) // 2
+    return size
+
+
+INPUT_SIZES = {halved(CROP // factor): CROP // factor for factor in (1, 2, 4, 8, 16)}
+"""The input side of a face recogniser, a crop divided by a power of two, by the side of its last tap."""
 
 
 def to_tensor(crops: UInt8[np.ndarray, "r height width 3"]) -> Float[Tensor, "r 3 height width"]:
@@ -46,3 +59,14 @@ def for_recogniser(values: Float[Tensor, "r 3 height width"], size: int) -> Floa
 def average_down(values: Float[Tensor, "r c height width"], size: int) -> Float[Tensor, "r c size size"]:
     """Mean of k x k blocks; for k = 2 the same as the reference's bilinear halving."""
     return functional.avg_pool2d(values, values.shape[-1] // size)
+
+
+def sampled(values: Float[Tensor, "r 3 height width"], size: int) -> Float[Tensor, "r 3 size size"]:
+    """Values in [-1, 1], of every k-th pixel.
+
+    The template of :func:`lib_uniid.faces.alignment.align` scales with the crop's side, so pixel ``k x`` of
+    the crop was read at the same place of the picture as pixel ``x`` of a crop of that side: this is
+    insightface's ``norm_crop`` of the smaller side, to within the rounding of places and values.
+    """
+    step = values.shape[-1] // size
+    return values[..., ::step, ::step] / 127.5 - 1

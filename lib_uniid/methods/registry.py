@@ -106,9 +106,10 @@ def bases() -> tuple[Base, ...]:
 
 
 def files_of_others(method: str, detector: FaceDetector) -> frozenset[str]:
-    """Names of model files that only other methods, or detectors, than these need."""
+    """Names of model files that only other methods, encoders or detectors than these need."""
     known, encoders = [one.value for one in methods().values()], id_encoders()
     others = {one.value.source for one in face_detectors().values()}
+    others |= {name for one in encoders.values() for name in one.value.sources}
     own = {detector.source}
     for one in known:
         encoder = encoders.get(one.encoder)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests import recorded
 from tests.encoders.builders import backbone_state, transformers_clip
+from tests.methods.uniid import builders as uniid
 
 # Official size -> narrow one; multiples stay multiples.
 _UNET = {128: 4, 320: 8, 640: 16, 1280: 32, 2560: 64, 768: 24, 1536: 48, 3072: 96}
@@ -57,6 +58,8 @@ def write_all(root: Path) -> Path:
     write(root / "b" / "two.pt", router())
     write(root / "three.pth", backbone_state())
     write(root / "c" / "encoder" / "four.bin", transformers_clip().state_dict())
+    for name, content in uniid.FILES.items():
+        write(root / name / "five.bin", content())
     return root
 
 

@@ -50,6 +50,9 @@ def test_every_file_is_found_under_any_name(whole: Path):
         "router": "b/two.pt",
         "curricularface": "three.pth",
         "clip_vision": "c/encoder/four.bin",
+        "iresnet100": "iresnet100/five.bin",
+        "text_branch": "text_branch/five.bin",
+        "adapter_branch": "adapter_branch/five.bin",
         "insightface": "insightface/models/any name",
     }
 

@@ -12,7 +12,7 @@ SHAPES: dict[str, list[int]] = recorded.written("keys_iresnet100")["keys"]
 
 
 def narrow_state() -> dict[str, Tensor]:
-    """A file of the same layout, narrower and shallower: 32 px, five blocks."""
+    """A file of the same layout, narrower and shallower: 28 px, five blocks."""
     names: dict[int, int] = {64: 8, 128: 12, 256: 16, 512: 24, 25088: 24 * 4}
     kept = {
         name: shape
@@ -45,10 +45,10 @@ def test_embedding_and_taps_are_the_official_ones():
 def test_a_narrower_file_has_its_own_sizes():
     model = IResNet.from_state_dict(narrow_state())
     assert model.sizes.depths == (1, 2, 1, 1)
-    assert model.sizes.input_size == 32
-    embedding, taps = model(torch.zeros(2, 3, 32, 32))
+    assert model.sizes.input_size == 28
+    embedding, taps = model(torch.zeros(2, 3, 28, 28))
     assert embedding.shape == (2, 10)
-    assert [tuple(tap.shape[1:]) for tap in taps] == [(8, 16, 16), (12, 8, 8), (16, 4, 4), (24, 2, 2)]
+    assert [tuple(tap.shape[1:]) for tap in taps] == [(8, 14, 14), (12, 7, 7), (16, 4, 4), (24, 2, 2)]
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def test_counters_of_batches_may_be_missing():
     state = narrow_state()
     without = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     assert len(without) < len(state)
-    pixels = torch.ones(1, 3, 32, 32)
+    pixels = torch.ones(1, 3, 28, 28)
     first, second = (IResNet.from_state_dict(one)(pixels)[0] for one in (state, without))
     assert torch.equal(first, second)
 
@@ -69,8 +69,9 @@ def test_a_missing_tensor_is_named(name: str):
         IResNet.from_state_dict(state)
 
 
-def test_a_head_that_reads_no_square_grid_is_refused():
+@pytest.mark.parametrize("places", [5, 3 * 3])
+def test_a_head_that_reads_no_grid_of_a_crop_is_refused(places: int):
     state = narrow_state()
-    state["fc.weight"] = torch.zeros(10, 24 * 5)
-    with pytest.raises(CheckpointMismatchError, match="no square grid of 24 channels"):
+    state["fc.weight"] = torch.zeros(10, 24 * places)
+    with pytest.raises(CheckpointMismatchError, match="no grid of 24 channels with a side of 1, 2, 4, 7, 14"):
         IResNet.from_state_dict(state)

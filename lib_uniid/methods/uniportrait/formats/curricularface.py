@@ -3,12 +3,12 @@
 from collections.abc import Collection
 
 from lib_uniid.checkpoints.format import Format, Layout
-from lib_uniid.checkpoints.parts import count, linear, norm
+from lib_uniid.checkpoints.parts import batch_norm, count, linear, statistics
 
 
 def _layout(names: Collection[str]) -> Layout:
     names = set(names)
-    layout = {"input_layer.0.weight": "stem 3 3 3", **_batch_norm("input_layer.1", "stem")}
+    layout = {"input_layer.0.weight": "stem 3 3 3", **batch_norm("input_layer.1", "stem")}
     layout["input_layer.2.weight"] = "stem"
     width = "stem"
     for block in range(count(names, "body.")):
@@ -17,33 +17,25 @@ def _layout(names: Collection[str]) -> Layout:
         if f"{name}.shortcut_layer.0.weight" in names:
             width = f"width{block}"
             layout[f"{name}.shortcut_layer.0.weight"] = f"{width} {width_in} 1 1"
-            layout |= _batch_norm(f"{name}.shortcut_layer.1", width)
+            layout |= batch_norm(f"{name}.shortcut_layer.1", width)
         layout |= _residual(f"{name}.res_layer", width_in, width)
     return {
         **layout,
-        **_batch_norm("output_layer.0", width),
+        **batch_norm("output_layer.0", width),
         **linear("output_layer.3", f"embedding positions*{width}"),
-        **_statistics("output_layer.4", "embedding"),
+        **statistics("output_layer.4", "embedding"),
     }
 
 
 def _residual(name: str, width_in: str, width: str) -> dict[str, str]:
     return {
-        **_batch_norm(f"{name}.0", width_in),
+        **batch_norm(f"{name}.0", width_in),
         f"{name}.1.weight": f"{width} {width_in} 3 3",
-        **_batch_norm(f"{name}.2", width),
+        **batch_norm(f"{name}.2", width),
         f"{name}.3.weight": width,
         f"{name}.4.weight": f"{width} {width} 3 3",
-        **_batch_norm(f"{name}.5", width),
+        **batch_norm(f"{name}.5", width),
     }
-
-
-def _batch_norm(name: str, width: str) -> dict[str, str]:
-    return {**norm(name, width), **_statistics(name, width)}
-
-
-def _statistics(name: str, width: str) -> dict[str, str]:
-    return {f"{name}.running_mean": width, f"{name}.running_var": width, f"{name}.num_batches_tracked": ""}
 
 
 CURRICULARFACE = Format(

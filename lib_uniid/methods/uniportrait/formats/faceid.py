@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from lib_uniid.checkpoints.format import Format, Layout, Names
-from lib_uniid.checkpoints.parts import count, linear, norm
+from lib_uniid.checkpoints.parts import count, feed_forward, linear, norm, perceiver_attention
 from lib_uniid.methods.uniportrait.formats.parts import keys_and_values, lora
 
 
@@ -28,20 +28,11 @@ def _layout(names: Collection[str]) -> Layout:
 
 
 def _resampler_layer(name: str) -> dict[str, str]:
-    layout = {
-        **norm(f"{name}.2.0", "dim"),
-        f"{name}.2.1.weight": "mult*dim dim",
-        f"{name}.2.3.weight": "dim mult*dim",
+    return {
+        **perceiver_attention(f"{name}.0", "inner", "dim"),
+        **perceiver_attention(f"{name}.1", "inner", "dim"),
+        **feed_forward(f"{name}.2", "dim"),
     }
-    for attention in (f"{name}.0", f"{name}.1"):
-        layout |= {
-            **norm(f"{attention}.norm1", "dim"),
-            **norm(f"{attention}.norm2", "dim"),
-            f"{attention}.to_q.weight": "inner dim",
-            f"{attention}.to_kv.weight": "2*inner dim",
-            f"{attention}.to_out.weight": "dim inner",
-        }
-    return layout
 
 
 FACEID = Format(

@@ -1,0 +1,1 @@
+"""The published files that UniID works with, as formats."""
