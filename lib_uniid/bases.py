@@ -45,11 +45,20 @@ class TextEncoder:
         width: channels of the text that it gives.
         heads: of each attention layer.
         activation: transformers' name of the activation in each layer.
+        prefix: how the names of its tensors begin in a checkpoint in the original layout.
+        skipped: layers at the end whose states are not used. With 0 the text is the state after the final
+            norm, else it is the state of an earlier layer, which has no norm.
+        padding: the token after the end of a short text; None is the token of the end.
+        pooled: whether its projected state of the end token is a condition of the UNet, too.
     """
 
     width: int
     heads: int
     activation: str
+    prefix: str = ""
+    skipped: int = 0
+    padding: int | None = None
+    pooled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +105,18 @@ class Base:
 
 _SD_WIDTHS = (*(320,) * 2, *(640,) * 2, *(1280,) * 2, *(1280,) * 3, *(640,) * 3, *(320,) * 3, 1280)
 _SDXL_WIDTHS = (*(640,) * 4, *(1280,) * 20, *(1280,) * 30, *(640,) * 6, *(1280,) * 10)
-_CLIP_L = TextEncoder(width=768, heads=12, activation="quick_gelu")
-_OPEN_CLIP_H = TextEncoder(width=1024, heads=16, activation="gelu")
-_OPEN_CLIP_BIG_G = TextEncoder(width=1280, heads=20, activation="gelu")
+_CLIP_L = TextEncoder(width=768, heads=12, activation="quick_gelu", prefix="cond_stage_model.transformer.")
+_OPEN_CLIP_H = TextEncoder(width=1024, heads=16, activation="gelu", prefix="cond_stage_model.model.")
+_CLIP_L_OF_SDXL = replace(_CLIP_L, prefix="conditioner.embedders.0.transformer.", skipped=1)
+_OPEN_CLIP_BIG_G = TextEncoder(
+    width=1280,
+    heads=20,
+    activation="gelu",
+    prefix="conditioner.embedders.1.model.",
+    skipped=1,
+    padding=0,
+    pooled=True,
+)
 
 # Latent colours are those of AUTOMATIC1111's ``cheap_approximation``, after
 # https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204/2
@@ -142,7 +160,7 @@ SDXL = Base(
     pipeline="StableDiffusionXLPipeline",
     unet=UNetShape(widths=_SDXL_WIDTHS, context=2048),
     unet_heads=(5, 10, 20),
-    text_encoders=(_CLIP_L, _OPEN_CLIP_BIG_G),
+    text_encoders=(_CLIP_L_OF_SDXL, _OPEN_CLIP_BIG_G),
     betas=(0.00085, 0.012),
     trained_steps=1000,
     steps_offset=1,
@@ -160,7 +178,7 @@ SDXL = Base(
 BASES = (SD15, SD21, SDXL)
 """The recognised families; of several that fit a narrow UNet or a pipeline's name, the first is taken."""
 
-STANDALONE = (SD15,)
+STANDALONE = (SD15, SDXL)
 """Those whose checkpoints the stand-alone host loads."""
 
 

@@ -1,10 +1,14 @@
 """A narrow SDXL with random weights: the layers of the official one, other widths."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from miniature.ldm_layout import sdxl_state
@@ -68,3 +72,31 @@ def narrow_text_model_2() -> CLIPTextModelWithProjection:
 def narrow_state() -> dict[str, Tensor]:
     """A whole checkpoint in the original layout."""
     return sdxl_state(narrow_unet(), narrow_vae(), narrow_text_model(), narrow_text_model_2())
+
+
+def write_checkpoint(folder: Path, name: str = "narrow-xl") -> Path:
+    """A single-file checkpoint with the ``.yaml`` beside it, in sgm's sections, and the texts' heads."""
+    path = folder / f"{name}.safetensors"
+    save_file(narrow_state(), path)
+    (folder / f"{name}-text").mkdir()
+    (folder / f"{name}-text" / "config.json").write_text(json.dumps({"num_attention_heads": 2}))
+    (folder / f"{name}-text-2.json").write_text(json.dumps({"text_cfg": {"heads": HEADS}}))
+    texts = [{"params": {"version": f"{name}-text"}}, {"params": {"arch": f"{name}-text-2"}}]
+    params = {
+        "scale_factor": 0.13025,
+        "network_config": {"params": {"num_head_channels": WIDTH // HEADS}},
+        "conditioner_config": {"params": {"emb_models": [*texts, {"params": {"outdim": TIME_WIDTH}}]}},
+    }
+    config = {"model": {"image_size": LATENT_SIDE, "params": params}}
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+def write_folder(folder: Path) -> Path:
+    """The same in diffusers' layout, rounded to half precision as the file is."""
+    parts = {"unet": narrow_unet(), "vae": narrow_vae(), "text_encoder": narrow_text_model()}
+    for name, network in {**parts, "text_encoder_2": narrow_text_model_2()}.items():
+        nn.Module.half(network)
+        network.save_pretrained(folder / name)
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    return folder

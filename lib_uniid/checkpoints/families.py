@@ -50,6 +50,7 @@ FAMILIES = (
     Family(title="an IP-Adapter Plus", pattern=r"image_proj\.latents"),
     Family(title="an IP-Adapter", pattern=r"ip_adapter\.|image_proj\."),
     Family(title="a ControlNet", pattern=r"control_model\.|controlnet_"),
+    Family(title=f"a refiner for {SDXL.title}", pattern=r"conditioner\.embedders\.0\.model\."),
     *map(_family_of, reversed(BASES)),
     Family(
         title="a Stable Diffusion UNet without its text model and VAE",

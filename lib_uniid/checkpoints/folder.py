@@ -203,10 +203,13 @@ class ModelFolder:
                     break
         return found
 
-    def _preference(self, name: str, path: Path) -> tuple[bool, int, bool]:
-        """Sort key: whole before damaged, the packs that serve best first, safetensors before pickles."""
+    def _preference(self, name: str, path: Path) -> tuple[bool, int, int, bool]:
+        """Sort key: whole before damaged, base models in the order of their families, the packs that serve
+        best first, safetensors before pickles.
+        """
         serves = packs(self._roles(path)).get(name, 0) if path.is_dir() else 0
-        return self._problem(name, path) is not None, -serves, path.suffix != ".safetensors"
+        family = bases.BASES.index(base) if name == "base" and (base := self.base(path)) else 0
+        return self._problem(name, path) is not None, family, -serves, path.suffix != ".safetensors"
 
     def _entry(self, row: Source, sha256: bool, values: bool) -> Entry:
         path = self.look_up(row.name)

@@ -114,13 +114,15 @@ def test_files_of_no_use_are_passed_over(tmp_path: Path):
     assert not any(entry.path for entry in ModelFolder(tmp_path).report())
 
 
-def test_a_diffusers_folder_of_stable_diffusion_is_a_base(tmp_path: Path):
-    for name, kind in (("sd15", "StableDiffusionPipeline"), ("sdxl", "StableDiffusionXLPipeline")):
+def test_a_diffusers_folder_is_a_base_and_that_of_the_first_family_is_preferred(tmp_path: Path):
+    for name, kind in (("a-sdxl", "StableDiffusionXLPipeline"), ("sd15", "StableDiffusionPipeline")):
         (tmp_path / name / "unet").mkdir(parents=True)
         (tmp_path / name / "model_index.json").write_text(json.dumps({"_class_name": kind}))
     folder = ModelFolder(tmp_path)
     assert folder.find("base") == tmp_path / "sd15"
-    assert [folder.base(tmp_path / name) for name in ("sd15", "sdxl", "absent")] == [SD15, SDXL, None]
+    assert [folder.base(tmp_path / name) for name in ("sd15", "a-sdxl", "absent")] == [SD15, SDXL, None]
+    shutil.rmtree(tmp_path / "sd15")
+    assert ModelFolder(tmp_path).find("base") == tmp_path / "a-sdxl"
 
 
 def test_the_usual_folders_of_registered_files_are_searched_first(

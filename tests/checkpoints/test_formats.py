@@ -228,6 +228,13 @@ OTHER_FILES = [
         },
         "an SDXL checkpoint",
     ),
+    (
+        {
+            "model.diffusion_model.input_blocks.0.0.weight": (384, 4, 3, 3),
+            "conditioner.embedders.0.model.ln_final.bias": (1280,),
+        },
+        "a refiner for SDXL",
+    ),
     ({"control_model.zero_convs.0.0.weight": (320, 320, 1, 1)}, "a ControlNet"),
     ({"encoder.conv_in.weight": (128, 3, 3, 3), "decoder.conv_in.weight": (512, 4, 3, 3)}, "a VAE"),
     ({"layer1.0.bn1.weight": (64,), "fc.weight": (512, 25088)}, "iresnet"),

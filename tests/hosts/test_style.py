@@ -43,7 +43,9 @@ def settings(**changes: Any) -> GenerationSettings:
 def watched(host: DiffusersHost) -> Generator[list[tuple[Tensor, Tensor]]]:
     """The latents and the text of every call of the UNet."""
     calls: list[tuple[Tensor, Tensor]] = []
-    hook = host.unet.register_forward_pre_hook(lambda _, args: calls.append((args[0], args[2])))
+    hook = host.unet.register_forward_pre_hook(
+        lambda _, args, words: calls.append((args[0], words["encoder_hidden_states"])), with_kwargs=True
+    )
     yield calls
     hook.remove()
 
@@ -76,8 +78,7 @@ def test_sampling_from_the_inversion_restores_the_picture(trained: DiffusersHost
     kept = trained._encode(PAINTING)  # pyright: ignore[reportPrivateUsage]
     inverted, ddim = trained.invert(PAINTING, STEPS), scheduler("ddim", SD15)
     ddim.set_timesteps(STEPS)
-    ids = trained.tokenizer([""], padding="max_length", return_tensors="pt")["input_ids"]
-    text, latents = trained.text_model(ids)[0], inverted[:1]
+    text, latents = trained.text_encoders.encode([""]).states, inverted[:1]
     assert off_by(latents, kept) > 0.5  # it has been far away
     for timestep, stored in zip(ddim.timesteps, [*inverted[1:], kept[0]], strict=True):
         latents = ddim.step(trained.unet(latents, timestep, text).sample, timestep, latents).prev_sample

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from lib_uniid.checkpoints.reading import read
 from lib_uniid.errors import CheckpointMismatchError
-from lib_uniid.hosts.diffusers.ldm import hints_beside, networks
+from lib_uniid.hosts.diffusers.ldm import networks
+from lib_uniid.hosts.diffusers.ldm_hints import hints_beside
 from miniature.assemble import write_base
 from miniature.recipes.base import new_base
 from miniature.recipes.vae import new_vae
@@ -41,7 +42,7 @@ def test_the_miniature_checkpoint_loads_through_the_product_and_the_vae_keeps_wh
         again = loaded.vae.decode(theirs).sample
         assert torch.allclose(again, vae.decode(ours).sample, atol=2e-2)
     assert loaded.unet.config.block_out_channels == (64, 64, 128, 64)
-    assert loaded.text_model.config.num_attention_heads == 4
+    assert loaded.text_models[0].config.num_attention_heads == 4
 
 
 def test_what_the_yaml_describes_is_what_the_file_has(tmp_path: Path) -> None:

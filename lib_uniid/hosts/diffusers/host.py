@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Generator, Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.bases import Base
@@ -25,7 +24,7 @@ from lib_uniid.errors import ConfigError
 from lib_uniid.host import NO_OPTIONS, Picture, Progress, SamplingOptions, no_progress
 from lib_uniid.hosts.diffusers.loading import from_file, from_folder
 from lib_uniid.hosts.diffusers.schedulers import inverse_scheduler, scheduler, takes_generator
-from lib_uniid.hosts.diffusers.tokenizer import clip_tokenizer
+from lib_uniid.hosts.diffusers.text_encoders import DiffusersTextEncoders
 from lib_uniid.hosts.finite import STANDALONE, require_finite
 from lib_uniid.typing import Float, UInt8
 
@@ -50,8 +49,7 @@ class DiffusersHost:
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
-    text_model: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    text_encoders: DiffusersTextEncoders
     prediction: str
     base: Base
 
@@ -59,14 +57,14 @@ class DiffusersHost:
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> "DiffusersHost":
         """Load a single-file checkpoint or a diffusers folder.
 
-        The VAE and the text model stay in float32: they run once, and the VAE overflows in float16.
+        The VAE and the text models stay in float32: they run once, and the VAE overflows in float16.
         """
         parts = from_folder(path) if path.is_dir() else from_file(path)
+        texts = [_put(one, device, torch.float32) for one in parts.text_models]
         return cls(
             unet=_put(parts.unet, device, dtype),
             vae=_put(parts.vae, device, torch.float32),
-            text_model=_put(parts.text_model, device, torch.float32),
-            tokenizer=clip_tokenizer(),
+            text_encoders=DiffusersTextEncoders(texts, parts.base.text_encoders),
             prediction=parts.prediction,
             base=parts.base,
         )
@@ -84,9 +82,7 @@ class DiffusersHost:
         return self.unet.config["sample_size"] * self.base.pixels
 
     def overlong(self, prompt: str) -> str:
-        last = self.tokenizer.model_max_length - 1  # the position of the end token
-        offsets = self.tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-        return prompt[offsets[last][0] :] if len(offsets) > last + 1 else ""
+        return self.text_encoders.overlong(prompt)
 
     @torch.no_grad()
     def invert(
@@ -95,10 +91,10 @@ class DiffusersHost:
         # The official demo uses CFG scale 2 between "" and "", which is equal to one row.
         schedule = inverse_scheduler(self.base, self.prediction)
         schedule.set_timesteps(steps)
-        text, latents = self._text([""]), self._encode(picture)
+        conditions, latents = self._conditions([""], *picture.shape[:2]), self._encode(picture)
         passed: list[Tensor] = []
         for number, (timestep, on_device) in enumerate(self._with_device_copies(schedule.timesteps)):
-            prediction = self._predict(latents, on_device, text, cfg_scale=1.0)
+            prediction = self._predict(latents, on_device, conditions, cfg_scale=1.0)
             latents = schedule.step(prediction, timestep, latents).prev_sample
             passed.append(latents)
             progress(number + 1, steps)
@@ -114,17 +110,19 @@ class DiffusersHost:
         generators = [Generator("cpu").manual_seed(seed) for seed in seeds]
         schedule = scheduler(settings.sampler, self.base, self.prediction)
         schedule.set_timesteps(settings.steps)
-        timesteps, latents = self._begin(schedule, settings, generators, options.start)
+        height, width = settings.height or self.side, settings.width or self.side
+        noise = self._noise(generators, height, width)
+        timesteps, latents = self._begin(schedule, settings, noise, options.start)
         style_latents = None if style is None else _checked_style(style, settings, latents)[-len(timesteps) :]
-        text = self._text(_prompts(settings, len(seeds), lead))
-        noise = {"generator": generators} if takes_generator(schedule) else {}
+        conditions = self._conditions(_prompts(settings, len(seeds), lead), height, width)
+        drawn = {"generator": generators} if takes_generator(schedule) else {}
         for number, (timestep, on_device) in enumerate(self._with_device_copies(timesteps)):
             rows.progress = number / len(timesteps)
             scaled = schedule.scale_model_input(latents, timestep)
             if style_latents is not None:
                 scaled = torch.cat([style_latents[number : number + 1], scaled])
-            prediction = self._predict(scaled, on_device, text, settings.cfg_scale)[lead:]
-            stepped = schedule.step(prediction, timestep, latents, **noise)
+            prediction = self._predict(scaled, on_device, conditions, settings.cfg_scale)[lead:]
+            stepped = schedule.step(prediction, timestep, latents, **drawn)
             latents, clean = stepped.prev_sample, getattr(stepped, "pred_original_sample", None)
             options.preview(partial(self._rough, latents if clean is None else clean))
             options.progress(number + 1, len(timesteps))
@@ -158,16 +156,23 @@ class DiffusersHost:
         (distribution,) = self.vae.encode(rearrange(pixels, "h w c -> 1 c h w"), return_dict=False)
         return distribution.mode() * self.vae.config["scaling_factor"]
 
+    def _noise(
+        self, generators: list[Generator], height: int, width: int
+    ) -> Float[Tensor, "pictures channels rows columns"]:
+        shape = (self.base.latent_channels, height // self.base.pixels, width // self.base.pixels)
+        return torch.stack([torch.randn(shape, generator=one) for one in generators]).to(self.device)
+
     def _begin(
-        self, schedule: Any, settings: GenerationSettings, generators: list[Generator], start: Picture | None
+        self,
+        schedule: Any,
+        settings: GenerationSettings,
+        noise: Float[Tensor, "pictures channels rows columns"],
+        start: Picture | None,
     ) -> tuple[Tensor, Float[Tensor, "pictures channels rows columns"]]:
         """The timesteps to sample and the latents to start with."""
-        height, width = settings.height or self.side, settings.width or self.side
-        pixels = self.base.pixels
-        shape = (self.base.latent_channels, height // pixels, width // pixels)
-        noise = torch.stack([torch.randn(shape, generator=one) for one in generators]).to(self.device)
         if start is None:
             return schedule.timesteps, noise * schedule.init_noise_sigma
+        height, width = (side * self.base.pixels for side in noise.shape[2:])
         if start.shape[:2] != (height, width):
             raise ConfigError(
                 f"the start picture must be {width} x {height} px, got {start.shape[1]} x {start.shape[0]} px"
@@ -177,22 +182,31 @@ class DiffusersHost:
         clean = self._encode(start).expand_as(noise)
         return timesteps, schedule.add_noise(clean, noise, timesteps[:1].expand(len(noise)))
 
-    def _text(self, prompts: Sequence[str]) -> Float[Tensor, "b t d"]:
-        """One row per prompt; equal prompts are encoded once."""
-        distinct = list(dict.fromkeys(prompts))
-        tokens = self.tokenizer(distinct, padding="max_length", truncation=True, return_tensors="pt")
-        text = self.text_model(tokens["input_ids"].to(self.device))[0].to(self.dtype)
-        return text[[distinct.index(prompt) for prompt in prompts]]
+    def _conditions(self, prompts: Sequence[str], height: int, width: int) -> dict[str, Any]:
+        """The keywords of a UNet call; the text has one row per prompt.
+
+        With a pooled text the UNet reads the size, too. The picture is said to be whole and of its own size,
+        as in diffusers.
+        """
+        text = self.text_encoders.encode(prompts)
+        conditions: dict[str, Any] = {"encoder_hidden_states": text.states.to(self.dtype)}
+        if text.pooled is not None:
+            sizes = torch.tensor([height, width, 0, 0, height, width], dtype=self.dtype, device=self.device)
+            conditions["added_cond_kwargs"] = {
+                "text_embeds": text.pooled.to(self.dtype),
+                "time_ids": repeat(sizes, "numbers -> b numbers", b=len(prompts)),
+            }
+        return conditions
 
     def _predict(
         self,
         latents: Float[Tensor, "pictures channels rows columns"],
         timestep: Tensor,
-        text: Tensor,
+        conditions: dict[str, Any],
         cfg_scale: float,
     ) -> Float[Tensor, "pictures channels rows columns"]:
         batch = latents if cfg_scale <= 1.0 else torch.cat([latents, latents])
-        (predicted,) = self.unet(batch.to(self.dtype), timestep, text, return_dict=False)
+        (predicted,) = self.unet(batch.to(self.dtype), timestep, **conditions, return_dict=False)
         if cfg_scale <= 1.0:
             return predicted.float()
         uncond, cond = predicted.float().chunk(2)

@@ -136,7 +136,8 @@ def test_words_beyond_the_77th_token_are_named(host: DiffusersHost):
 
 
 def save_folder(host: DiffusersHost, folder: Path) -> None:
-    for part, name in ((host.unet, "unet"), (host.vae, "vae"), (host.text_model, "text_encoder")):
+    (text,) = host.text_encoders.models
+    for part, name in ((host.unet, "unet"), (host.vae, "vae"), (text, "text_encoder")):
         part.save_pretrained(folder / name)  # pyright: ignore[reportCallIssue]
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
 

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from lib_uniid.attention.sites import find_sites
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.reading import read
-from lib_uniid.hosts.diffusers.ldm import hints_beside, networks
+from lib_uniid.hosts.diffusers.ldm import networks
+from lib_uniid.hosts.diffusers.ldm_hints import hints_beside
 
 LORA, REFINER = "somebodys", "zz-refiner"
 """Their names; the refiner's comes last, so that the host begins with the other checkpoint."""
