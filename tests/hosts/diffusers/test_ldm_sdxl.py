@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from lib_uniid.attention.sites import find_sites, shape_of
 from lib_uniid.bases import SDXL
 from lib_uniid.errors import CheckpointMismatchError, UnknownCheckpointError
 from lib_uniid.hosts.diffusers.ldm import networks
 from lib_uniid.hosts.diffusers.ldm_hints import Hints, TextHints, hints_beside
 from lib_uniid.hosts.diffusers.loading import from_file
+from lib_uniid.weights import without_values
 from miniature.ldm_layout import sdxl_state
 from tests import narrow_xl
 from tests.hosts.diffusers.test_ldm import assert_same_tensors
@@ -40,6 +42,40 @@ def test_a_checkpoint_of_any_width_gives_the_networks_it_was_written_from(state:
     assert {key: loaded.unet.config[key] for key in narrow_xl.UNET_CONFIG if key != "sample_size"} == {
         key: expected[key] for key in narrow_xl.UNET_CONFIG if key != "sample_size"
     }
+
+
+def elements(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_networks_of_the_official_sizes_are_recognised_without_a_yaml():
+    """On the meta device: sizes without values."""
+    conditions = {"addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816}
+    with without_values():
+        official = narrow_xl.narrow_unet(
+            block_out_channels=(320, 640, 1280),
+            cross_attention_dim=2048,
+            attention_head_dim=(5, 10, 20),
+            **conditions,
+        )
+        text = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12))
+        text_2 = CLIPTextModelWithProjection(
+            CLIPTextConfig(
+                hidden_size=1280,
+                intermediate_size=5120,
+                num_attention_heads=20,
+                num_hidden_layers=32,
+                projection_dim=1280,
+                hidden_act="gelu",
+            )
+        )
+    state = sdxl_state(official, narrow_xl.narrow_vae(), text, text_2)
+    loaded = networks(state, Hints(), "official")
+    counts = [elements(network) for network in (loaded.unet, *loaded.text_models)]
+    assert counts == [2_567_463_684, 123_060_480, 694_659_840]  # as published
+    assert shape_of(find_sites(loaded.unet)) == SDXL.unet
+    assert {site.width // site.heads for site in find_sites(loaded.unet)} == {64}
+    assert {key: loaded.unet.config[key] for key in conditions} == conditions
 
 
 def test_without_a_yaml_side_and_latent_scale_are_the_family_s(state: dict[str, Tensor]):

@@ -159,6 +159,17 @@ def test_a_picture_does_not_depend_on_its_neighbours_in_the_batch(host: Diffuser
     assert torch.allclose(batch[1:], host.sample(settings(cfg_scale=3.0), [4]), atol=TOLERANCE)
 
 
+def test_half_precision_of_the_unet_gives_nearly_the_same(host: DiffusersHost, tmp_path: Path):
+    half = DiffusersHost.load(narrow_xl.write_folder(tmp_path), CPU, torch.float16)
+    assert {half.dtype, half.vae.dtype, *(text.dtype for text in half.text_encoders.models)} == {
+        torch.float16,
+        torch.float32,
+    }
+    exact, rounded = (one.sample(settings(cfg_scale=3.0), [0]) for one in (host, half))
+    assert (rounded - exact).norm() < 0.01 * exact.norm()
+    assert not torch.equal(rounded, exact)
+
+
 def test_an_empty_negative_prompt_is_encoded_like_any_other(host: DiffusersHost):
     """diffusers gives zeros where no negative prompt is given at all."""
     text = host.text_encoders.encode([""])
