@@ -4,7 +4,7 @@ import hashlib
 import math
 import secrets
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from lib_uniid.fields import (
     PersonNumbers,
     Routing,
     Row,
-    SharedNumbers,
+    SharedSettings,
     Table,
     numbers,
 )
@@ -120,7 +120,7 @@ class StyleSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationSettings(SharedNumbers):
+class GenerationSettings(SharedSettings):
     """Settings of one call. Sizes are in pixels; None takes the size the model was trained on.
 
     Picture n of the call has the seed ``seed + n``. ``strength`` applies only with a start picture: the share
@@ -180,11 +180,6 @@ class GenerationSettings(SharedNumbers):
                 raise ConfigError(
                     f"{name!r} is named twice; name each person once per picture", field="people"
                 )
-        if self.routing not in get_args(Routing):
-            raise ConfigError(
-                f"routing must be one of {', '.join(get_args(Routing))}, got {self.routing!r}",
-                field="routing",
-            )
         unmasked = [person.name for person in self.people if person.mask is None]
         if self.routing == "mask" and unmasked:
             raise ConfigError(
@@ -199,7 +194,14 @@ def drawn_seed(seed: int) -> int:
 
 
 def _check(table: Table, settings: object, prefix: str = "") -> None:
-    """Raise ConfigError unless all numbers of the table are in range; None must be the default."""
+    """Raise ConfigError unless all numbers and choices of the table are allowed; None must be the default."""
+    for row in table.values():
+        value = getattr(settings, row.name, None)
+        if row.kind == "choice" and value not in row.choices:
+            known = ", ".join(row.choices)
+            raise ConfigError(
+                f"{prefix}{row.label_in_text} must be one of {known}, got {value!r}", field=row.name
+            )
     for row in numbers(table):
         value = getattr(settings, row.name)
         if value is None and row.default is None:

@@ -253,16 +253,69 @@ _METHOD = Row(
     unset="one for the base model",
     of_people=True,
 )
-_IDENTITY_SCALE = Row(
-    name="identity_scale",
-    kind="number",
-    default=0.7,
-    high=2.0,
-    label="Identity scale",
-    info="Strength of all identities",
-    meaning="how strongly all identities are injected",
-    of_people=True,
+_SCALES: frozenset[Place] = frozenset({"axis", "option"})
+
+
+def _merge_scale(branch: str, when: str, meaning: str) -> Row:
+    return Row(
+        name=f"{branch}_{when}",
+        kind="number",
+        high=4.0,
+        label=f"{branch.capitalize()} scale {when} the merge",
+        meaning=meaning,
+        unset="the method's",
+        shown=_SCALES,
+        of_people=True,
+    )
+
+
+_OF_METHODS = (
+    Row(
+        name="identity_scale",
+        kind="number",
+        high=2.0,
+        label="Identity scale",
+        info="Strength of all identities",
+        meaning="how strongly all identities are injected",
+        unset="the method's",
+        of_people=True,
+    ),
+    Row(
+        name="branches",
+        kind="choice",
+        default="both",
+        choices=("both", "text", "adapter"),
+        label="Branches",
+        info="text: tokens in the prompt; adapter: attention in the UNet",
+        meaning="how identities enter: as tokens in the prompt, through attention in the UNet, or both",
+        of_people=True,
+    ),
+    Row(
+        name="rescaling",
+        kind="choice",
+        default="auto",
+        choices=("auto", "on", "off"),
+        label="Normalized rescaling",
+        info="Gives identities the norm of the text, so that the prompt is followed",
+        meaning="give identities the norm of the text; auto is the method's choice",
+        of_people=True,
+    ),
+    Row(
+        name="merge_start",
+        kind="number",
+        high=1.0,
+        label="Merge start",
+        meaning="share of the steps with the scales before the merge; 1 keeps them to the end",
+        unset="the method's",
+        shown=_SCALES,
+        of_people=True,
+    ),
+    _merge_scale("text", "before", "strength of the tokens in the prompt before the merge"),
+    _merge_scale("text", "after", "strength of the tokens in the prompt from the merge on"),
+    _merge_scale("adapter", "before", "strength of the attention in the UNet before the merge"),
+    _merge_scale("adapter", "after", "strength of the attention in the UNet from the merge on"),
 )
+"""What methods decide or do not have; see :class:`SharedSettings`."""
 
 REQUEST = _table(
     Row(
@@ -284,7 +337,7 @@ REQUEST = _table(
     ),
     _METHOD,
     _ROUTING,
-    _IDENTITY_SCALE,
+    *_OF_METHODS,
     Row(
         name="style",
         kind="record",
@@ -319,7 +372,7 @@ REQUEST = _table(
 GENERATION = _table(
     _METHOD,
     _ROUTING,
-    _IDENTITY_SCALE,
+    *_OF_METHODS,
     Row(
         name="retries",
         kind="whole",
@@ -381,9 +434,22 @@ class PersonNumbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedNumbers:
-    """The numbers that apply to all people, in a request and in the settings."""
+    """The numbers that apply to all people and are shown in the panel."""
 
-    identity_scale: float = REQUEST["identity_scale"].default
+    identity_scale: float | None = REQUEST["identity_scale"].default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedSettings(SharedNumbers):
+    """What applies to all people and is the method's matter, in a request and in the settings."""
+
+    branches: str = REQUEST["branches"].default
+    rescaling: str = REQUEST["rescaling"].default
+    merge_start: float | None = REQUEST["merge_start"].default
+    text_before: float | None = REQUEST["text_before"].default
+    text_after: float | None = REQUEST["text_after"].default
+    adapter_before: float | None = REQUEST["adapter_before"].default
+    adapter_after: float | None = REQUEST["adapter_after"].default
 
 
 def numbers_of(
@@ -402,3 +468,9 @@ def numbers(table: Table, shown: Place | None = None) -> list[Row]:
 
 METHOD_NUMBERS = tuple(row for row in numbers(PERSON) if row.default is None)
 """The numbers of a person whose range and default are the method's; their rows have the widest range."""
+
+SHARED_METHOD_NUMBERS = tuple(row for row in numbers(REQUEST) if row.default is None)
+"""Those for all people."""
+
+METHOD_CHOICES = tuple(row for row in _OF_METHODS if row.kind == "choice")
+"""The choices for all people that only some methods have; others have the row's default."""

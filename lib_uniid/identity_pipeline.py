@@ -151,6 +151,7 @@ class IdentityPipeline:
             for person in requested
         ]
         declared = registry.require(method)
+        declared.value.check_shared(options)
         for person in requested:
             declared.value.check(person)
         with plugins().guarding(declared.plugin, f"planning with {declared.value.name}"):

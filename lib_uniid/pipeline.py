@@ -22,7 +22,7 @@ from lib_uniid.bases import Base
 from lib_uniid.config import GenerationSettings
 from lib_uniid.evaluation.presence import Presence, check
 from lib_uniid.failures import explain
-from lib_uniid.fields import SharedNumbers, numbers_of
+from lib_uniid.fields import SharedSettings, numbers_of
 from lib_uniid.host import Host, Picture, Preview, Progress, SamplingOptions, no_preview, no_progress
 from lib_uniid.identity_pipeline import IdentityPipeline, Reference
 from lib_uniid.library.store import Identity
@@ -135,7 +135,7 @@ class Studio(IdentityPipeline):
         if not settings.people:
             return None
         options = PlanOptions(
-            **numbers_of(settings, SharedNumbers),
+            **numbers_of(settings, SharedSettings),
             routing=settings.routing,
             latent_size=_latent_size(settings, self.host.base.pixels),
         )

@@ -24,7 +24,7 @@ from lib_uniid.fields import (
     STYLE,
     PersonNumbers,
     Row,
-    SharedNumbers,
+    SharedSettings,
     Table,
 )
 from lib_uniid.library.names import MAX_NAME, normal
@@ -88,7 +88,7 @@ class StyleRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request(SharedNumbers):
+class Request(SharedSettings):
     """One generation. ``check`` checks which people are in the finished pictures.
 
     ``fallback`` is the action if identities cannot be applied: ``fail``, or ``plain``: generate without.

@@ -10,16 +10,21 @@ from dataclasses import dataclass, field
 from lib_uniid.attention.branch import Branch
 from lib_uniid.attention.context import TextChange
 from lib_uniid.attention.lora import Deltas, LoRA
+from lib_uniid.attention.text_encoders import TextEncoders
 from lib_uniid.config import Routing
-from lib_uniid.fields import SharedNumbers
+from lib_uniid.fields import SharedSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions(SharedNumbers):
-    """Options of a plan for all people; masks are scaled to ``latent_size``, which is (rows, columns)."""
+class PlanOptions(SharedSettings):
+    """Options of a plan for all people; masks are scaled to ``latent_size``, which is (rows, columns).
+
+    A number of None is the method's default. ``text_encoders`` are the host's; None if it gives none.
+    """
 
     routing: Routing
     latent_size: tuple[int, int]
+    text_encoders: TextEncoders | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +33,7 @@ class Plan:
 
     ``merges`` are LoRA on a site's projections, by their names, at ``merge_scale`` from the first step to the
     last; ``deltas`` keeps the weight changes that they amount to, from the first pass to the last.
-    ``context`` changes the text states before each call of the UNet.
+    ``context`` changes the text states before each call of the UNet. ``notes`` are sentences for the user.
     """
 
     branches: Mapping[int, tuple[Branch, ...]]
@@ -36,3 +41,4 @@ class Plan:
     merge_scale: float = 1.0
     deltas: Deltas = field(default_factory=Deltas)
     context: tuple[TextChange, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,13 +1,13 @@
 """The methods that plugins registered. Imports nothing heavy until one is opened."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lib_uniid.bases import BASES, Base, titles
 from lib_uniid.declarations import FaceDetector, face_detectors, id_encoders
 from lib_uniid.errors import CheckpointMismatchError, ConfigError
-from lib_uniid.fields import METHOD_NUMBERS
+from lib_uniid.fields import METHOD_CHOICES, METHOD_NUMBERS, SHARED_METHOD_NUMBERS, Row, SharedSettings
 from lib_uniid.plugins import Registered, plugins
 
 if TYPE_CHECKING:
@@ -23,10 +23,11 @@ Open = Callable[[ModelFolder, Callable[[str], None]], Method]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodNumber:
-    """A number of a person whose range and default a method decides.
+    """A number, of a person or for all people, whose range and default a method decides.
 
     Attributes:
-        name: of its row in :data:`lib_uniid.fields.PERSON`, one of :data:`lib_uniid.fields.METHOD_NUMBERS`.
+        name: of its row, one of :data:`lib_uniid.fields.METHOD_NUMBERS` or
+            :data:`lib_uniid.fields.SHARED_METHOD_NUMBERS`.
         low: the least value; the range lies within the row's.
         high: the greatest value.
         alone: the default for one person.
@@ -43,8 +44,16 @@ class MethodNumber:
     def defaults(self) -> str:
         """The defaults in words."""
         if self.alone == self.together:
-            return f"{self.alone:g}"
-        return f"{self.alone:g} for one person, {self.together:g} for several"
+            return f"{self.alone:.2g}"
+        return f"{self.alone:.2g} for one person, {self.together:.2g} for several"
+
+    def of(self, value: float | None, people: int) -> float:
+        """A given value, or for None the default for this number of people."""
+        return value if value is not None else self.alone if people == 1 else self.together
+
+
+IDENTITY_SCALE = MethodNumber(name="identity_scale", low=0.0, high=2.0, alone=1.0, together=1.0)
+"""Of a method that declares none of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +67,9 @@ class MethodDeclaration:
         open: loads its networks.
         sources: rows of model files that it needs.
         several: further ones for choosing between several people.
-        numbers: the numbers of a person that it reads beside those that every method reads.
+        numbers: the numbers, of a person and for all people, that it reads beside those that every method
+            reads, and an ``identity_scale`` with a default of its own.
+        choices: names of rows of :data:`lib_uniid.fields.METHOD_CHOICES` that it reads.
     """
 
     name: str
@@ -68,26 +79,39 @@ class MethodDeclaration:
     sources: tuple[str, ...] = ()
     several: tuple[str, ...] = ()
     numbers: tuple[MethodNumber, ...] = ()
+    choices: tuple[str, ...] = ()
 
     def number(self, name: str) -> MethodNumber | None:
         """Its number of this name; None if it reads no such number."""
-        return next((one for one in self.numbers if one.name == name), None)
+        return next((one for one in (*self.numbers, IDENTITY_SCALE) if one.name == name), None)
 
     def check(self, person: PersonSettings) -> None:
         """``ConfigError`` for a number that the method does not read, or that is outside of its range."""
-        for row in METHOD_NUMBERS:
-            value, own = getattr(person, row.name), self.number(row.name)
+        self._check(person, METHOD_NUMBERS, f"{person.name}: ")
+
+    def check_shared(self, settings: SharedSettings) -> None:
+        """The same for what applies to all people."""
+        self._check(settings, SHARED_METHOD_NUMBERS, "")
+        for row in METHOD_CHOICES:
+            if getattr(settings, row.name) != row.default and row.name not in self.choices:
+                raise self._lacks(row, "")
+
+    def _check(self, settings: object, rows: Iterable[Row], who: str) -> None:
+        for row in rows:
+            value, own = getattr(settings, row.name), self.number(row.name)
             if value is not None and own is None:
-                raise ConfigError(
-                    f"{person.name}: the method {self.name} has no {row.label_in_text}; leave it out",
-                    field=row.name,
-                )
+                raise self._lacks(row, who)
             if value is not None and own is not None and not own.low <= value <= own.high:
                 raise ConfigError(
-                    f"{person.name}: {row.label_in_text} of the method {self.name} must lie in "
+                    f"{who}{row.label_in_text} of the method {self.name} must lie in "
                     f"[{own.low:g}, {own.high:g}], got {value:g}",
                     field=row.name,
                 )
+
+    def _lacks(self, row: Row, who: str) -> ConfigError:
+        return ConfigError(
+            f"{who}the method {self.name} has no {row.label_in_text}; leave it out", field=row.name
+        )
 
 
 def methods() -> Mapping[str, Registered[MethodDeclaration]]:

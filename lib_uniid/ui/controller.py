@@ -159,8 +159,12 @@ class PanelController:
         return status_of(self.runtime, self._checkpoint(), tuple(self.presets.names()))
 
     def method_number(self, method: str, name: str) -> MethodNumber | None:
-        """What a method, or ``ANY_METHOD``, decides of a person's number; None if it reads no such number."""
+        """What a method, or ``ANY_METHOD``, decides of a number; None if it reads no such number."""
         return registry.require(self._method(method)).value.number(name)
+
+    def method_choices(self, method: str) -> tuple[str, ...]:
+        """The names of the choices that a method, or ``ANY_METHOD``, reads."""
+        return registry.require(self._method(method)).value.choices
 
     def _method(self, chosen: str) -> str:
         """The name of the chosen method, or of the one for the selected checkpoint."""

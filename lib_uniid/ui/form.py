@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import METHOD_NUMBERS, PERSON, REQUEST, STYLE, PersonNumbers, Row, SharedNumbers
+from lib_uniid.fields import (
+    METHOD_NUMBERS,
+    PERSON,
+    REQUEST,
+    SHARED_METHOD_NUMBERS,
+    STYLE,
+    PersonNumbers,
+    Row,
+    SharedNumbers,
+)
 
 TABS = 4
 """People in the panel; a request in JSON may have more."""
@@ -28,6 +37,10 @@ DRAWN = "as drawn or uploaded"
 
 DETECTING = "detecting"
 """The value in place of a list of uploads while faces are detected in the pictures."""
+
+
+SHARED_SWITCHED = tuple(row for row in SHARED_METHOD_NUMBERS if "panel" in row.shown)
+"""The numbers for all people that a method decides and the panel shows."""
 
 
 def switch_of(row: Row) -> str:
@@ -46,7 +59,8 @@ else:  # a control may hold anything: hosts pass on any value that an API client
         named += [(switch_of(row), Any, True) for row in switches]
         return make_dataclass(f"_{kind.__name__}", named, frozen=True, slots=True, kw_only=True)
 
-    _PersonNumbers, _SharedNumbers = _unchecked(PersonNumbers, METHOD_NUMBERS), _unchecked(SharedNumbers)
+    _PersonNumbers = _unchecked(PersonNumbers, METHOD_NUMBERS)
+    _SharedNumbers = _unchecked(SharedNumbers, SHARED_SWITCHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +86,7 @@ class PersonForm(_PersonNumbers):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form(_SharedNumbers):
-    """The panel: the numbers that apply to all people, and the fields below.
+    """The panel: the numbers that apply to all people, their switches, and the fields below.
 
     ``request`` is JSON that overrides the controls, or a dict through the API.
     ``style`` is a picture or None, and is used if ``style_enabled``; ``style_pasted`` is the digest of an
@@ -90,6 +104,8 @@ class Form(_SharedNumbers):
     style_strength: Any = STYLE_STRENGTH
     style_pasted: Any = ""
     method: Any = ANY_METHOD
+    branches: Any = REQUEST["branches"].default
+    rescaling: Any = REQUEST["rescaling"].default
     people: tuple[PersonForm, ...] = field(default=(PersonForm(),) * TABS)
 
     @classmethod

@@ -15,9 +15,19 @@ from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import VERSION, Request, from_arguments
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import METHOD_NUMBERS, SharedNumbers, numbers_of
+from lib_uniid.fields import METHOD_CHOICES, METHOD_NUMBERS, Row, SharedNumbers, numbers_of
 from lib_uniid.library.names import is_id
-from lib_uniid.ui.form import ANY_METHOD, DRAWN, Form, PersonForm, Pictures, Upload, switch_of, uploads_of
+from lib_uniid.ui.form import (
+    ANY_METHOD,
+    DRAWN,
+    SHARED_SWITCHED,
+    Form,
+    PersonForm,
+    Pictures,
+    Upload,
+    switch_of,
+    uploads_of,
+)
 
 
 def request_of(values: Sequence[Any], pictures: Pictures, *, api: bool = False) -> Request | None:
@@ -47,7 +57,8 @@ def _raw(form: Form, pictures: Pictures) -> dict[str, Any]:
         "people": [_raw_person(tab, person, pictures) for tab, person in people],
         "method": None if form.method in (ANY_METHOD, "", None) else form.method,
         "routing": form.routing,
-        **numbers_of(form, SharedNumbers),
+        **_used(form, numbers_of(form, SharedNumbers), SHARED_SWITCHED),
+        **{row.name: getattr(form, row.name) for row in METHOD_CHOICES},
         "show_routing": form.show_routing,
         "check": form.check,
         "fallback": "plain" if form.plain else "fail",
@@ -69,11 +80,8 @@ def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, A
     raw: dict[str, Any] = {
         "enabled": person.enabled,
         "fingerprint": _pasted_of(person).get("fingerprint"),
-        **numbers_of(person),
+        **_used(person, numbers_of(person), METHOD_NUMBERS),
     }
-    for row in METHOD_NUMBERS:
-        if getattr(person, switch_of(row)):
-            del raw[row.name]
     if person.uploads:
         raw["references"] = [_reference(tab, one, pictures) for one in uploads_of(person.uploads)]
     if person.uploads:
@@ -83,6 +91,12 @@ def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, A
     if mix_with and person.mix_share != 0.0:
         raw["mix"] = [_named(mix_with) | {"share": person.mix_share}]
     return raw | _place(tab, person)
+
+
+def _used(form: Form | PersonForm, numbers: dict[str, Any], switched: Sequence[Row]) -> dict[str, Any]:
+    """Without the numbers for which the method's default is taken."""
+    automatic = {row.name for row in switched if getattr(form, switch_of(row))}
+    return {name: value for name, value in numbers.items() if name not in automatic}
 
 
 def _text(tab: int, person: PersonForm, name: str) -> str:

@@ -10,7 +10,7 @@ from lib_uniid.api.request import Request
 from lib_uniid.config import GenerationSettings, drawn_seed
 from lib_uniid.errors import ConfigError, NoFaceError, PictureError, SeveralFacesError, UniIDError
 from lib_uniid.failures import explain
-from lib_uniid.fields import SharedNumbers, numbers_of
+from lib_uniid.fields import SharedSettings, numbers_of
 from lib_uniid.files import require_writable
 from lib_uniid.host import Look, Picture
 from lib_uniid.hosts.diffusers.studio import studio_of
@@ -63,7 +63,7 @@ class PageSettings:
             style=None if identities is None else identities.style,
             method=None if request is None else request.method,
             routing=routing,
-            **numbers_of(request or SharedNumbers(), SharedNumbers),
+            **numbers_of(request or SharedSettings(), SharedSettings),
         )
 
     def _number(self, name: str, label: str = "") -> float:

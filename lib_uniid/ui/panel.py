@@ -4,7 +4,7 @@ Building it has no side effects: a WebUI builds it three times per tab. Events c
 :class:`PanelController`, and :mod:`lib_uniid.ui.html` renders its answers.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +13,11 @@ from typing import Any
 import gradio as gr
 
 from lib_uniid.errors import UniIDError
-from lib_uniid.fields import METHOD_NUMBERS, MIX, PERSON, REQUEST, Row, numbers
+from lib_uniid.fields import METHOD_CHOICES, METHOD_NUMBERS, MIX, PERSON, REQUEST, Row, numbers
 from lib_uniid.methods.registry import MethodNumber
 from lib_uniid.ui import html
 from lib_uniid.ui.controller import PanelController
-from lib_uniid.ui.form import ANY_METHOD, TABS, Form, PersonForm, names_of, switch_of
+from lib_uniid.ui.form import ANY_METHOD, SHARED_SWITCHED, TABS, Form, PersonForm, names_of, switch_of
 from lib_uniid.ui.pasting import readers
 from lib_uniid.ui.presetting import PresetControls
 from lib_uniid.ui.reference_pictures import ReferencePictures
@@ -171,10 +171,8 @@ class Builder:
     def _shared_controls(self, rest: Form) -> dict[str, Any]:
         """The controls for all people."""
         with gr.Row():
-            scales = {
-                row.name: slider(self._keep, row.name, row, getattr(rest, row.name))
-                for row in numbers(REQUEST, "panel")
-            }
+            with gr.Column():
+                scales = self._method_numbers(self._keep, SHARED_SWITCHED)
             row = REQUEST["routing"]
             shown = {"choices": [*row.choices], "label": row.label, "info": row.info}
             routing = self._keep(gr.Radio, "routing", value=rest.routing, **shown)
@@ -195,7 +193,26 @@ class Builder:
                 name: self._keep(gr.Checkbox, name, value=getattr(rest, name), label=REQUEST[field].label)
                 for name, field in names.items()
             }
-        return {**scales, "routing": routing, "method": method, **switches}
+        return {**scales, "routing": routing, "method": method, **switches, **self._method_choices(rest)}
+
+    def _method_choices(self, rest: Form) -> dict[str, Any]:
+        """A collapsed section with the choices that only some methods have."""
+        read = self._choices_read()
+        with gr.Accordion(
+            "Branches and rescaling", open=False, visible=bool(read), elem_id=self.elem_id("method_choices")
+        ) as self._choices:
+            return {
+                row.name: self._keep(
+                    gr.Radio,
+                    row.name,
+                    value=getattr(rest, row.name),
+                    choices=[*row.choices],
+                    label=row.label,
+                    info=row.info,
+                    visible=row.name in read,
+                )
+                for row in METHOD_CHOICES
+            }
 
     def _person(self, number: int) -> dict[str, Any]:
         """Build one tab; its arguments by name, in the order of the form."""
@@ -219,7 +236,7 @@ class Builder:
                     info="A person of the library, or a name for the uploaded pictures",
                 )
                 parts |= self._numbers(keep, folded=False)
-                parts |= self._method_numbers(keep)
+                parts |= self._method_numbers(keep, METHOD_NUMBERS)
             with gr.Column():
                 self.reference_pictures.append(
                     ReferencePictures(self.controller, self.elem_id(f"person_{number}"))
@@ -251,10 +268,10 @@ class Builder:
         rows = [row for row in numbers(PERSON, "panel") if row.folded == folded and row.default is not None]
         return {row.name: slider(keep, row.name, row, row.default) for row in rows}
 
-    def _method_numbers(self, keep: Callable[..., Any]) -> dict[str, Any]:
+    def _method_numbers(self, keep: Callable[..., Any], rows: Sequence[Row]) -> dict[str, Any]:
         """For each number that a method decides: a switch for its default, and a slider for another value."""
         parts: dict[str, Any] = {}
-        for row in METHOD_NUMBERS:
+        for row in rows:
             number = self._method_number(row)
             label = _switch_label(row, number)
             parts[switch_of(row)] = switch = keep(gr.Checkbox, switch_of(row), value=True, label=label)
@@ -283,16 +300,28 @@ class Builder:
             return self.controller.method_number(ANY_METHOD, row.name) if self.page else None
         return None
 
+    def _choices_read(self) -> tuple[str, ...]:
+        """The choices that the method reads, on the page; a WebUI's panel learns them by an event."""
+        with suppress(UniIDError):
+            return self.controller.method_choices(ANY_METHOD) if self.page else ()
+        return ()
+
+    @property
+    def _decided(self) -> list[tuple[dict[str, Any], Row]]:
+        """The numbers that a method decides, each with the controls that it is among: of a tab, or of all."""
+        of_tabs = [(tab, row) for tab in self.tabs for row in METHOD_NUMBERS]
+        return of_tabs + [(self._shared, row) for row in SHARED_SWITCHED]
+
     @property
     def method_switches(self) -> list[Any]:
-        """Of each tab, the switch of each number that a method decides."""
-        return [tab[switch_of(row)] for tab in self.tabs for row in METHOD_NUMBERS]
+        """The switch of each number that a method decides."""
+        return [controls[switch_of(row)] for controls, row in self._decided]
 
     @property
     def method_controls(self) -> list[Any]:
-        """Of each tab, what differs with the method: switch and slider of each number that it decides."""
-        names = [name for row in METHOD_NUMBERS for name in (switch_of(row), row.name)]
-        return [tab[name] for tab in self.tabs for name in names]
+        """What differs with the method: switch and slider of each number that it decides, and its choices."""
+        pairs = [controls[name] for controls, row in self._decided for name in (switch_of(row), row.name)]
+        return [*pairs, self._choices, *(self._shared[row.name] for row in METHOD_CHOICES)]
 
     # --- events ---
 
@@ -320,12 +349,21 @@ class Builder:
 
         ``switches`` are the values of :attr:`method_switches`.
         """
+        method, rows = method or ANY_METHOD, [row for _, row in self._decided]
         try:
-            found = [self.controller.method_number(method or ANY_METHOD, row.name) for row in METHOD_NUMBERS]
+            found = [self.controller.method_number(method, row.name) for row in rows]
+            read = self.controller.method_choices(method)
         except UniIDError:  # an unknown method, which the generation reports
             return [gr.update() for _ in self.method_controls]
-        shown = zip([*zip(METHOD_NUMBERS, found, strict=True)] * len(self.tabs), switches, strict=True)
-        return [update for (row, number), on in shown for update in _method_number_updates(row, number, on)]
+        return [
+            *(
+                update
+                for row, number, on in zip(rows, found, switches, strict=True)
+                for update in _method_number_updates(row, number, on)
+            ),
+            gr.update(visible=bool(read)),
+            *(_method_choice_update(row, row.name in read) for row in METHOD_CHOICES),
+        ]
 
     def _show_files(self) -> list[Any]:
         try:
@@ -353,14 +391,19 @@ def _switch_label(row: Row, number: MethodNumber | None) -> str:
 
 
 def _method_number_updates(row: Row, number: MethodNumber | None, automatic: bool) -> list[Any]:
-    """Of the switch and the slider, which keeps a value of the user's own."""
+    """Of the switch and the slider, which keeps a value of the user's own unless it is hidden."""
     if number is None:
-        return [gr.update(visible=False), gr.update(visible=False)]
+        return [gr.update(visible=False, value=True), gr.update(visible=False)]
     value: dict[str, Any] = {"value": number.together} if automatic else {}
     return [
         gr.update(label=_switch_label(row, number), visible=True),
         gr.update(minimum=number.low, maximum=number.high, visible=not automatic, **value),
     ]
+
+
+def _method_choice_update(row: Row, read: bool) -> Any:
+    """A hidden choice has its default: the method would refuse another value."""
+    return gr.update(visible=True) if read else gr.update(visible=False, value=row.default)
 
 
 def _shown_unless(automatic: bool) -> Any:

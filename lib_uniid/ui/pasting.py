@@ -1,7 +1,7 @@
 """Makes the panel's form of a pasted request; imported when the WebUI starts."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +9,8 @@ from lib_uniid.api.infotext import DIGEST, PasteField
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import PersonRequest, Request, StyleRequest, parse_json, to_dict
 from lib_uniid.errors import ConfigError, PictureError
-from lib_uniid.fields import METHOD_NUMBERS, SharedNumbers, numbers_of
-from lib_uniid.ui.form import ANY_METHOD, DRAWN, TABS, Form, PersonForm, names_of, switch_of
+from lib_uniid.fields import METHOD_NUMBERS, SHARED_METHOD_NUMBERS, Row, SharedNumbers, numbers_of
+from lib_uniid.ui.form import ANY_METHOD, DRAWN, SHARED_SWITCHED, TABS, Form, PersonForm, names_of, switch_of
 from lib_uniid.ui.form_request import grey, mask_picture
 
 
@@ -26,10 +26,14 @@ def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
         show_routing=request.show_routing,
         check=request.check,
         plain=request.fallback == "plain",
-        **numbers_of(request, SharedNumbers),
+        branches=request.branches,
+        rescaling=request.rescaling,
+        **_switched(numbers_of(request, SharedNumbers), SHARED_SWITCHED),
     )
+    others = [row for row in SHARED_METHOD_NUMBERS if row not in SHARED_SWITCHED]
+    hidden = any(getattr(request, row.name) is not None for row in others)
     shown = len(request.people) <= TABS and all(_fits(person) for person in request.people)
-    if not shown:
+    if hidden or not shown:
         return replace(form, request=json.dumps(to_dict(request)))
     people = [_person_form(person, name_of) for person in request.people]
     form = replace(form, people=(*people, *form.people[len(people) :]))
@@ -56,20 +60,23 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
     who = _shown(person, name_of)
     drawn = person.mask is not None and not person.mask.startswith(DIGEST)
     kept = {"who": who, "fingerprint": person.fingerprint, "mask": None if drawn else person.mask}
-    numbers = {name: value for name, value in numbers_of(person).items() if value is not None}
-    switches: dict[str, Any] = {switch_of(row): row.name not in numbers for row in METHOD_NUMBERS}
     form = PersonForm(
         enabled=person.enabled,
         who=who,
         where=person.region or (ANYWHERE if person.mask is None else DRAWN),
         mask=_shown_mask(person.mask) if person.mask and drawn else None,
         pasted=json.dumps(kept),
-        **numbers,
-        **switches,
+        **_switched(numbers_of(person), METHOD_NUMBERS),
     )
     for part in person.mix:
         form = replace(form, mix_with=_shown(part, name_of), mix_share=part.share)
     return form
+
+
+def _switched(numbers: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """The numbers that are given, and a switch for each that a method decides."""
+    given = {name: value for name, value in numbers.items() if value is not None}
+    return given | {switch_of(row): row.name not in given for row in rows}
 
 
 def _picture(text: str) -> Any:

@@ -53,7 +53,8 @@ class Toy:
         options: PlanOptions,
     ) -> Plan | None:
         total = sum(float(one.features["intrinsic"].mean()) * one.settings.weight for one in people)
-        branch = ToyBranch(amount=lambda: self.amount(options.identity_scale * total))
+        scale = 1.0 if options.identity_scale is None else options.identity_scale
+        branch = ToyBranch(amount=lambda: self.amount(scale * total))
         return Plan(branches={site.index: (branch,) for site in sites if site.cross})
 
 

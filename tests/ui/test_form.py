@@ -16,6 +16,7 @@ from benchmarks.corpus.pictures import FILES, jpeg
 from lib_uniid.api.regions import REGIONS
 from lib_uniid.api.request import MixRequest, PersonRequest, Request, StyleRequest, parse, to_dict
 from lib_uniid.errors import ConfigError
+from lib_uniid.fields import REQUEST
 from lib_uniid.methods.registry import default
 from lib_uniid.ui.form import DETECTING, DRAWN, TABS, Form, PersonForm, Upload, text_of
 from lib_uniid.ui.form_request import request_of
@@ -47,6 +48,13 @@ def test_values_and_form_are_one():
     assert Form.of(form.values()) == form
     assert Form.of([]) == Form()
     assert Form.of(["", True]) == Form(enabled=True)
+
+
+def test_the_identity_scale_counts_where_its_switch_is_off():
+    form = filled(PersonForm(who="Anna"), identity_scale=0.9)
+    assert "identity_scale" not in asked(form)
+    own: dict[str, Any] = {"identity_scale_automatic": False}
+    assert asked(replace(form, **own))["identity_scale"] == 0.9
 
 
 def test_a_panel_that_is_off_makes_no_request():
@@ -201,7 +209,10 @@ requests = st.builds(
     Request,
     version=st.just(1),
     people=st.lists(people, min_size=1, max_size=TABS + 1).map(tuple),
-    identity_scale=scales,
+    identity_scale=st.none() | scales,
+    merge_start=st.sampled_from([None, None, 0.5]),
+    branches=st.sampled_from(REQUEST["branches"].choices),
+    rescaling=st.sampled_from(REQUEST["rescaling"].choices),
     check=st.booleans(),
     show_routing=st.booleans(),
     fallback=st.sampled_from(["fail", "plain"]),
@@ -218,8 +229,9 @@ def test_a_pasted_request_makes_an_equal_request(request: Request):
     named = [replace(one, id=None, name=NAMES[ANNA]) if one.id else one for one in request.people]
     expected = request.people if form.request else tuple(named)
     assert again == replace(request, people=expected)
+    mixed = any(len(one.mix) > 1 for one in request.people)
     assert bool(form.request) == (
-        len(request.people) > TABS or any(len(one.mix) > 1 for one in request.people)
+        len(request.people) > TABS or mixed or request.merge_start is not None  # which no control shows
     )
 
 

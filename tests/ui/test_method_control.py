@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import house
 from lib_uniid.api import v1
+from lib_uniid.fields import METHOD_CHOICES
 from lib_uniid.methods.registry import default
 from lib_uniid.ui.enrolment import Enrolment
 from lib_uniid.ui.form import ANY_METHOD, TABS
@@ -22,7 +23,8 @@ from lib_uniid.ui.panel import Builder, Panel, build
 from tests.methods.toy import NAME, ToyPlugin
 from tests.ui.bare_host import controller_of
 
-AUTOMATIC = [True] * TABS
+AUTOMATIC = [True] * (TABS + 1)
+"""Of each tab the structure scale, and the identity scale."""
 NUMBER = v1.MethodNumber(name="structure_scale", low=0.0, high=1.5, alone=0.5, together=0.5)
 
 
@@ -65,7 +67,7 @@ def test_the_label_and_the_range_of_the_structure_scale_are_the_method_s(tmp_pat
     labels: list[tuple[str, float]] = []
     for method in (ANY_METHOD, NAME):
         switch, scale, *others = builder.show_method(method, *AUTOMATIC)
-        assert others == [switch, scale] * 3
+        assert others[: 2 * TABS - 2] == [switch, scale] * (TABS - 1)
         labels.append((switch["label"], scale["maximum"]))
     assert labels == [
         ("Automatic structure scale (0.1 for one person, 0.3 for several)", 2.0),
@@ -80,12 +82,41 @@ def test_a_method_without_a_structure_scale_shows_none(tmp_path: Path):
     assert not switch["visible"]
     assert not scale["visible"]
     assert not builder.show_method(default(), *AUTOMATIC)[1]["visible"]
-    assert builder.show_method(default(), *[False] * TABS)[1]["visible"]
+    assert builder.show_method(default(), *[False] * (TABS + 1))[1]["visible"]
+
+
+def of_controls(builder: Builder, method: str) -> dict[str, Any]:
+    """What the panel shows for a method, by the control's id."""
+    parts = [part.elem_id for part in builder.method_controls]
+    return dict(zip(parts, builder.show_method(method, *AUTOMATIC), strict=True))
+
+
+def test_the_identity_scale_has_the_method_s_default(tmp_path: Path):
+    v1.register(ToyPlugin(), name="toy")
+    builder, _ = built(tmp_path)
+    shown = {method: of_controls(builder, method) for method in (ANY_METHOD, NAME)}
+    labels = [one["identity_scale_automatic"]["label"] for one in shown.values()]
+    assert labels == ["Automatic identity scale (0.7)", "Automatic identity scale (1)"]
+    assert [one["identity_scale"]["value"] for one in shown.values()] == [0.7, 1.0]
+
+
+def test_choices_are_shown_and_used_where_the_method_has_them(tmp_path: Path):
+    v1.register(ToyPlugin(choices=("branches",)), name="toy")
+    v1.register(ToyPlugin(name="Plain"), name="plain")
+    builder, _ = built(tmp_path)
+    (section,) = (part for part in builder.method_controls if part.elem_id == "method_choices")
+    assert not section.open
+    for method, read in ((default(), {"rescaling"}), (NAME, {"branches"}), ("Plain", set[str]())):
+        shown = of_controls(builder, method)
+        assert shown["method_choices"]["visible"] == bool(read)
+        for row in METHOD_CHOICES:
+            assert shown[row.name]["visible"] == (row.name in read)
+            assert shown[row.name].get("value") == (None if row.name in read else row.default)
 
 
 def test_an_unused_slider_has_the_method_s_default_and_a_used_one_keeps_its_value(tmp_path: Path):
     builder, _ = built(tmp_path)
-    scales = builder.show_method(default(), False, *AUTOMATIC[1:])[1::2]
+    scales = builder.show_method(default(), False, *AUTOMATIC[1:])[1 : 2 * TABS : 2]
     assert [one.get("value") for one in scales] == [None, 0.3, 0.3, 0.3]
     assert [one["visible"] for one in scales] == [True, False, False, False]
 

@@ -12,7 +12,7 @@ from typing import Any
 from lib_uniid.api.regions import ANYWHERE, REGIONS
 from lib_uniid.api.request import Request, parse, to_dict
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import MIX, PERSON, REQUEST, STYLE, Row, numbers
+from lib_uniid.fields import METHOD_CHOICES, MIX, PERSON, REQUEST, STYLE, Row, numbers
 from lib_uniid.methods.registry import methods
 
 PEOPLE = 4
@@ -66,18 +66,25 @@ def axes(names: Callable[[], list[str]]) -> list[Axis]:
     ]
     return [
         Axis(label="[UniID] Method", kind=str, change=Change("method"), choices=lambda: [*methods(), NONE]),
-        *(Axis(label=_label(row), kind=float, change=Change(row.name)) for row in numbers(REQUEST, "axis")),
+        *_numbers_for_all(shown=True),
         Axis(label=_label(STYLE["strength"]), kind=float, change=Change(STRENGTH)),
-        Axis(
-            label=_label(REQUEST["routing"]),
-            kind=str,
-            change=Change("routing"),
-            choices=lambda: [*REQUEST["routing"].choices],
-        ),
+        _choice(REQUEST["routing"]),
         *who,
         *where,
         *each,
+        *(_choice(row) for row in METHOD_CHOICES),
+        *_numbers_for_all(shown=False),
     ]
+
+
+def _numbers_for_all(*, shown: bool) -> list[Axis]:
+    """Of the numbers for all people, those that the panel shows, or the others."""
+    rows = [row for row in numbers(REQUEST, "axis") if ("panel" in row.shown) == shown]
+    return [Axis(label=_label(row), kind=float, change=Change(row.name)) for row in rows]
+
+
+def _choice(row: Row) -> Axis:
+    return Axis(label=_label(row), kind=str, change=Change(row.name), choices=lambda: [*row.choices])
 
 
 def _of_a_person() -> Iterator[Row]:

@@ -16,7 +16,7 @@ from lib_uniid.bases import Base, of_unet, titles
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
 from lib_uniid.evaluation.overlay import draw_routing, legend
 from lib_uniid.evaluation.presence import Presence
-from lib_uniid.fields import SharedNumbers, numbers_of
+from lib_uniid.fields import SharedSettings, numbers_of
 from lib_uniid.hosts.webui.a1111 import A1111Injection
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
 from lib_uniid.hosts.webui.forge import ForgeInjection
@@ -110,7 +110,7 @@ class Generation:
         key = (method, layout, latent_size if drawn else None)
         if key not in self._plans:
             options = PlanOptions(
-                **numbers_of(self.request, SharedNumbers),
+                **numbers_of(self.request, SharedSettings),
                 routing=self.request.routing,  # pyright: ignore[reportArgumentType], checked by the request
                 latent_size=latent_size,
             )

@@ -11,11 +11,12 @@ from lib_uniid.attention.sites import Site
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.methods.method import RequestedIdentity
+from lib_uniid.methods.mixing import mix
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
 from lib_uniid.methods.uniportrait.loading import load_weights
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
-from lib_uniid.methods.uniportrait.settings import STRUCTURE_SCALE
-from lib_uniid.methods.uniportrait.tokens import Resampler, identity_tokens, mix, uncond_tokens
+from lib_uniid.methods.uniportrait.settings import IDENTITY_SCALE, STRUCTURE_SCALE
+from lib_uniid.methods.uniportrait.tokens import Resampler, identity_tokens, uncond_tokens
 from lib_uniid.typing import Float
 
 
@@ -59,7 +60,10 @@ class UniPortrait:
         # The uncond rows have one null identity for all people, so they get the mean of the structure scales.
         uncond = self._uncond(null(), sum(scales) / len(scales))
         settings = PlanSettings(
-            id_scale=options.identity_scale, routing=options.routing, latent_size=options.latent_size
+            id_scale=IDENTITY_SCALE.of(options.identity_scale, len(people)),
+            routing=options.routing,
+            latent_size=options.latent_size,
+            rescaled=options.rescaling == "on",
         )
         return build(self.adapter, sites, planned, uncond, settings)
 
@@ -75,10 +79,7 @@ class UniPortrait:
 
 
 def _structure_scale(one: RequestedIdentity, people: int) -> float:
-    if one.settings.structure_scale is not None:
-        return one.settings.structure_scale
-    if any(
-        features.get("structure") is None for features in (one.features, *(mixed for mixed, _ in one.mixed))
-    ):
+    every = (one.features, *(mixed for mixed, _ in one.mixed))
+    if one.settings.structure_scale is None and any(features.get("structure") is None for features in every):
         return 0.0
-    return STRUCTURE_SCALE.alone if people == 1 else STRUCTURE_SCALE.together
+    return STRUCTURE_SCALE.of(one.settings.structure_scale, people)

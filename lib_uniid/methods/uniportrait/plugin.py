@@ -8,7 +8,7 @@ from lib_uniid.checkpoints.sources import Source
 from lib_uniid.declarations import IDEncoderDeclaration
 from lib_uniid.methods.registry import MethodDeclaration
 from lib_uniid.methods.uniportrait.files import FILES
-from lib_uniid.methods.uniportrait.settings import STRUCTURE_SCALE
+from lib_uniid.methods.uniportrait.settings import IDENTITY_SCALE, STRUCTURE_SCALE
 
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
@@ -29,7 +29,8 @@ def register_methods(register: Callable[[MethodDeclaration], None]) -> None:
             open=_method,
             sources=("faceid",),
             several=("router",),
-            numbers=(STRUCTURE_SCALE,),
+            numbers=(STRUCTURE_SCALE, IDENTITY_SCALE),
+            choices=("rescaling",),
         )
     )
 

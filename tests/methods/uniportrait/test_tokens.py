@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, EncoderMismatchError
-from lib_uniid.methods.uniportrait.tokens import Resampler, identity_tokens, mix, uncond_tokens
+from lib_uniid.methods.mixing import mix
+from lib_uniid.methods.uniportrait.tokens import Resampler, identity_tokens, uncond_tokens
 from tests import recorded
 from tests.near import assert_near
 

@@ -44,6 +44,7 @@ class Panel(Driver):
         page.locator("#txt2img_prompt textarea").first.fill("two people at a winter market")
         page.locator("#txt2img_seed input").fill("1")
         self.switch_on()
+        self.part("identity_scale_automatic").locator("input").uncheck()
         self.number("identity_scale", "1")
 
     def generate(self) -> str:
@@ -118,7 +119,7 @@ def test_the_host_loads_the_script_that_names_faces_for_screen_readers(panel: Pa
 def test_the_panel_is_laid_out_to_be_read(panel: Panel):
     panel.place(1, "as drawn or uploaded")
     assert panel.part("panel").evaluate(BROKEN) == []
-    parts = ("refresh", "status", "people", "identity_scale")
+    parts = ("refresh", "status", "people", "identity_scale_automatic")
     boxes = [panel.part(name).first.bounding_box() for name in parts]  # gradio 3 gives an id twice
     for above, below in pairwise(boxes):
         assert below["y"] - above["y"] - above["height"] >= 4
