@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,8 +23,8 @@ import torch
 
 from benchmarks.report import Figure, report
 from lib_uniid.encoders.features import IDFeatures
-from lib_uniid.errors import UniIDError
-from lib_uniid.library.store import Identity, Library
+from lib_uniid.errors import ConfigError, UniIDError
+from lib_uniid.library.store import Identity, Library, keep_features
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +33,12 @@ def person(name: str, mark: float = 0.0) -> Identity:
     """Features of one reference, identified by ``mark``."""
     return Identity(
         name=name,
-        features=IDFeatures(tensors={"intrinsic": torch.full((4, 8), mark)}, fingerprint="abc", references=1),
+        features={
+            "one": IDFeatures(
+                tensors={"intrinsic": torch.full((4, 8), float(mark))}, fingerprint="abc", references=1
+            )
+        },
+        crops=np.zeros((1, 224, 224, 3), np.uint8),
         embedding=np.eye(8, dtype=np.float32)[0],
     )
 
@@ -67,6 +73,21 @@ def _remove_or_rename(library: Library, mark: int) -> None:
         library.rename("Anna", "Annabel")
 
 
+def _keep(library: Library, mark: int) -> None:
+    """Features of another encoder, made from the crops."""
+    features = person("Anna", mark).features["one"]
+    if not keep_features(library.load("Anna"), f"encoder {mark}", features):
+        raise ConfigError("not kept")
+
+
+def _remove_or_keep(library: Library, mark: int) -> None:
+    (_remove if mark == 1 else _keep)(library, mark)
+
+
+def _extend_or_keep(library: Library, mark: int) -> None:
+    (_extend if mark == 1 else _keep)(library, mark)
+
+
 def _churn(library: Library, mark: int) -> None:
     """All operations in turn, until killed; prints each finished write."""
     for number in range(10**6):
@@ -74,6 +95,7 @@ def _churn(library: Library, mark: int) -> None:
         library.save(person(name))
         print(f"saved {name}", flush=True)
         library.extend(person(name))
+        keep_features(library.load(name), "two", replace(person(name).features["one"], references=2))
         if number % 3 == 0:
             print(f"removing {name}", flush=True)
             library.remove(name)
@@ -81,7 +103,17 @@ def _churn(library: Library, mark: int) -> None:
 
 WORK: dict[str, Callable[[Library, int], None]] = {
     one.__name__.strip("_"): one
-    for one in (_save, _extend, _rename, _remove_or_extend, _remove_or_rename, _churn)
+    for one in (
+        _save,
+        _extend,
+        _rename,
+        _remove_or_extend,
+        _remove_or_rename,
+        _keep,
+        _remove_or_keep,
+        _extend_or_keep,
+        _churn,
+    )
 }
 
 
@@ -145,7 +177,7 @@ def _once(library: Library, done: int) -> dict[str, int]:
 
 
 def _all_references(library: Library, done: int) -> dict[str, int]:
-    return {"lost": 1 + done - library.load("Anna").features.references}
+    return {"lost": 1 + done - library.load("Anna").references}
 
 
 def _renamed(library: Library, done: int) -> dict[str, int]:
@@ -161,12 +193,25 @@ def _gone_or_renamed(library: Library, done: int) -> dict[str, int]:
     return {"returned": len(library.names()) + len(library.deleted()) - 1, "lost": int(done != 1)}
 
 
+def _all_features(library: Library, done: int) -> dict[str, int]:
+    return {"lost": 1 + done - len(library.load("Anna").features)}
+
+
+def _extended(library: Library, _: int) -> dict[str, int]:
+    """Features of the crops before are not kept beside those after."""
+    anna = library.load("Anna")
+    return {"lost": 2 - anna.references, "stale": len(anna.features) - 1}
+
+
 KINDS: dict[str, tuple[tuple[str, ...], Callable[[Library, int], dict[str, int]]]] = {
     "save": ((), _once),
     "extend": (("Anna",), _all_references),
     "rename": (("Anna", "Ben"), _renamed),
     "remove_or_extend": (("Anna",), _gone),
     "remove_or_rename": (("Anna",), _gone_or_renamed),
+    "keep": (("Anna",), _all_features),
+    "remove_or_keep": (("Anna",), _gone),
+    "extend_or_keep": (("Anna",), _extended),
 }
 """Kinds of races: the people before, and the check after."""
 
@@ -214,7 +259,7 @@ def kills(count: int, folder: Path) -> dict[str, int]:
 
 def _whole(library: Library, name: str) -> bool:
     try:
-        return library.load(name).features.references in (1, 2)
+        return library.load(name).references in (1, 2)
     except UniIDError:
         return False
 

@@ -19,8 +19,9 @@ from lib_uniid.faces.finder import Finder
 from lib_uniid.faces.quality import assess
 from lib_uniid.faces.same import require_one_person
 from lib_uniid.host import Picture, Progress, no_progress
+from lib_uniid.library.identity import FIRST_ENCODER, Identity
 from lib_uniid.library.names import checked
-from lib_uniid.library.store import Identity
+from lib_uniid.library.store import keep_features
 from lib_uniid.methods import registry
 from lib_uniid.methods.guarded import guarded
 from lib_uniid.methods.method import RequestedIdentity
@@ -95,7 +96,8 @@ class IdentityPipeline:
     ) -> tuple[Identity, tuple[DetectedFace, ...]]:
         """A person's identity from reference pictures, and the chosen face of each.
 
-        The features are made by the ID encoder of ``method``; see :meth:`method_for`.
+        The features are made by the ID encoder of ``method``; see :meth:`method_for`. Those of other encoders
+        are made from the crops when they are needed, because each encoder takes seconds to load.
 
         Raises ``NoFaceError`` or ``SeveralFacesError`` with the picture's label, ``ConfigError`` for a name
         that :func:`lib_uniid.library.names.checked` refuses, and without ``force`` ``DifferentPeopleError``
@@ -110,12 +112,15 @@ class IdentityPipeline:
             progress(number, len(references) + 1)
         if not force:
             require_one_person([reference.label for reference in references], chosen)
-        features = self.models.encode(np.stack([seen.crop for seen in chosen]), self.method_for(method))
+        crops = np.stack([seen.crop for seen in chosen])
+        encoder = registry.require(self.method_for(method)).value.encoder
+        features = self.models.encode_with(encoder, crops)
         progress(len(references) + 1, len(references) + 1)
         person = Identity(
             name=name,
-            features=features,
+            features={encoder: features},
             embedding=_mean_embedding(chosen),
+            crops=crops,
             recogniser=self.finder.recogniser,
         )
         return person, tuple(chosen)
@@ -134,9 +139,11 @@ class IdentityPipeline:
     ) -> Plan | None:
         """The injection plan for any UNet with these sites; None without people.
 
-        ``ConfigError`` if there is no such method, ``PluginError`` if a plugin's method fails.
+        ``ConfigError`` if there is no such method, ``PluginError`` if a plugin's method fails,
+        ``EncoderMismatchError`` for a person without features for the method who has no crops either.
         """
-        whole = _most_features(requested, people)
+        features = self._features(requested, people, method)
+        whole = max(features.values(), key=lambda one: len(one.tensors))
 
         def null() -> IDFeatures:
             with _naming([person.name for person in requested]):
@@ -145,8 +152,8 @@ class IdentityPipeline:
         found = [
             RequestedIdentity(
                 settings=person,
-                features=people[person.name].features,
-                mixed=[(people[name].features, share) for name, share in person.mix],
+                features=features[person.name],
+                mixed=[(features[name], share) for name, share in person.mix],
             )
             for person in requested
         ]
@@ -157,6 +164,46 @@ class IdentityPipeline:
         with plugins().guarding(declared.plugin, f"planning with {declared.value.name}"):
             plan = self.models.method(method).plan(sites, found, null, options)
             return None if plan is None else guarded(plan, sites, plugins(), declared.plugin)
+
+    def features_of(self, person: Identity, method: str | None = None) -> IDFeatures:
+        """The person's features for a method; missing ones are made from the crops, and kept in the library.
+
+        ``EncoderMismatchError`` for a person without crops.
+        """
+        encoder = registry.require(method).value.encoder
+        found = person.features_of(encoder)
+        if found is None and encoder == registry.require(None).value.encoder:
+            found = person.features_of(FIRST_ENCODER)
+        if found is not None:
+            return found
+        if person.crops is None:
+            raise EncoderMismatchError(
+                f"{person.name} was enrolled by an earlier version, which kept no face crops to make the ID "
+                f"features of {encoder} from; enrol the person again from the pictures"
+            )
+        made = self.models.encode_with(encoder, person.crops)
+        keep_features(person, encoder, made)
+        return made
+
+    def _features(
+        self, requested: Sequence[PersonSettings], people: Mapping[str, Identity], method: str | None
+    ) -> dict[str, IDFeatures]:
+        """The features of all people in the settings, by name.
+
+        Raises ``ConfigError`` for a missing person, ``EncoderMismatchError`` for people of other encoders.
+        """
+        names = [name for person in requested for name in (person.name, *dict(person.mix))]
+        for name in names:
+            if name not in people:
+                raise ConfigError(
+                    f"{name!r} is in the settings, and no such identity is given; enrol it first"
+                )
+        found = {name: self.features_of(people[name], method) for name in dict.fromkeys(names)}
+        whole = max(found.values(), key=lambda one: len(one.tensors))
+        for name, features in found.items():
+            with _naming([name]):
+                whole.require(features)
+        return found
 
     def announce(self, hook: str, plan: Plan | None) -> list[str]:
         """Call a hook of all plugins; a sentence for each plugin that raised and is switched off."""
@@ -204,22 +251,6 @@ def _faces(finder: Finder, picture: Picture) -> list[DetectedFace]:
         crop = align(picture, face.landmarks)
         seen.append(DetectedFace(face=face, crop=crop, quality=assess(picture, face, crop)))
     return seen
-
-
-def _most_features(requested: Sequence[PersonSettings], people: Mapping[str, Identity]) -> IDFeatures:
-    """Features of one of the people: of the one with the most tensors.
-
-    Raises ``ConfigError`` for a missing person, ``EncoderMismatchError`` for people of other encoders.
-    """
-    names = [name for person in requested for name in (person.name, *dict(person.mix))]
-    for name in names:
-        if name not in people:
-            raise ConfigError(f"{name!r} is in the settings, and no such identity is given; enrol it first")
-    whole = max((people[name].features for name in names), key=lambda one: len(one.tensors))
-    for name in names:
-        with _naming([name]):
-            whole.require(people[name].features)
-    return whole
 
 
 @contextmanager

@@ -31,7 +31,8 @@ def uniid(webui_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_people_are_listed_and_shown(uniid: Callable[..., Any]):
     assert uniid("people", "list") == {"people": ["Anna", "Ben"], "deleted": []}
     shown = uniid("people", "show", "Anna")
-    assert (shown["name"], shown["references"]) == ("Anna", 1)
+    assert (shown["name"], shown["references"], shown["crops"]) == ("Anna", 1, True)
+    assert list(shown["encoders"]) == ["CurricularFace"]
     assert os.path.isfile(shown["file"])
     code, words = uniid("people", "show", "Eve")
     assert code == 2

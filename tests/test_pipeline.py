@@ -33,6 +33,7 @@ TWO = red_face_picture((64, 64), (190, 60))
 PLAIN = GenerationSettings(prompt="two people in a park", steps=2, cfg_scale=3.0)
 ANNA, BEN = PersonSettings(name="Anna"), PersonSettings(name="Ben")
 PAINTING = StyleSettings(picture=np.random.default_rng(0).integers(0, 256, (90, 200, 3), dtype=np.uint8))
+ENCODER = "CurricularFace"
 LEFT = np.repeat(np.array([[1.0, 0.0]], dtype=np.float32), 2, axis=0)
 
 
@@ -85,8 +86,8 @@ def test_references_of_one_person_follow_one_another_as_tokens(studio: Studio):
     references = [Reference(picture=ONE, label="a"), Reference(picture=TWO, label="b", number=2)]
     person, seen = studio.enrol("Anna", references)
     single, _ = studio.enrol("Anna", references[:1])
-    assert person.features.references == 2
-    assert len(person.features["intrinsic"]) == 2 * len(single.features["intrinsic"])
+    assert person.references == 2
+    assert len(person.features[ENCODER]["intrinsic"]) == 2 * len(single.features[ENCODER]["intrinsic"])
     assert [one.face.number for one in seen] == [1, 2]
     assert np.linalg.norm(person.embedding) == pytest.approx(1.0, abs=1e-5)
 
@@ -205,13 +206,15 @@ def test_a_person_who_was_not_given_is_refused(studio: Studio, people: dict[str,
 
 
 def test_people_of_different_encoders_are_refused(studio: Studio, people: dict[str, Identity]):
-    other = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
+    changed = replace(people["Ben"].features[ENCODER], fingerprint="other")
+    other = replace(people["Ben"], features={ENCODER: changed})
     with pytest.raises(EncoderMismatchError, match=r"^Ben: .* enrol the person again"):
         studio.generate(together(ANNA, BEN), people | {"Ben": other})
 
 
 def test_a_person_of_missing_encoders_is_named(studio: Studio, people: dict[str, Identity]):
-    other = replace(people["Ben"], features=replace(people["Ben"].features, fingerprint="other"))
+    changed = replace(people["Ben"].features[ENCODER], fingerprint="other")
+    other = replace(people["Ben"], features={ENCODER: changed})
     with pytest.raises(EncoderMismatchError, match=r"^Ben: .* enrol the person again"):
         studio.generate(together(BEN), {"Ben": other})
 

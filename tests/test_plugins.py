@@ -20,9 +20,10 @@ from lib_uniid.bases import SD15, SDXL
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.encoders.features import IDFeatures
-from lib_uniid.errors import CheckpointMismatchError, ConfigError, PluginError
+from lib_uniid.errors import CheckpointMismatchError, ConfigError, EncoderMismatchError, PluginError
 from lib_uniid.hosts.diffusers.studio import open_studio, studio_of
 from lib_uniid.identity_pipeline import IdentityPipeline
+from lib_uniid.library.identity import FIRST_ENCODER
 from lib_uniid.library.store import Identity, Library
 from lib_uniid.methods.registry import bases, default, methods, require
 from lib_uniid.pipeline import Reference, Studio
@@ -99,7 +100,7 @@ def test_a_plugin_that_raises_at_a_saved_identity_is_reported_and_the_identity_i
     assert [one.startswith(f"{OFF}identity_saved raised ValueError: a wrong number") for one in said] == [
         True
     ] * 2
-    assert library.load("Anna").features.references == 2
+    assert library.load("Anna").references == 2
     assert caplog.messages == []
     v1.register(SimpleNamespace(identity_saved=fail), name="odd")
     library.save(anna, replace=True)
@@ -137,7 +138,9 @@ def test_without_a_name_people_are_enrolled_for_the_method_of_the_base_model(
 
     def encoder(method: str | None = None) -> str:
         runtime = Runtime(models, cache=tmp_path)
-        return studio_of(runtime).enrol("Anna", [reference], method=method)[0].features.fingerprint
+        person, _ = studio_of(runtime).enrol("Anna", [reference], method=method)
+        (features,) = person.features.values()
+        return features.fingerprint
 
     usual = encoder()
     assert usual != flat.FINGERPRINT
@@ -145,6 +148,71 @@ def test_without_a_name_people_are_enrolled_for_the_method_of_the_base_model(
     assert (encoder(), encoder(default())) == (flat.FINGERPRINT, usual)
     monkeypatch.setattr(ModelFolder, "base", lambda *_: None)
     assert encoder() == usual
+
+
+@pytest.fixture
+def flat_toy(own_plugins: None) -> None:
+    """A method that reads another encoder than the default one."""
+    v1.register(FlatPlugin(), name="flat")
+    v1.register(ToyPlugin(encoder=flat.NAME), name="toy")
+
+
+@needs_standalone_host
+@pytest.mark.usefixtures("flat_toy")
+def test_a_person_enrolled_for_another_method_gets_features_from_the_crops_once(
+    models: Path, anna: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    library = Library(folder=tmp_path / "people")
+    library.save(anna)
+    encode, encoded = FlatEncoder.encode, list[int]()
+
+    def counted(self: FlatEncoder, crops: np.ndarray, structure: bool = True) -> IDFeatures:
+        encoded.append(len(crops))
+        return encode(self, crops, structure)
+
+    monkeypatch.setattr(FlatEncoder, "encode", counted)
+    studio = studio_of(Runtime(models, cache=tmp_path / "cache"))
+    first = made(studio, library.load("Anna"), TOY)
+    kept = library.load("Anna")
+    assert list(kept.features) == [*anna.features, flat.NAME]
+    assert kept.features[flat.NAME].fingerprint == flat.FINGERPRINT
+    studio.runtime.cache.clear()
+    assert np.array_equal(made(studio, kept, TOY), first)
+    assert encoded == [1]
+    assert np.array_equal(made(studio, kept, PLAIN), made(studio, anna, PLAIN))
+
+
+def of_the_first_format(person: Identity) -> Identity:
+    (features,) = person.features.values()
+    return replace(person, features={FIRST_ENCODER: features}, crops=None)
+
+
+@needs_standalone_host
+@pytest.mark.usefixtures("flat_toy")
+def test_a_person_of_the_first_format_works_with_the_default_method_alone(
+    models: Path, anna: Identity, tmp_path: Path
+):
+    library, old = Library(folder=tmp_path / "people"), of_the_first_format(anna)
+    library.save(old)
+    old = library.load("Anna")
+    studio = studio_of(Runtime(models, cache=tmp_path / "cache"))
+    assert np.array_equal(made(studio, old, PLAIN), made(studio, anna, PLAIN))
+    with pytest.raises(EncoderMismatchError, match=r"^Anna was enrolled by an earlier .* enrol the person"):
+        made(studio, old, TOY)
+
+
+@needs_standalone_host
+@pytest.mark.usefixtures("flat_toy")
+def test_a_person_who_is_mixed_in_gets_features_from_the_crops_as_well(
+    models: Path, anna: Identity, tmp_path: Path
+):
+    library = Library(folder=tmp_path / "people")
+    for name in ("Anna", "Ben"):
+        library.save(replace(anna, name=name))
+    people = {name: library.load(name) for name in ("Anna", "Ben")}
+    mixed = replace(TOY, people=(PersonSettings(name="Anna", mix=(("Ben", 0.5),)),))
+    studio_of(Runtime(models, cache=tmp_path / "cache")).generate(mixed, people)
+    assert flat.NAME in library.load("Ben").features
 
 
 @pytest.mark.parametrize("structure", [True, False])
@@ -165,7 +233,7 @@ def test_the_null_identity_of_a_plugin_s_encoder_has_structure_if_the_people_hav
     monkeypatch.setattr(Toy, "plan", plan)
     v1.register(FlatPlugin(), name="flat")
     v1.register(ToyPlugin(encoder=flat.NAME), name="toy")
-    features = uncond(FlatEncoder(), structure)
+    features = {flat.NAME: uncond(FlatEncoder(), structure)}
     person = Identity(name="Anna", features=features, embedding=np.ones(1, dtype=np.float32))
     options = PlanOptions(identity_scale=1.0, routing="auto", latent_size=(8, 8))
     pipeline = IdentityPipeline(Runtime(models, cache=tmp_path))

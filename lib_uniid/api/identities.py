@@ -104,11 +104,17 @@ def _pictures(request: Request) -> Iterator[tuple[str, str | bytes]]:
 
 
 def fingerprint(person: Identity) -> str:
-    """Twelve hex digits of a hash of a person's features; a re-enrolment gives another fingerprint."""
-    features = person.features
-    digest = hashlib.sha256(features.fingerprint.encode())
-    for _, tensor in sorted(features.tensors.items()):
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    """Twelve hex digits of a hash of what a person was enrolled from; other pictures give another one.
+
+    It is of the crops, or of the features of a person without crops.
+    """
+    if person.crops is not None:
+        return hashlib.sha256(np.ascontiguousarray(person.crops).tobytes()).hexdigest()[:12]
+    digest = hashlib.sha256()
+    for features in person.features.values():
+        digest.update(features.fingerprint.encode())
+        for _, tensor in sorted(features.tensors.items()):
+            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

@@ -42,14 +42,14 @@ def _list(library: Library, _options: Namespace) -> Outcome:
 
 def _show(library: Library, options: Namespace) -> Outcome:
     key, person = library.find(options.name)
-    features = person.features
     result: dict[str, Any] = {
         "name": person.name,
         "id": key,
         "file": str(library.folder / f"{key}.safetensors"),
-        "references": features.references,
-        "structure": features.get("structure") is not None,
-        "encoders": features.fingerprint,
+        "references": person.references,
+        "crops": person.crops is not None,
+        "structure": any(one.get("structure") is not None for one in person.features.values()),
+        "encoders": {name or "not named": one.fingerprint for name, one in person.features.items()},
         "recogniser": person.recogniser,
     }
     words = [person.name, *(f"  {field}: {value}" for field, value in result.items() if field != "name")]

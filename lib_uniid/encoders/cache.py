@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ SAME = 0.03
 """Relative distance below which two encodings are of one crop; precision and devices change less."""
 
 _SUFFIX = ".features.safetensors"
+_CROPS = "crops"  # the metadata with the digests of the crops
 
 
 @runtime_checkable
@@ -68,17 +69,21 @@ class EncodingCache:
         if features is None:
             features = encoder.encode(crops, structure)
             private_folder(self.folder)
-            features.save(path)
+            features.save(path, {_CROPS: " ".join(_digests(crops))})
         self._make_room()
         return features
 
-    def forget(self, features: IDFeatures) -> int:
-        """Remove every encoding that contains a reference of these features; returns the number removed.
+    def forget(
+        self, features: Sequence[IDFeatures], crops: UInt8[np.ndarray, "r 224 224 3"] | None = None
+    ) -> int:
+        """Remove every encoding of a person; returns the number removed.
 
-        Damaged files are removed too, because their person is unknown. Raises ``OSError`` for a file that
-        cannot be removed, after removing the others.
+        It is one of any of these crops, by any encoder, or contains a reference of these features. Damaged
+        files are removed too, because their person is unknown. Raises ``OSError`` for a file that cannot be
+        removed, after removing the others.
         """
-        return _remove(path for path in self._files() if _shows(path, features))
+        digests = set() if crops is None else {*_digests(crops)}
+        return _remove(path for path in self._files() if _shows(path, features, digests))
 
     def clear(self) -> int:
         """Remove all encodings and stale temporary files; returns the number of encodings removed.
@@ -117,14 +122,20 @@ class EncodingCache:
             excess -= stat.st_size
 
 
-def _shows(path: Path, wanted: IDFeatures) -> bool:
+def _shows(path: Path, wanted: Sequence[IDFeatures], digests: set[str]) -> bool:
     """Whether a file holds one of these references or cannot be read."""
     try:
-        kept = IDFeatures.load(path)
+        kept, metadata = IDFeatures.load_with_metadata(path)
     except FileNotFoundError:
         return False
     except (UniIDError, OSError):
         return True
+    if not digests.isdisjoint(metadata.get(_CROPS, "").split()):
+        return True
+    return any(_share_reference(kept, one) for one in wanted)
+
+
+def _share_reference(kept: IDFeatures, wanted: IDFeatures) -> bool:
     # The smallest tensor says most about the person, and precision changes it least.
     shared = kept.tensors.keys() & wanted.tensors.keys()
     name = min(sorted(shared), key=lambda name: kept.tensors[name].numel(), default=None)
@@ -157,6 +168,11 @@ def _nearest(some: Float[torch.Tensor, "r d"], others: Float[torch.Tensor, "s d"
     """The smallest distance between two rows, relative to the norm of the one in ``others``."""
     length = others.norm(dim=1).clamp_min(1e-6)
     return float((torch.cdist(some, others) / length).min())
+
+
+def _digests(crops: UInt8[np.ndarray, "r 224 224 3"]) -> list[str]:
+    """A key for each crop."""
+    return [hashlib.sha256(np.ascontiguousarray(crop).tobytes()).hexdigest() for crop in crops]
 
 
 def _key(fingerprint: str, crops: UInt8[np.ndarray, "r 224 224 3"], structure: bool) -> str:

@@ -122,17 +122,22 @@ class IDFeatures:
         """What :meth:`of` reads beside the tensors."""
         return {"fingerprint": self.fingerprint, "core": self.core, "references": str(self.references)}
 
-    def save(self, path: Path) -> None:
-        """Write a safetensors file, atomically."""
+    def save(self, path: Path, more: Mapping[str, str] | None = None) -> None:
+        """Write a safetensors file, atomically, with ``more`` in its metadata."""
         from safetensors.torch import save_file
 
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         with replacing(path) as temporary:
-            save_file(tensors, temporary, {"format": _FORMAT, **self.metadata})
+            save_file(tensors, temporary, {**(more or {}), "format": _FORMAT, **self.metadata})
 
     @classmethod
     def load(cls, path: Path) -> "IDFeatures":
         """Read a file of ``save``; ``UnknownCheckpointError`` if it is missing, damaged, or no such file."""
+        return cls.load_with_metadata(path)[0]
+
+    @classmethod
+    def load_with_metadata(cls, path: Path) -> tuple["IDFeatures", Mapping[str, str]]:
+        """The same, and all metadata of the file."""
         from safetensors import SafetensorError
 
         try:
@@ -146,7 +151,7 @@ class IDFeatures:
                 f"{path.name} does not hold ID features of this version; enrol the person again"
             )
         try:
-            return cls.of(tensors, metadata)
+            return cls.of(tensors, metadata), metadata
         except ValueError as error:
             raise UnknownCheckpointError(
                 f"{path.name} is damaged ({error}); enrol the person again"

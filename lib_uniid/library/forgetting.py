@@ -16,21 +16,21 @@ class Forgotten:
 
 
 def delete(library: Library, cache: EncodingCache, name: str) -> Deleted:
-    """Move a person's features into the bin, and permanently delete the encodings of their pictures.
+    """Move a person's file into the bin, and permanently delete the encodings of their pictures.
 
     ``library.restore(deleted.id)`` restores the person, ``library.erase(deleted.id)`` deletes permanently. If
     the person's file is damaged, the whole cache is cleared, because it may hold their encodings. Raises
     ``ConfigError`` for an unknown name, and ``OSError`` if files cannot be removed.
     """
     try:
-        features = library.load(name).features
+        person = library.load(name)
     except UniIDError:
-        features = None
+        person = None
     deleted = library.remove(name)
-    if features is None:
+    if person is None:
         cache.clear()
     else:
-        cache.forget(features)
+        cache.forget([*person.features.values()], person.crops)
     return deleted
 
 

@@ -15,49 +15,20 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from lib_uniid.config import SAME_PERSON
 from lib_uniid.encoders.features import IDFeatures
-from lib_uniid.errors import (
-    ConfigError,
-    DifferentPeopleError,
-    EncoderMismatchError,
-    UnknownCheckpointError,
-)
-from lib_uniid.files import exclusive, move, private_folder, remove_stale, replacing
+from lib_uniid.errors import ConfigError, UniIDError
+from lib_uniid.files import exclusive, move, private_folder, remove_stale
+from lib_uniid.library.identity import Identity, joined, require_alike, similarity
 from lib_uniid.library.names import checked, normal
+from lib_uniid.library.person_file import embedding_in, name_in, read, write
 from lib_uniid.plugins import plugins
-from lib_uniid.typing import Float32
-from lib_uniid.weights import read_small
 
-FORMAT = "uniid-person-1"
 ALIKE = 0.5
 """Cosine similarity from which a note names a similar person with another name."""
 BIN = "bin"
 BIN_DAYS = 30
 """Days after which the next write to the library erases a deleted person."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Identity:
-    """An enrolled person: ID features for generation, and an ID embedding for the check.
-
-    The embedding is the L2-normalised mean of the recogniser's embeddings of the references. ``recogniser``
-    is the fingerprint of the recogniser's file, see :attr:`lib_uniid.faces.detection.FaceFinder.recogniser`;
-    None if unknown, as in files of earlier versions.
-    """
-
-    name: str
-    features: IDFeatures
-    embedding: Float32[np.ndarray, " d"]
-    recogniser: str | None = None
-
-    def __post_init__(self) -> None:
-        if not self.name.strip():
-            raise ConfigError("a person has an empty name; give every person a name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +75,7 @@ class Library:
             raise ConfigError(
                 f"no person named {name!r} is enrolled ({known}); enrol the person with uniid enrol"
             )
-        return path.stem, _read(path)
+        return path.stem, read(path)
 
     def load_id(self, wanted: str) -> Identity:
         """The person with this id; ``ConfigError`` for an unknown id."""
@@ -114,7 +85,7 @@ class Library:
             raise ConfigError(
                 f"no person with the id {wanted!r} is enrolled; import or enrol the person again"
             )
-        return _read(path)
+        return read(path)
 
     def save(self, person: Identity, *, replace: bool = False, notify: Callable[[str], None] = _warn) -> Path:
         """Write the person's file; ``ConfigError`` if the name is taken and ``replace`` is false.
@@ -123,30 +94,31 @@ class Library:
         with a sentence for each plugin that failed when it was told of the person, and is switched off.
         """
         person = _named(person, person.name)
-        with self._writing():
+        with self.writing():
             path = self._find(person.name)
             if path is not None and not replace:
                 raise ConfigError(
                     f"{person.name!r} is already enrolled; choose another name or replace the person"
                 )
-            path = _write(path or self.folder / f"{uuid4()}.safetensors", person)
+            path = write(path or self.folder / f"{uuid4()}.safetensors", person)
         _announce(person, notify)
         return path
 
     def extend(self, more: Identity, *, force: bool = False, notify: Callable[[str], None] = _warn) -> Path:
         """Add the references of ``more`` to the person of the same name; ``notify`` as for :meth:`save`.
 
-        Raises ``ConfigError`` for an unknown name, ``EncoderMismatchError`` if other encoders made the
-        features, and ``DifferentPeopleError`` if they seem to show another person, unless ``force`` is set.
+        Raises ``ConfigError`` for an unknown name, ``EncoderMismatchError`` if nothing can be joined (see
+        :func:`lib_uniid.library.identity.joined`), and ``DifferentPeopleError`` if they seem to show another
+        person, unless ``force`` is set.
         """
-        with self._writing():
+        with self.writing():
             path = self._require(more.name)
-            person = _read(path)
-            joined = _joined(person, more)
+            person = read(path)
+            both = joined(person, more)
             if not force:
-                _require_alike(person, more)
-            _write(path, joined)
-        _announce(joined, notify)
+                require_alike(person, more)
+            write(path, both)
+        _announce(both, notify)
         return path
 
     def alike(self, person: Identity, least: float = ALIKE) -> list[tuple[str, float]]:
@@ -156,28 +128,28 @@ class Library:
         """
         found: list[tuple[str, float]] = []
         for path, name in self._files():
-            embedding = _embedding(path, person.recogniser)
+            embedding = embedding_in(path, person.recogniser)
             if embedding is None or embedding.shape != person.embedding.shape or name == normal(person.name):
                 continue
-            found.append((name, _similarity(embedding, person.embedding)))
+            found.append((name, similarity(embedding, person.embedding)))
         return sorted((one for one in found if one[1] >= least), key=lambda one: -one[1])
 
     def rename(self, name: str, new: str) -> None:
         """Rename a person; ``ConfigError`` if the new name is invalid or taken."""
-        with self._writing():
+        with self.writing():
             path = self._require(name)
-            person = _named(_read(path), new)
+            person = _named(read(path), new)
             if self._find(person.name) not in (None, path):
                 raise ConfigError(f"{person.name!r} is the name of another person; choose another name")
-            _write(path, person)
+            write(path, person)
 
     def remove(self, name: str) -> Deleted:
         """Move a person's file into the bin; :meth:`restore` with the ``id`` undoes this.
 
-        The file holds only features. :func:`lib_uniid.library.forgetting.forget` deletes the other data about
-        the person.
+        This is all that the library holds of them. :func:`lib_uniid.library.forgetting.forget` deletes the
+        other data about the person.
         """
-        with self._writing():
+        with self.writing():
             path = self._require(name)
             private_folder(self._bin)
             os.utime(path)  # the time of the deletion
@@ -198,7 +170,7 @@ class Library:
 
         ``ConfigError`` if the bin has no such id, or the name is taken now.
         """
-        with self._writing():
+        with self.writing():
             one = self._require_deleted(wanted)
             if self._find(one.name) is not None:
                 raise ConfigError(
@@ -209,7 +181,7 @@ class Library:
 
     def erase(self, wanted: str | None = None) -> list[Deleted]:
         """Permanently delete one person in the bin, or the whole bin; returns the deleted people."""
-        with self._writing():
+        with self.writing():
             gone = self.deleted() if wanted is None else [self._require_deleted(wanted)]
             for one in gone:
                 (self._bin / f"{one.id}.safetensors").unlink(missing_ok=True)
@@ -220,7 +192,7 @@ class Library:
         return self.folder / BIN
 
     @contextmanager
-    def _writing(self) -> Generator[None, None, None]:
+    def writing(self) -> Generator[None, None, None]:
         """Lock the folder against other writers."""
         private_folder(self.folder)
         with exclusive(self.folder / ".lock"):
@@ -264,9 +236,9 @@ def _announce(person: Identity, notify: Callable[[str], None]) -> None:
 def _people_files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Files of people and the names in them; other files in the folder are ignored."""
     for path in sorted(folder.glob("*.safetensors")):
-        metadata = _metadata(path)
-        if metadata.get("format") == FORMAT:
-            yield path, normal(metadata.get("name", ""))
+        name = name_in(path)
+        if name is not None:
+            yield path, name
 
 
 def _erase_old(folder: Path) -> None:
@@ -281,90 +253,21 @@ def _named(person: Identity, name: str) -> Identity:
     return replace(person, name=checked(name))
 
 
-def _write(path: Path, person: Identity) -> Path:
-    with replacing(path) as temporary:
-        temporary.write_bytes(_serialise(person))
-    return path
+def keep_features(person: Identity, encoder: str, features: IDFeatures) -> bool:
+    """Add features that were made from a person's crops to the person's file; returns whether that was done.
 
-
-def _require_alike(person: Identity, more: Identity) -> None:
-    similarity = _similarity(person.embedding, more.embedding)
-    if similarity < SAME_PERSON:
-        raise DifferentPeopleError(
-            f"these pictures do not seem to show {person.name} (similarity {similarity:.2f}; "
-            f"{SAME_PERSON:g} or more is one person). Save them under another name, or confirm that they "
-            "show the same person (--force)"
-        )
-
-
-def _similarity(one: Float32[np.ndarray, " d"], other: Float32[np.ndarray, " d"]) -> float:
-    """Cosine similarity of two embeddings of one recogniser."""
-    return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-12)
-
-
-def _joined(person: Identity, more: Identity) -> Identity:
-    """The tokens are concatenated; each reference has the same weight in the embedding."""
-    old, new = person.features, more.features
-    if old.fingerprint != new.fingerprint:
-        raise EncoderMismatchError(
-            f"{person.name} was enrolled with other face encoders than the current ones, and their features "
-            "cannot be joined; save these pictures under another name, or re-enrol the person from all "
-            "pictures with uniid enrol --replace"
-        )
-    if person.recogniser and more.recogniser and person.recogniser != more.recogniser:
-        raise EncoderMismatchError(
-            f"{person.name} was enrolled with the face recogniser {person.recogniser}, and "
-            f"{more.recogniser} is used now; their ID embeddings cannot be joined. Re-enrol the person "
-            "from all pictures with uniid enrol --replace"
-        )
-    total = old.references * person.embedding + new.references * more.embedding
-    length = max(float(np.linalg.norm(total)), 1e-12)
-    return replace(
-        person,
-        features=old.joined(new),
-        embedding=(total / length).astype(np.float32),
-        recogniser=person.recogniser if person.recogniser == more.recogniser else None,
-    )
-
-
-def _serialise(person: Identity) -> bytes:
-    features = person.features
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in features.tensors.items()}
-    tensors["embedding"] = torch.from_numpy(person.embedding)
-    metadata = {"format": FORMAT, "name": person.name, **features.metadata}
-    if person.recogniser is not None:
-        metadata["recogniser"] = person.recogniser
-    return save(tensors, metadata)
-
-
-def _read(path: Path) -> Identity:
+    It is not done for a person who was not loaded from a library, whose file is gone or has other crops now,
+    or in a folder that cannot be written. The features are then made again when they are needed.
+    """
+    path = person.file
+    if path is None or person.crops is None or features.references != len(person.crops) or not path.exists():
+        return False
     try:
-        tensors, metadata = read_small(path)
-        return Identity(
-            name=normal(metadata["name"]),
-            embedding=tensors.pop("embedding").numpy(),
-            features=IDFeatures.of(tensors, metadata),
-            recogniser=metadata.get("recogniser"),
-        )
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UnknownCheckpointError(
-            f"{path.name} cannot be read as a person ({error}); enrol the person again"
-        ) from error
-
-
-def _embedding(path: Path, recogniser: str | None) -> Float32[np.ndarray, " d"] | None:
-    """The embedding in a file; None if another recogniser made it, or the file is damaged."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            same = (file.metadata() or {}).get("recogniser") == recogniser
-            return file.get_tensor("embedding").astype(np.float32) if same else None
-    except (OSError, SafetensorError):
-        return None
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
-    except (OSError, SafetensorError):
-        return {}
+        with Library(folder=path.parent).writing():
+            current = read(path)
+            if current.crops is None or not np.array_equal(current.crops, person.crops):
+                return False
+            write(path, replace(current, features={**current.features, encoder: features}))
+    except (OSError, UniIDError):
+        return False
+    return True

@@ -80,7 +80,7 @@ class _Library:
                 choices=self._deleted(),
                 value=None,
                 label="Deleted people",
-                info=f"Erased for good after {BIN_DAYS} days. Until then the face features are kept.",
+                info=f"Erased for good after {BIN_DAYS} days. Until then they are kept as they were.",
                 elem_id="uniid_bin",
             )
             with gr.Row():

@@ -34,7 +34,7 @@ class ReferencePictures:
         with gr.Column(visible=False) as part:
             self.name: Any = gr.Textbox(
                 label="Name in the library",
-                info=f"Stores face features locally; pictures are not kept. {CACHED}",
+                info=f"Stores face features and the cropped faces locally; pictures are not kept. {CACHED}",
                 elem_id=f"{self.prefix}_name",
             )
             self.name.do_not_save_to_config = True  # tabs have the same labels: see Builder._keep

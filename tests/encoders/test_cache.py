@@ -81,8 +81,8 @@ def test_a_forgotten_person_leaves_no_encoding_alone_or_with_others(encoder: IDE
     (tmp_path / "damaged.features.safetensors").write_bytes(b"")
     forgotten = encoder.encode(np.concatenate([crops(2), crops(0)]))
     half = replace(forgotten, tensors={name: tensor.half() for name, tensor in forgotten.tensors.items()})
-    assert cache.forget(half) == 4  # and the damaged one, which may belong to any person
-    assert cache.forget(half) == 0
+    assert cache.forget([half]) == 4  # and the damaged one, which may belong to any person
+    assert cache.forget([half]) == 0
     with patch.object(IDEncoder, "encode", side_effect=AssertionError("encoded again")):
         assert torch.equal(cache.encode(encoder, crops(1))["intrinsic"], other["intrinsic"])
 
@@ -117,7 +117,7 @@ def test_a_damaged_file_does_not_stop_the_others_from_being_forgotten(encoder: I
     }
     for name, content in damaged.items():
         (tmp_path / f"{name}.features.safetensors").write_bytes(content)
-    cache.forget(anna)
+    cache.forget([anna])
     assert files(cache) == []
 
 

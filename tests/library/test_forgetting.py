@@ -39,7 +39,9 @@ def cache(tmp_path: Path) -> EncodingCache:
 
 def enrol(library: Library, cache: EncodingCache, name: str, seed: int) -> Path:
     features = cache.encode(Encoder(), crops(seed))
-    return library.save(Identity(name=name, features=features, embedding=np.ones(8, dtype=np.float32)))
+    return library.save(
+        Identity(name=name, features={"one": features}, embedding=np.ones(8, dtype=np.float32))
+    )
 
 
 def encodings(cache: EncodingCache) -> int:
@@ -79,3 +81,24 @@ def test_forgetting_erases_encodings_and_the_bin_and_keeps_who_is_enrolled(
     assert (library.names(), library.deleted(), encodings(cache)) == (["Ben"], [], 0)
     assert [one.name for one in forget(library, cache, "Ben").people] == ["Ben"]
     assert [*library.folder.rglob("*.safetensors")] == []
+
+
+def test_encodings_of_a_person_s_crops_go_whichever_encoder_made_them(library: Library, cache: EncodingCache):
+    """References were added since the other encoder ran, so the person has no features of it."""
+    first, more = crops(0), crops(1)
+    other = Encoder()
+    other.fingerprint = "other"
+    cache.encode(other, first)
+    features = cache.encode(Encoder(), np.concatenate([first, more]))
+    cache.encode(other, crops(2))  # of another person
+    library.save(
+        Identity(
+            name="Anna",
+            features={"one": features},
+            embedding=np.ones(8, dtype=np.float32),
+            crops=np.concatenate([first, more]),
+        )
+    )
+    assert encodings(cache) == 3
+    delete(library, cache, "Anna")
+    assert encodings(cache) == 1

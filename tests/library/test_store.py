@@ -14,12 +14,14 @@ from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import ConfigError, DifferentPeopleError, EncoderMismatchError
 from lib_uniid.library.store import BIN_DAYS, Identity, Library, also_enrolled
 
+ENCODER = "one"
+
 
 def person(name: str, *, structure: bool = True) -> Identity:
     torch.manual_seed(len(name))
     tensors = {"intrinsic": torch.randn(4, 6)} | ({"structure": torch.randn(8, 5)} if structure else {})
     features = IDFeatures(tensors=tensors, fingerprint="abc", references=2)
-    return Identity(name=name, features=features, embedding=np.ones(8, dtype=np.float32))
+    return Identity(name=name, features={ENCODER: features}, embedding=np.ones(8, dtype=np.float32))
 
 
 @pytest.mark.parametrize("structure", [True, False])
@@ -27,9 +29,9 @@ def test_a_loaded_person_equals_the_saved_one(tmp_path: Path, structure: bool):
     store, anna = Library(folder=tmp_path), person("Anna", structure=structure)
     store.save(anna)
     loaded = store.load("Anna")
-    assert torch.equal(loaded.features["intrinsic"], anna.features["intrinsic"])
-    assert (loaded.features.get("structure") is None) == (not structure)
-    assert (loaded.features.fingerprint, loaded.features.references) == ("abc", 2)
+    assert torch.equal(loaded.features[ENCODER]["intrinsic"], anna.features[ENCODER]["intrinsic"])
+    assert (loaded.features[ENCODER].get("structure") is None) == (not structure)
+    assert (loaded.features[ENCODER].fingerprint, loaded.references) == ("abc", 2)
     assert np.array_equal(loaded.embedding, anna.embedding)
 
 
@@ -48,9 +50,9 @@ def test_a_name_that_is_taken_is_kept_unless_replaced(tmp_path: Path):
     first = store.save(person("Anna"))
     with pytest.raises(ConfigError, match="'Anna' is already enrolled"):
         store.save(person("Anna", structure=False))
-    assert store.load("Anna").features.get("structure") is not None
+    assert store.load("Anna").features[ENCODER].get("structure") is not None
     assert store.save(person("Anna", structure=False), replace=True) == first
-    assert store.load("Anna").features.get("structure") is None
+    assert store.load("Anna").features[ENCODER].get("structure") is None
     assert store.names() == ["Anna"]
 
 
@@ -75,7 +77,7 @@ def test_a_replaced_person_keeps_the_id(tmp_path: Path):
     ids = store.ids()
     store.save(person("Anna", structure=False), replace=True)
     assert store.ids() == ids
-    assert store.load_id(ids["Anna"]).features.get("structure") is None
+    assert store.load_id(ids["Anna"]).features[ENCODER].get("structure") is None
 
 
 @pytest.mark.parametrize("wanted", ["nobody", "", "../person", "*"])
@@ -95,10 +97,10 @@ def test_added_references_follow_the_existing_ones(tmp_path: Path):
     store.extend(more, force=True)
     joined = store.load("Anna")
     assert store.ids() == ids
-    assert joined.features.references == 4
-    assert torch.equal(joined.features["intrinsic"][:4], anna.features["intrinsic"])
-    assert torch.equal(joined.features["intrinsic"][4:], more.features["intrinsic"])
-    assert len(joined.features["structure"]) == 16
+    assert joined.references == 4
+    assert torch.equal(joined.features[ENCODER]["intrinsic"][:4], anna.features[ENCODER]["intrinsic"])
+    assert torch.equal(joined.features[ENCODER]["intrinsic"][4:], more.features[ENCODER]["intrinsic"])
+    assert len(joined.features[ENCODER]["structure"]) == 16
     expected = anna.embedding + more.embedding
     assert np.allclose(joined.embedding, expected / np.linalg.norm(expected))
 
@@ -107,7 +109,8 @@ def test_references_of_other_encoders_are_not_added(tmp_path: Path):
     store = Library(folder=tmp_path)
     store.save(person("Anna"))
     other = person("Anna")
-    other = replace(other, features=replace(other.features, fingerprint="abcd"))
+    changed = replace(other.features[ENCODER], fingerprint="abcd")
+    other = replace(other, features={ENCODER: changed})
     before = [path.read_bytes() for path in tmp_path.iterdir()]
     with pytest.raises(EncoderMismatchError, match="Anna was enrolled with other face encoders"):
         store.extend(other)
@@ -281,10 +284,10 @@ def test_references_of_another_person_are_added_only_when_it_is_confirmed(tmp_pa
     store.save(facing("Anna", 0.0))
     with pytest.raises(DifferentPeopleError, match=r"do not seem to show Anna \(similarity 0\.00"):
         store.extend(facing("Anna", 90.0))
-    assert store.load("Anna").features.references == 2
+    assert store.load("Anna").references == 2
     store.extend(facing("Anna", 90.0), force=True)
     store.extend(facing("Anna", 60.0))
-    assert store.load("Anna").features.references == 6
+    assert store.load("Anna").references == 6
 
 
 def test_a_similar_person_under_another_name_is_reported(tmp_path: Path):

@@ -32,7 +32,9 @@ ROWS = Rows((Role.COND,))
 TEXT = torch.zeros(1, 4, 8)
 ANNA = Identity(
     name="Anna",
-    features=IDFeatures(tensors={"intrinsic": torch.ones(2, 3)}, fingerprint="p", references=1),
+    features={
+        "CurricularFace": IDFeatures(tensors={"intrinsic": torch.ones(2, 3)}, fingerprint="p", references=1)
+    },
     embedding=np.ones(4, np.float32),
 )
 

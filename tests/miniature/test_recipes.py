@@ -59,11 +59,14 @@ def models(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+ENCODER = "CurricularFace"
+
+
 def person(models: Path, name: str, seed: int) -> Identity:
     studio = open_studio(models, device="cpu")
     crop = np.random.default_rng(seed).integers(0, 256, (1, 224, 224, 3), np.uint8)
     embedding = np.eye(1, 128, seed, dtype=np.float32)[0]
-    return Identity(name=name, features=studio.models.encode(crop), embedding=embedding)
+    return Identity(name=name, features={ENCODER: studio.models.encode(crop)}, embedding=embedding)
 
 
 def test_the_product_makes_a_picture_of_two_people_with_what_the_recipes_wrote(models: Path) -> None:

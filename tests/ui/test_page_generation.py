@@ -414,7 +414,7 @@ def test_uploads_are_encoded_for_the_method_of_the_base_model(
     def generate(
         _: Studio, settings: GenerationSettings, people: Mapping[str, Identity], **__: Any
     ) -> list[Any]:
-        made_of.extend(one.features.fingerprint for one in people.values())
+        made_of.extend(each.fingerprint for one in people.values() for each in one.features.values())
         return []
 
     monkeypatch.setattr(Studio, "generate", generate)

@@ -1,6 +1,7 @@
 """Methods and hooks of plugins in a WebUI: failures are named, and each batch is announced once."""
 
 import copy
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,9 @@ import torch
 
 from lib_uniid.api import v1
 from lib_uniid.bases import SDXL
+from lib_uniid.library.store import Library
+from tests.encoders import flat
+from tests.encoders.flat import FlatPlugin
 from tests.hosts.webui.asking import ask, person
 from tests.hosts.webui.standin.webui import WebUI
 from tests.hosts.webui.watching import Traceless, any_host, latents
@@ -61,6 +65,31 @@ def test_a_method_that_raises_while_planning_follows_the_request(webui: WebUI, f
         assert torch.equal(latents(answer), plain.picture)
         assert answer.comments[0].startswith(f"UniID: Identities not applied: {sentence}")
     plain.check()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_person_enrolled_for_another_method_gets_features_from_the_crops(
+    webui: WebUI, webui_models: Path, monkeypatch: pytest.MonkeyPatch, writable: bool
+):
+    v1.register(FlatPlugin(), name="flat")
+    v1.register(ToyPlugin(encoder=flat.NAME), name="toy")
+    library = Library(folder=webui_models / "uniid" / "library")
+    file = library.load("Anna").file
+    assert file is not None
+    before = file.read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("read-only")
+
+    if not writable:
+        monkeypatch.setattr("lib_uniid.library.store.exclusive", refuse)
+    try:
+        answer = webui.txt2img(alwayson_scripts=TOY)
+        assert answer.status == 200
+        assert (flat.NAME in library.load("Anna").features) == writable
+        assert not torch.equal(latents(answer), latents(webui.txt2img(alwayson_scripts=ANNA)))
+    finally:
+        file.write_bytes(before)  # other tests read it
 
 
 @pytest.mark.parametrize("fallback", ["fail", "plain"])
