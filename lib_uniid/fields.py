@@ -23,6 +23,9 @@ STYLE_STRENGTH = math.exp(-0.5)
 Routing = Literal["auto", "mask", "off"]
 """How image tokens are assigned to people: by the router, by drawn masks, or not (the mean of all)."""
 
+Order = Literal["free", "left to right"]
+"""Where people stand: as the router finds, or in the order of the request."""
+
 SAMPLERS = (
     "ddim",
     "dpmpp_2m",

@@ -5,8 +5,8 @@ rows of the call at once, because on a fast GPU the cost is the number of operat
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -20,7 +20,8 @@ class Call:
     """One call of a cross-attention layer; ``site`` is its number.
 
     ``hidden`` is what the query was made from, and ``text`` the text attention's own output, before the
-    layer's last projection. ``record`` is None if the routing is not recorded.
+    layer's last projection. ``record`` is None if the routing is not recorded. ``left`` is what a branch
+    leaves for those after it in this call.
     """
 
     site: int
@@ -29,6 +30,7 @@ class Call:
     hidden: Float[Tensor, "b n d"]
     text: Float[Tensor, "b n d"]
     record: RoutingRecord | None
+    left: dict[int, Any] = field(default_factory=dict[int, Any])
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ strength is folded into the values, or with normalized rescaling applied after i
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_uniid.attention.branch import Call, Prepared
+from lib_uniid.attention.deciding import Decided, SharedRouting
 from lib_uniid.attention.identities import Gains
 from lib_uniid.attention.math import attend, chosen_attention, routed_attention
 from lib_uniid.attention.record import Routed
 from lib_uniid.attention.rescaling import ratio, times
 from lib_uniid.attention.routing import RoutingRule
-from lib_uniid.attention.rows import Role, Rows, RowSpan
+from lib_uniid.attention.rows import Role, Rows, RowSpan, entries
 from lib_uniid.errors import ConfigError
 from lib_uniid.typing import Float
 
@@ -33,34 +34,16 @@ MOST_HELD = 4
 """Kinds of calls whose keys and values a site keeps on the device."""
 
 
-@runtime_checkable
-class Router(Protocol):
-    """Scores every identity at every image token of one site."""
-
-    def to(self, like: Tensor) -> "Router":
-        """In the precision and on the device of ``like``."""
-        ...
-
-    def of(self, run: RowSpan) -> "Router":
-        """For the rows of a run of cond rows."""
-        ...
-
-    def __call__(self, hidden: Float[Tensor, "b n d"]) -> Float[Tensor, "b n i"]:
-        """The scores, neither scaled nor normalised."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityKV:
     """One site's keys and values: of the people (``r`` is 1, or one per cond row) and of the null identity.
 
-    ``null`` is None in a plan without uncond rows, ``router`` in a plan without a choice for it.
+    ``null`` is None in a plan without uncond rows.
     """
 
     key: Float[Tensor, "r h i k c"]
     value: Float[Tensor, "r h i k c"]
     null: Pair | None
-    router: Router | None
 
     @property
     def people(self) -> int:
@@ -80,7 +63,7 @@ class IdentityKV:
         null = self.null and (self.null[0].to(like), self.null[1].to(like))
         if null and null_gain != 1.0:
             null = null[0], null[1] * null_gain
-        return IdentityKV(key=key, value=value, null=null, router=self.router and self.router.to(like))
+        return IdentityKV(key=key, value=value, null=null)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +75,7 @@ class IdentityBranch:
     """
 
     kv: IdentityKV
-    rule: RoutingRule
+    routing: SharedRouting
     gains: Gains
     rescaled: bool = False
     _held: "dict[Hashable, _Held]" = field(
@@ -109,10 +92,13 @@ class IdentityBranch:
         equal = len(set(gains)) == 1
         after = None if equal or not self.rescaled else gains
         held, tokens = self._holding(query, rows, folded), query.shape[1]
-        inner = AllAtOnce.of(held, rows.runs, tokens, after) or RunByRun(held, tokens, after)
+        routing = self.routing
+        inner = AllAtOnce.of(held, routing, rows.runs, tokens, after) or RunByRun(
+            held, routing, tokens, after
+        )
         if not self.rescaled:
             return inner
-        return _Rescaled(inner, gains[0] if equal else 1.0, self.rule, query, rows)
+        return _Rescaled(inner, gains[0] if equal else 1.0, routing.rule, query, rows)
 
     def _holding(self, query: Tensor, rows: Rows, gains: Strengths) -> "_Held":
         """Shared by calls that differ in the number of image tokens or in strengths that are not folded."""
@@ -120,7 +106,7 @@ class IdentityBranch:
         if kind not in self._held and len(self._held) == MOST_HELD:
             self._held.clear()
         if kind not in self._held or self._held[kind].gains != gains:
-            self._held[kind] = _Held(self.kv, self.rule, gains, query)
+            self._held[kind] = _Held(self.kv, self.routing.rule, gains, query)
         return self._held[kind]
 
 
@@ -160,10 +146,11 @@ class _Held:
 class RunByRun:
     """One attention for each run of rows; ``after`` is what to multiply each person's part by."""
 
-    def __init__(self, held: _Held, tokens: int, after: Strengths | None) -> None:
+    def __init__(self, held: _Held, routing: SharedRouting, tokens: int, after: Strengths | None) -> None:
         kv, rule, like = held.apart(), held.rule, held.like
         fixed = rule.fixed_at(tokens)
-        self.rule, self.key, self.value, self.router, self.null = rule, kv.key, kv.value, kv.router, kv.null
+        self.rule, self.key, self.value, self.null = rule, kv.key, kv.value, kv.null
+        self.routing = routing if rule.learned else None
         self.fixed = None if fixed is None else fixed[None].to(like)
         self.bar = rule.bar(like)
         self.null_gain = _null_gain(rule, tokens, held.gains, like) if rule.drawn else None
@@ -177,10 +164,11 @@ class RunByRun:
         """The sum, without ``after`` and with it."""
         parts: list[tuple[Tensor, Tensor]] = []
         recorded: list[Routed] = []
+        decided = self._decided(call)
         for run in call.rows.runs:
             query = call.query[run.rows]
             if run.role is Role.COND:
-                plain, strong, routed = self._people(run, query, call.hidden[run.rows])
+                plain, strong, routed = self._people(run, query, decided)
                 recorded += [] if routed is None else [routed]
             elif run.role is Role.UNCOND:
                 plain, strong = self._null(query)
@@ -204,12 +192,23 @@ class RunByRun:
         plain = out if self.null_gain is None else out * self.null_gain
         return plain, plain if self.null_after is None else out * self.null_after
 
-    def _people(self, run: RowSpan, query: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Routed | None]:
+    def _decided(self, call: Call) -> Decided | None:
+        """With the whole map; None without cond rows and where nothing is left to choose."""
+        if self.routing is None or Role.COND not in call.rows.roles:
+            return None
+        decided = self.routing.at(call)
+        if decided.routing is None:
+            decided.routing = self.rule.complete(decided.scores, self.fixed, self.bar).to(call.query)
+        return decided
+
+    def _people(
+        self, run: RowSpan, query: Tensor, decided: Decided | None
+    ) -> tuple[Tensor, Tensor, Routed | None]:
         key, value = entries(self.key, run), entries(self.value, run)
-        if self.router is not None:
-            logits = self.router.of(run)(hidden)
-            routing = self.rule.complete(logits, self.fixed, self.bar)
-            routed = Routed(logits=logits, done=routing)
+        if decided is not None:
+            assert decided.routing is not None
+            routing = decided.routing[run.entries]
+            routed = Routed(logits=decided.scores[run.entries], done=routing)
         elif self.fixed is not None:
             routing, routed = self.fixed, Routed(done=self.fixed)
         else:
@@ -233,27 +232,37 @@ class AllAtOnce:
     that they share keys and values.
     """
 
-    def __init__(self, held: _Held, runs: Sequence[RowSpan], tokens: int, after: Strengths | None) -> None:
+    def __init__(
+        self,
+        held: _Held,
+        routing: SharedRouting,
+        runs: Sequence[RowSpan],
+        tokens: int,
+        after: Strengths | None,
+    ) -> None:
         kv, like = held.kv, held.like
         choosing = next((run for run in runs if run.role is Role.COND), None)
-        router = None if choosing is None else kv.router
-        self.key, self.value = held.stack(runs, kv.length if router is None else kv.people * kv.length)
-        self.router: Router | None = None
+        chooses = bool(held.rule.learned) and choosing is not None
+        self.key, self.value = held.stack(runs, kv.people * kv.length if chooses else kv.length)
+        self.routing = routing if chooses else None
         rest = 1.0 if after is None else held.rule.mean_of(after)
-        if router is None or choosing is None:  # the first place alone counts
+        if choosing is None or not chooses:  # the first place alone counts
             self.after = None if after is None else torch.tensor([[rest]]).to(like)
             return
-        self.router, self.choosing = router.to(like).of(choosing), choosing.rows
+        self.choosing = choosing.rows
         self.after = None if after is None else torch.tensor([*after, rest])[:, None].to(like)
         self.shut = _shut(kv.people, kv.length).to(like)
-        # The last entry is for the rows that have no choice; the others are written into in every call.
-        rows = runs[-1].rows.stop
-        with torch.inference_mode(False):  # so that it can be written into in any mode
-            self.chosen = torch.full((rows, tokens), kv.people, dtype=torch.long, device=like.device)
+        self.places, self.like = (runs[-1].rows.stop, tokens), like
+        self._written: Tensor | None = None
 
     @classmethod
     def of(
-        cls, held: _Held, runs: Sequence[RowSpan], tokens: int, after: Strengths | None
+        cls,
+        held: _Held,
+        routing: SharedRouting,
+        runs: Sequence[RowSpan],
+        tokens: int,
+        after: Strengths | None,
     ) -> "AllAtOnce | None":
         """For queries of this number of tokens; None if the rows need separate attentions.
 
@@ -263,26 +272,39 @@ class AllAtOnce:
         roles, kv = [run.role for run in runs], held.kv
         apart = not all(role.guided for role in roles) or len(set(roles)) < len(roles)
         fits = Role.UNCOND not in roles or (kv.null is not None and kv.null[0].shape[2] == kv.length)
-        return None if apart or not fits or not held.rule.one_hot else cls(held, runs, tokens, after)
+        if apart or not fits or not held.rule.one_hot:
+            return None
+        return cls(held, routing, runs, tokens, after)
 
     def __call__(self, call: Call) -> Float[Tensor, "b n d"]:
         return self.both(call)[0]
 
     def both(self, call: Call) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n d"]]:
         """The sum, without ``after`` and with it."""
-        entries, bias = len(self.key), None
-        query = call.query.reshape(entries, -1, call.query.shape[2])
-        if self.router is not None:
-            logits = self.router(call.hidden[self.choosing])
-            torch.argmax(logits.detach(), dim=-1, out=self.chosen[self.choosing])
-            if call.record is not None:
-                call.record.note(call.site, [Routed(logits=logits)])
-            bias = functional.embedding(self.chosen.view(entries, -1), self.shut)[:, None]  # b 1 n (i k)
-        out = attend(query, self.key, self.value, bias).view(call.query.shape)
+        decided = None if self.routing is None else self._chosen(self.routing.at(call))
+        query = call.query.reshape(len(self.key), -1, call.query.shape[2])
+        out = attend(query, self.key, self.value, decided and decided.bias).view(call.query.shape)
+        if decided is not None and call.record is not None:
+            call.record.note(call.site, [Routed(logits=decided.scores)])
         if self.after is None:
             return out, out
-        gains = self.after if self.router is None else functional.embedding(self.chosen, self.after)
-        return out, out * gains
+        if decided is None or decided.chosen is None:
+            return out, out * self.after
+        return out, out * functional.embedding(decided.chosen, self.after)
+
+    def _chosen(self, decided: Decided) -> Decided:
+        """With each place's best person, and what is added to the logits for that."""
+        if decided.bias is None:
+            if self._written is None:
+                # The last number is for the rows that have no choice; the others are written in every call.
+                people, device = len(self.shut) - 1, self.like.device
+                with torch.inference_mode(False):  # so that it can be written into in any mode
+                    self._written = torch.full(self.places, people, dtype=torch.long, device=device)
+            torch.argmax(decided.scores.detach(), dim=-1, out=self._written[self.choosing])
+            decided.chosen = self._written
+            by_entry = self._written.view(len(self.key), -1)
+            decided.bias = functional.embedding(by_entry, self.shut)[:, None]  # b 1 n (i k)
+        return decided
 
 
 class _Rescaled:
@@ -305,11 +327,6 @@ class _Rescaled:
         text = call.text if self.covered is None else call.text * self.covered
         factor = ratio(text, plain, self.unguided)
         return times(strong, factor if self.gain == 1.0 else factor * self.gain)
-
-
-def entries(shared_or_per_row: Tensor, run: RowSpan) -> Tensor:
-    """Those of a run, of a tensor with one entry for all rows or one per row of that role."""
-    return shared_or_per_row if shared_or_per_row.shape[0] == 1 else shared_or_per_row[run.entries]
 
 
 def _shared(kv: IdentityKV, runs: Sequence[RowSpan]) -> bool:

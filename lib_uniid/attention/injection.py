@@ -93,6 +93,9 @@ def injected(
     with ExitStack() as stack:
         if plan is not None:
             stack.enter_context(compiled.suspended())
+            if plan.routing is not None:
+                plan.routing.reset()
+                stack.callback(plan.routing.reset)
             if plan.context and sites:
                 calls.context = 0
                 ContextHook(plan.context, rows, calls.note_context).register(sites[0].unet, stack)

@@ -101,3 +101,21 @@ def grids(height: int, width: int) -> dict[int, tuple[int, int]]:
         sizes[height * width] = (height, width)
         height, width = (height + 1) // 2, (width + 1) // 2
     return sizes
+
+
+def grid_of(tokens: int, latent_size: tuple[int, int]) -> tuple[int, int]:
+    """The grid of a layer of so many image tokens, for latents of (rows, columns) or of their proportions.
+
+    Raises ConfigError if so many tokens make no grid like it.
+    """
+    if known := grids(*latent_size).get(tokens):
+        return known
+    height = round((tokens * latent_size[0] / latent_size[1]) ** 0.5)
+    nearest = sorted(range(max(1, height - 2), height + 3), key=lambda rows: abs(rows - height))
+    for rows in nearest:
+        if tokens % rows == 0:
+            return rows, tokens // rows
+    raise ConfigError(
+        f"a layer of {tokens} image tokens is no grid of the proportions {latent_size[1]} to "
+        f"{latent_size[0]}; switch off what merges image tokens"
+    )

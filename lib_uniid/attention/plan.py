@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from lib_uniid.attention.branch import Branch
 from lib_uniid.attention.context import TextChange
+from lib_uniid.attention.deciding import SharedRouting
 from lib_uniid.attention.lora import Deltas, LoRA
 from lib_uniid.attention.text_encoders import TextEncoders
 from lib_uniid.config import Routing
@@ -33,7 +34,9 @@ class Plan:
 
     ``merges`` are LoRA on a site's projections, by their names, at ``merge_scale`` from the first step to the
     last; ``deltas`` keeps the weight changes that they amount to, from the first pass to the last.
-    ``context`` changes the text states before each call of the UNet. ``notes`` are sentences for the user.
+    ``context`` changes the text states before each call of the UNet. ``routing`` is how its branches place
+    people; it is reset when the plan is injected and when it is ejected. ``notes`` are sentences for the
+    user.
     """
 
     branches: Mapping[int, tuple[Branch, ...]]
@@ -41,4 +44,5 @@ class Plan:
     merge_scale: float = 1.0
     deltas: Deltas = field(default_factory=Deltas)
     context: tuple[TextChange, ...] = ()
+    routing: SharedRouting | None = None
     notes: tuple[str, ...] = ()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 
+from torch import Tensor
+
 from lib_uniid.errors import ConfigError
 
 
@@ -32,14 +34,14 @@ class RowSpan:
 
 
 class Rows:
-    """The host's description of the next UNet call; it may change both attributes between calls.
+    """The host's description of the next UNet call; it may change the attributes between calls.
 
     ``roles`` has one role per batch row; ``progress`` is the share of the sampling steps already done, in [0,
-    1].
+    1]. ``before`` is the number of cond rows that earlier calls of the same evaluation of the model had.
     """
 
-    def __init__(self, roles: Iterable[Role], progress: float = 0.0) -> None:
-        self.progress = progress
+    def __init__(self, roles: Iterable[Role], progress: float = 0.0, before: int = 0) -> None:
+        self.progress, self.before = progress, before
         self.roles = tuple(roles)
 
     @property
@@ -64,6 +66,11 @@ class Rows:
                 "all rows before each call, or switch off the extension that takes them apart (regional "
                 "prompts in attention mode do)"
             )
+
+
+def entries(shared_or_per_row: Tensor, run: RowSpan) -> Tensor:
+    """Those of a run, of a tensor with one entry for all rows or one per row of that role."""
+    return shared_or_per_row if shared_or_per_row.shape[0] == 1 else shared_or_per_row[run.entries]
 
 
 def _runs(roles: tuple[Role, ...]) -> tuple[RowSpan, ...]:

@@ -57,6 +57,11 @@ class Site:
         return self.index % 2 == 1
 
     @property
+    def transformer(self) -> str:
+        """The path of the transformer whose blocks it is among."""
+        return self.name.partition(".transformer_blocks.")[0]
+
+    @property
     def width(self) -> int:
         """Channels of its queries."""
         return self.to_q.out_features

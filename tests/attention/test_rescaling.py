@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lib_uniid.attention import identity
 from lib_uniid.attention.branch import Call
+from lib_uniid.attention.deciding import SharedRouting
 from lib_uniid.attention.identities import Gains, Merge, PlannedIdentity
 from lib_uniid.attention.identity import IdentityBranch, IdentityKV
 from lib_uniid.attention.injection import injected
@@ -40,10 +41,10 @@ def branch(people: Tensor, null: Tensor | None, scale: float, *, rescaled: bool)
         key=key,
         value=value,
         null=None if null is None else (projected(null, "to_k_ip"), projected(null, "to_v_ip")),
-        router=None,
     )
     gains = Gains([PlannedIdentity(tokens=people)], scale)
-    return IdentityBranch(kv=kv, rule=routing_rule([None], "auto", None), gains=gains, rescaled=rescaled)
+    routing = SharedRouting(rule=routing_rule([None], "auto", None), leaders={1: 1})
+    return IdentityBranch(kv=kv, routing=routing, gains=gains, rescaled=rescaled)
 
 
 def recorded_pair(dtype: torch.dtype) -> Pair:

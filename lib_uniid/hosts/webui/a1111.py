@@ -43,6 +43,7 @@ class Cursor:
     def advance(self, count: int) -> None:
         """Set the roles for a UNet call of ``count`` rows; unexpected rows are left unchanged."""
         roles = self._order[self._place : self._place + count]
+        self.rows.before = self._order[: self._place].count(Role.COND)
         self._place += count
         if len(roles) < count:
             roles, self.unexplained = untouched(count), self.unexplained + 1

@@ -44,6 +44,7 @@ class ForgeInjection:
     ) -> None:
         self.unet, self.rows, self.unexplained = unet_of(p), Rows(()), 0
         self._on, self._number = True, next(_numbers)
+        self._conds = 0  # cond rows so far in this evaluation of the model
         # The host replaces the container, and with it our clone, at each pass.
         self._objects = p.sd_model.forge_objects
         self._before = self._objects.unet
@@ -62,7 +63,7 @@ class ForgeInjection:
 
     def step(self, params: Any) -> None:
         self.counter.evaluations += 1
-        self.rows.progress = progress_of(params)
+        self.rows.progress, self._conds = progress_of(params), 0
 
     @property
     def called(self) -> bool:
@@ -133,6 +134,8 @@ class ForgeInjection:
             return
         each = rows // len(kinds)
         self.rows.roles = [ROLES[kind] for kind in kinds for _ in range(each)]
+        self.rows.before = self._conds
+        self._conds += self.rows.roles.count(Role.COND)
 
 
 PARAMETERS = {

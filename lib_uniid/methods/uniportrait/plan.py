@@ -7,10 +7,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lib_uniid.attention.branch import Branch
+from lib_uniid.attention.deciding import AS_SCORED, Deciding, SharedRouting, leaders_of
 from lib_uniid.attention.identities import Gains, PlannedIdentity, stacked
 from lib_uniid.attention.identity import IdentityBranch, IdentityKV, Pair
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.routing import Choose, RoutingRule, routing_rule
+from lib_uniid.attention.scores import AttentionRouter
 from lib_uniid.attention.sites import Site
 from lib_uniid.config import Routing
 from lib_uniid.errors import CheckpointMismatchError, ConfigError
@@ -23,9 +25,11 @@ from lib_uniid.typing import Float
 class PlanSettings:
     """How the people of a plan act together.
 
-    ``latent_size`` (height, width) is needed with drawn masks. ``lora_set`` None takes the one for the number
-    of people. ``choose`` turns router logits into a routing map; None gives each place to the best person.
-    ``rescaled`` gives the identities the norm of the text attention, which the official code does not.
+    ``latent_size`` (height, width) is needed with drawn masks and where scores are smoothed or kept.
+    ``lora_set`` None takes the one for the number of people. ``choose`` turns router logits into a routing
+    map; None gives each place to the best person. ``rescaled`` gives the identities the norm of the text
+    attention, which the official code does not. Without ``trained`` the identities' own attention takes the
+    place of the router.
     """
 
     id_scale: float = 0.7
@@ -35,6 +39,8 @@ class PlanSettings:
     lora_scale: float = 1.0
     choose: Choose | None = None
     rescaled: bool = False
+    trained: bool = True
+    deciding: Deciding = AS_SCORED
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.id_scale <= 2.0:  # also refuses NaN
@@ -69,12 +75,18 @@ def build(
     rule = routing_rule(
         [person.mask for person in people], settings.routing, settings.latent_size, settings.choose
     )
-    cross = [site for site in sites if site.cross]
+    routing = SharedRouting(
+        rule=rule,
+        leaders=leaders_of(sites),
+        deciding=settings.deciding,
+        latent_size=settings.latent_size,
+    )
     chosen = settings.lora_set or _lora_set(adapter, rule)
     return Plan(
-        branches=_identities(adapter, cross, people, uncond, settings, rule),
+        branches=_identities(adapter, sites, people, uncond, settings, routing),
         merges={site.index: adapter.lora(chosen, site.index) for site in sites},
         merge_scale=settings.lora_scale,
+        routing=routing,
     )
 
 
@@ -107,20 +119,28 @@ def _identities(
     people: Sequence[PlannedIdentity],
     uncond: Float[Tensor, "k d"] | None,
     settings: PlanSettings,
-    rule: RoutingRule,
+    routing: SharedRouting,
 ) -> dict[int, tuple[Branch, ...]]:
     gains, tokens = Gains(people, settings.id_scale), stacked(people)
     branches: dict[int, tuple[Branch, ...]] = {}
     for site in sites:
+        if not site.cross:
+            continue
         weights = adapter.faceid_site(site.index)
         key, value = (_heads(linear(tokens), site) for linear in (weights.to_k_faceid, weights.to_v_faceid))
         kv = IdentityKV(
             key=key,
             value=value,
             null=None if uncond is None else _pair(weights.to_k_faceid, weights.to_v_faceid, uncond, site),
-            router=_router(adapter, site, tokens) if rule.learned else None,
         )
-        branches[site.index] = (IdentityBranch(kv=kv, rule=rule, gains=gains, rescaled=settings.rescaled),)
+        if routing.leads(site.index):
+            routing.routers[site.index] = (
+                _router(adapter, site, tokens)
+                if settings.trained
+                else AttentionRouter(key=kv.key, null=kv.null and kv.null[0])
+            )
+        branch = IdentityBranch(kv=kv, routing=routing, gains=gains, rescaled=settings.rescaled)
+        branches[site.index] = (branch,)
     return branches
 
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib_uniid.attention.identity import entries
-from lib_uniid.attention.rows import RowSpan
+from lib_uniid.attention.rows import RowSpan, entries
 from lib_uniid.typing import Float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteRouter:
-    """A :class:`lib_uniid.attention.identity.Router`.
+    """A :class:`lib_uniid.attention.deciding.Router`.
 
     ``weight`` and ``bias`` are the first layer of theta, which reads image tokens; its second layer, being
     linear, sits in the identities' ``keys`` (:func:`fold_keys`), which halves the cost and changes nothing.
@@ -28,7 +27,9 @@ class SiteRouter:
     def of(self, run: RowSpan) -> "SiteRouter":
         return SiteRouter(weight=self.weight, bias=self.bias, keys=entries(self.keys, run))
 
-    def __call__(self, hidden: Float[Tensor, "b n d"]) -> Float[Tensor, "b n i"]:
+    def __call__(
+        self, query: Float[Tensor, "b n d"], hidden: Float[Tensor, "b n d"]
+    ) -> Float[Tensor, "b n i"]:
         return F.gelu(F.linear(hidden, self.weight, self.bias)) @ self.keys.transpose(1, 2)
 
 

@@ -63,9 +63,12 @@ def test_a_cursor_passes_each_row_once_and_leaves_unexpected_rows_unchanged():
     cursor = Cursor(rows)
     cursor.reset(cond=3, total=5)
     seen: list[tuple[Role, ...]] = []
+    before: list[int] = []
     for count in (2, 2, 1, 2):
         cursor.advance(count)
         seen.append(rows.roles)
+        before.append(rows.before)
+    assert before == [0, 2, 3, 3]
     assert seen == [(COND, COND), (COND, UNCOND), (UNCOND,), (UNTOUCHED, UNTOUCHED)]
     assert cursor.unexplained == 1
     cursor.reset(cond=1, total=1)

@@ -58,11 +58,7 @@ def test_the_router_is_prepared_only_where_it_has_a_choice():
     plans = [
         build(adapter, PAIR.sites, who, null_tokens(6), size) for who in (people(2, 6), people(1, 6), drawn)
     ]
-    assert [plan is not None and identity(plan).kv.router is not None for plan in plans] == [
-        True,
-        False,
-        False,
-    ]
+    assert [plan is not None and list(identity(plan).routing.routers) for plan in plans] == [[1], [], []]
 
 
 def test_without_the_router_file_several_people_need_masks():

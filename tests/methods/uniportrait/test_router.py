@@ -13,7 +13,7 @@ def test_the_folded_router_equals_the_unfolded_one():
     first, bias, second = torch.randn(24, 12), torch.randn(24), torch.randn(12, 24)
     theta = functional.linear(functional.gelu(functional.linear(hidden, first, bias)), second)
     folded = SiteRouter(weight=first, bias=bias, keys=fold_keys(keys, second))
-    torch.testing.assert_close(folded(hidden), theta @ keys.mT, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(folded(hidden, hidden), theta @ keys.mT, rtol=1e-5, atol=1e-4)
 
 
 def test_each_cond_row_has_the_keys_of_its_own_people():

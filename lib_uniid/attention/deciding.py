@@ -1,0 +1,277 @@
+"""Decides which person each place belongs to: once per transformer and call, from what was seen so far.
+
+A router scores the people at the first cross-attention layer of a transformer, the leader; the other layers
+of the transformer follow its map. Scores may be smoothed, balanced among the people, drawn into columns, and
+kept from layer to layer and from step to step, so that a decision once made is held.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from lib_uniid.attention.branch import Call
+from lib_uniid.attention.math import grid_of
+from lib_uniid.attention.routing import RoutingRule
+from lib_uniid.attention.rows import Role, Rows, RowSpan
+from lib_uniid.attention.scores import (
+    Grid,
+    balanced,
+    contrast,
+    in_columns,
+    on_grid,
+    presence,
+    resized,
+    smoothed,
+)
+from lib_uniid.attention.sites import Site
+from lib_uniid.errors import ConfigError
+from lib_uniid.fields import Order
+from lib_uniid.typing import Float
+
+MOST_KEPT = 1024
+"""Places of the grid on which scores are kept; the finest of the picture's grids that has no more."""
+
+
+@runtime_checkable
+class Router(Protocol):
+    """Scores every person at every image token of one site."""
+
+    def to(self, like: Tensor) -> "Router":
+        """In the precision and on the device of ``like``."""
+        ...
+
+    def of(self, run: RowSpan) -> "Router":
+        """For the rows of a run of cond rows."""
+        ...
+
+    def __call__(
+        self, query: Float[Tensor, "b n d"], hidden: Float[Tensor, "b n d"]
+    ) -> Float[Tensor, "b n i"]:
+        """The scores, neither scaled nor normalised; ``query`` is made of ``hidden``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deciding:
+    """What is done with a router's scores before each place is given to the best person.
+
+    ``smooth`` is the share of the picture's shorter side over which they are averaged. ``balance``: "mean"
+    gives each person a mean of 0 over the places, "share" an equal part of the picture. ``keep`` is how much
+    of the earlier scores is kept at each leader. ``order`` is the strength of the columns, in deviations of
+    the scores per column; it falls to ``order_floor`` of itself until the share ``order_until`` of the steps.
+    """
+
+    smooth: float = 0.0
+    balance: Literal["none", "mean", "share"] = "none"
+    keep: float = 0.0
+    order: float = 0.0
+    order_until: float = 0.4
+    order_floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.smooth <= 1.0 and 0.0 <= self.keep < 1.0):  # also refuses NaN
+            raise ConfigError(
+                f"smooth must lie in [0, 1] and keep in [0, 1), got {self.smooth} and {self.keep}"
+            )
+
+    def order_at(self, progress: float) -> float:
+        """The strength of the columns after this share of the steps."""
+        falling = 1.0 - progress / self.order_until if self.order_until > 0.0 else 0.0
+        return self.order * max(self.order_floor, falling)
+
+
+AS_SCORED = Deciding()
+"""The router's scores as they are, as published."""
+
+TRAINED = AS_SCORED
+"""For a router that was trained."""
+
+UNTRAINED = Deciding(smooth=0.15, balance="share", keep=0.9, order=0.1)
+"""For a router without training; the weak order breaks ties."""
+
+ORDER = 4.0
+"""Strength of the columns where people are placed in an order."""
+
+
+def deciding(order: Order, *, trained: bool) -> Deciding:
+    """How to decide with a router of either kind."""
+    chosen = TRAINED if trained else UNTRAINED
+    return chosen if order == "free" else replace(chosen, order=ORDER)
+
+
+@dataclass(slots=True, eq=False)
+class Decided:
+    """The people's scores at all places, in all cond rows of a call, and what sites have made of them.
+
+    ``presence`` speaks for any person rather than for the background; only where it is asked for.
+    ``routing`` is the whole map, ``bias`` and ``chosen`` are what one attention for all rows needs, and
+    ``grown`` is where each person's own words count.
+    """
+
+    scores: Float[Tensor, "b n i"]
+    presence: Float[Tensor, "b n 1"] | None = None
+    routing: Float[Tensor, "b n i"] | None = None
+    bias: Tensor | None = None
+    chosen: Tensor | None = None
+    grown: Tensor | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class SharedRouting:
+    """The routing of one generation: the rule, the routers of the leaders, and what was decided so far.
+
+    ``leaders`` has the leader of each cross-attention layer, by their indices. ``latent_size`` is
+    (rows, columns); None only where scores are taken as they are. ``routers`` stays empty where the rule
+    leaves nothing to choose. With ``seen`` the presence is decided on, too.
+    """
+
+    rule: RoutingRule
+    leaders: Mapping[int, int]
+    deciding: Deciding = AS_SCORED
+    latent_size: Grid | None = None
+    routers: dict[int, Router] = field(default_factory=dict[int, Router])
+    seen: bool = False
+    latest: dict[int, Decided] = field(default_factory=dict[int, Decided], init=False)
+    _kept: "_Kept" = field(init=False)
+    _ready: dict[object, Router] = field(default_factory=dict[object, Router], init=False)
+    _held: dict[object, Tensor] = field(default_factory=dict[object, Tensor], init=False)
+
+    def __post_init__(self) -> None:
+        if self.latent_size is None and (self.seen or self.deciding != AS_SCORED):
+            raise ConfigError("smoothed or kept scores need the latent size; give height and width")
+        self._kept = _Kept(self.deciding.keep)
+
+    def leads(self, site: int) -> bool:
+        """Whether this site needs a router."""
+        return bool(self.rule.learned) and self.leaders[site] == site
+
+    def reset(self) -> None:
+        """Forget what was decided: a new pass begins, or the plan is ejected."""
+        self.latest.clear()
+        self._ready.clear()
+        self._held.clear()
+        self._kept.reset()
+
+    def at(self, call: Call) -> Decided:
+        """What is decided at this site; a following site takes what its leader has decided in this call."""
+        leader = self.leaders[call.site]
+        if leader == call.site:
+            if leader not in call.left:
+                call.left[leader] = self.latest[leader] = self._decide(leader, call)
+            return self.latest[leader]
+        decided = self.latest[leader]
+        if decided.scores.shape[1] != call.query.shape[1]:
+            raise ConfigError(
+                f"layers of one transformer are called with {decided.scores.shape[1]} and "
+                f"{call.query.shape[1]} image tokens; switch off what merges tokens at cross-attention"
+            )
+        return decided
+
+    def _decide(self, leader: int, call: Call) -> Decided:
+        runs = [run for run in call.rows.runs if run.role is Role.COND]
+        router = self._router(leader, call.query)
+        parts = [router.of(run)(call.query[run.rows], call.hidden[run.rows]) for run in runs]
+        scores = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if self.deciding == AS_SCORED and not self.seen:
+            return Decided(scores)
+        return self._weighed(scores.detach(), call.rows)
+
+    def _weighed(self, scores: Float[Tensor, "b n i"], rows: Rows) -> Decided:
+        assert self.latent_size is not None
+        how, grid = self.deciding, grid_of(scores.shape[1], self.latent_size)
+        among = self._among(scores)
+        found = on_grid(scores if among is None else scores.index_select(2, among), grid)
+        x = contrast(found, by_person=how.balance != "none")
+        if order := how.order_at(rows.progress):
+            x = torch.add(x, self._columns(x.shape[1], grid, x), alpha=order)
+        if self.seen:
+            x = torch.cat([x, presence(found)], dim=1)
+        x = smoothed(x, how.smooth)
+        if how.keep:
+            x = resized(self._kept.joined(resized(x, kept_grid(self.latent_size)), rows), grid)
+        people = found.shape[1]
+        decided = balanced(x[:, :people]) if how.balance == "share" else x[:, :people]
+        weighed = decided.flatten(2).transpose(1, 2)
+        if among is not None:
+            weighed = torch.full_like(scores, -torch.inf, dtype=x.dtype).index_copy(2, among, weighed)
+        return Decided(weighed, x[:, people:].flatten(2).transpose(1, 2) if self.seen else None)
+
+    def _router(self, leader: int, like: Tensor) -> Router:
+        kind = leader, like.dtype, like.device
+        if kind not in self._ready:
+            self._ready[kind] = self.routers[leader].to(like)
+        return self._ready[kind]
+
+    def _among(self, like: Tensor) -> Tensor | None:
+        """The people among whom the router chooses; None if these are all."""
+        learned = self.rule.learned
+        if len(learned) == self.rule.people:
+            return None
+        return self._constant(("among", like.device), lambda: torch.tensor(learned).to(like.device))
+
+    def _columns(self, people: int, grid: Grid, like: Tensor) -> Tensor:
+        return self._constant(
+            ("columns", people, grid, like.device), lambda: in_columns(people, grid).to(like.device)
+        )
+
+    def _constant(self, key: object, make: "Make") -> Tensor:
+        if key not in self._held:
+            self._held[key] = make()
+        return self._held[key]
+
+
+class Make(Protocol):
+    """Makes a tensor that does not change while sampling."""
+
+    def __call__(self) -> Tensor: ...
+
+
+class _Kept:
+    """The scores so far: a mean in which each leader's count ``keep`` times as much as those after it.
+
+    Each cond row of an evaluation has its own, so that a host may compute rows in several calls.
+    """
+
+    def __init__(self, keep: float) -> None:
+        self.keep = keep
+        self.reset()
+
+    def reset(self) -> None:
+        self._sums: Tensor | None = None
+        self._weights: list[float] = []
+        self._progress = 0.0
+
+    def joined(self, x: Float[Tensor, "b i height width"], rows: Rows) -> Float[Tensor, "b i height width"]:
+        if rows.progress < self._progress:
+            self.reset()
+        self._progress = rows.progress
+        first, last = rows.before, rows.before + len(x)
+        with torch.inference_mode(False):
+            if self._sums is None or self._sums.shape[1:] != x.shape[1:] or self._sums.device != x.device:
+                self._sums, self._weights = x.new_zeros(0, *x.shape[1:]), []
+            if len(self._sums) < last:
+                more = x.new_zeros(last - len(self._sums), *x.shape[1:])
+                self._sums = torch.cat([self._sums, more])
+                self._weights += [0.0] * len(more)
+        sums = self._sums[first:last]
+        sums.mul_(self.keep).add_(x)
+        weight = self.keep * self._weights[first] + 1.0
+        self._weights[first:last] = [weight] * len(x)
+        return sums / weight
+
+
+def kept_grid(latent_size: Grid) -> Grid:
+    """The grid on which scores are kept, for latents of (rows, columns)."""
+    height, width = latent_size
+    while height * width > MOST_KEPT:
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return height, width
+
+
+def leaders_of(sites: Sequence[Site]) -> dict[int, int]:
+    """The first cross-attention layer of each layer's transformer, by their indices."""
+    first: dict[str, int] = {}
+    return {site.index: first.setdefault(site.transformer, site.index) for site in sites if site.cross}
