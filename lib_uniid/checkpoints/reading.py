@@ -69,7 +69,8 @@ def _tensors(path: Path, header: Header, mapped: bool) -> dict[str, Tensor]:
 
     try:
         mapped = mapped and zipfile.is_zipfile(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        # torch 2.1 maps only a file that is given as a text.
+        content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
         flat = flatten(content)
     except Exception as error:  # torch raises nearly any error for a damaged file
         raise UnknownCheckpointError(

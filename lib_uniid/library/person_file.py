@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lib_uniid import json_text
 from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.encoders.pixels import CROP
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
@@ -46,7 +47,7 @@ def read(path: Path) -> Identity:
         embedding = tensors.pop(_EMBEDDING).numpy()
         crops = tensors.pop(_CROPS).numpy() if _CROPS in tensors else None
         features = _features(tensors, metadata)
-        _check(crops, features)
+        _check(embedding, crops, features)
         return Identity(
             name=normal(metadata["name"]),
             features=features,
@@ -96,7 +97,7 @@ def _features(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dic
     """By encoder. Raises ``ValueError``, ``KeyError`` and ``TypeError``."""
     if metadata["format"] == FIRST_FORMAT:
         return {FIRST_ENCODER: IDFeatures.of(tensors, metadata)}
-    encoders: Any = json.loads(metadata["encoders"])
+    encoders: Any = json_text.parsed(metadata["encoders"])
     if not isinstance(encoders, list) or len(encoders) > _MAX_ENCODERS:  # pyright: ignore[reportUnknownArgumentType]
         raise ValueError("its list of encoders is damaged")
     features: dict[str, IDFeatures] = {}
@@ -111,8 +112,10 @@ def _features(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dic
     return features
 
 
-def _check(crops: np.ndarray | None, features: Mapping[str, IDFeatures]) -> None:
-    """Raise ``ValueError`` unless crops and features are of the same references."""
+def _check(embedding: np.ndarray, crops: np.ndarray | None, features: Mapping[str, IDFeatures]) -> None:
+    """Raise ``ValueError`` for a wrong embedding, and for crops and features of unequal references."""
+    if embedding.ndim != 1 or embedding.dtype != np.float32 or not np.isfinite(embedding).all():
+        raise ValueError("its embedding is not a vector of finite numbers")
     if crops is None:
         return
     if crops.dtype != np.uint8 or not len(crops) or crops.shape != (len(crops), CROP, CROP, 3):
