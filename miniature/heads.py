@@ -111,10 +111,12 @@ class HeadPainter:
         self.g = _geometry(who, looks)
         self.style = choice_of(trait(who, "hair_style"), len(HAIR_STYLES))
         tone = (trait(who, "skin")[:, None] + 1) / 2
-        self.skin = SKIN[0] + (SKIN[1] - SKIN[0]) * tone
+        dark, light = SKIN.to(canvas)
+        self.skin = dark + (light - dark) * tone
         self.skin = self.skin + trait(who, "skin_warmth")[:, None] * torch.tensor([0.02, -0.01, -0.05])
         greying = (looks.age[:, None] * (looks.hair[:, None] < 4)).clamp(0, 0.85)
-        self.hair = HAIR[looks.hair] + (GREY - HAIR[looks.hair]) * greying
+        hair = HAIR.to(canvas)[looks.hair]
+        self.hair = hair + (GREY.to(canvas) - hair) * greying
         self.face = self._face_shape()
 
     def draw(self) -> Float[Tensor, "n 3 height width"]:
@@ -140,7 +142,7 @@ class HeadPainter:
 
     def _lay(self, colour: Tensor, distance: Tensor, alpha: Tensor | float = 1.0) -> None:
         if colour.dim() == 1:
-            colour = colour.expand(len(self.canvas), 3)
+            colour = colour.to(self.canvas).expand(len(self.canvas), 3)
         self.canvas = paint(self.canvas, colour, cover(distance, self.scale) * alpha)
 
     def _is(self, *styles: str) -> Tensor:
@@ -203,10 +205,9 @@ class HeadPainter:
         size = self._t("eye_size")
         squint = 0.03 * self._m(self.looks.smile).clamp(min=0)
         palette = (self._t("iris") + 1)[:, 0]
+        brown, green, blue = IRIS.to(palette)
         iris = torch.where(
-            palette < 1,
-            IRIS[0] + (IRIS[1] - IRIS[0]) * palette,
-            IRIS[1] + (IRIS[2] - IRIS[1]) * (palette - 1),
+            palette < 1, brown + (green - brown) * palette, green + (blue - green) * (palette - 1)
         )
         white, brow = torch.tensor([0.97, 0.97, 0.98]), self.hair * 0.7
         yaw = self._m(self.looks.yaw)

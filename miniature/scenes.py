@@ -66,10 +66,11 @@ def draw_background(place: Tensor, size: int, generator: torch.Generator) -> Flo
         return (torch.rand(count, generator=generator) * (high - low) + low)[:, None, None]
 
     horizon = jitter(0.58, 0.72)
-    top, bottom = _SKY[place, 0][:, :, None, None], _SKY[place, 1][:, :, None, None]
+    sky = _SKY.to(place.device)[place]
+    top, bottom = sky[:, 0, :, None, None], sky[:, 1, :, None, None]
     canvas = top + (bottom - top) * (y / horizon).clamp(0, 1)[:, None]
     pixels = float(size)
-    canvas = paint(canvas, _GROUND[place], cover(horizon - y, pixels))
+    canvas = paint(canvas, _GROUND.to(place.device)[place], cover(horizon - y, pixels))
     for index, furnish in enumerate((_beach, _forest, _market, _city, _desert, _library, _meadow, _sunset)):
         here = (place == index).float()[:, None, None]
         if here.any():

@@ -19,12 +19,35 @@ SIZE = 128
 _LIKE_THE_PLACE = {0: (2, 3), 1: (1,), 2: (4,), 3: (5,), 4: (3,), 5: (0,), 6: (1,), 7: (5, 0)}
 """Shirts too close to a place's own colours to be told from it."""
 
-_LAYOUT = {
-    1: ((0.5,), 0.10, (30.0, 43.0)),
-    2: ((0.27, 0.73), 0.03, (26.0, 31.0)),
-    3: ((0.18, 0.5, 0.82), 0.015, (19.0, 22.0)),
+LARGE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How people stand: places across the picture and how far off them, half height of heads, and where.
+
+    Shares of the picture, but for heads, which are in pixels of a picture of the layout's size.
+    """
+
+    across: tuple[float, ...]
+    spread: float
+    heads: tuple[float, float]
+    high: tuple[float, float]
+
+
+_LAYOUTS = {
+    SIZE: {
+        1: _Standing((0.5,), 0.10, (30.0, 43.0), (0.40, 0.50)),
+        2: _Standing((0.27, 0.73), 0.03, (26.0, 31.0), (0.44, 0.54)),
+        3: _Standing((0.18, 0.5, 0.82), 0.015, (19.0, 22.0), (0.44, 0.54)),
+    },
+    LARGE: {
+        1: _Standing((0.5,), 0.14, (38.0, 56.0), (0.42, 0.52)),
+        2: _Standing((0.28, 0.72), 0.05, (34.0, 46.0), (0.44, 0.54)),
+        3: _Standing((0.19, 0.5, 0.81), 0.02, (30.0, 37.0), (0.48, 0.56)),
+    },
 }
-"""Per number of people: places across the picture, how far off them, half height of the heads (of 128)."""
+"""By size of the picture and number of people; the larger picture has smaller heads and more of the body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,15 +129,15 @@ def fitting_shirts(shirt: Tensor, place: Tensor) -> Tensor:
 
 
 def _stand(count: int, people: int, generator: torch.Generator, size: int) -> Placement:
-    across, spread, (small, large) = _LAYOUT[people]
-    unit = size / 128
+    layout = LARGE if size == LARGE else SIZE
+    standing, unit = _LAYOUTS[layout][people], size / layout
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.rand(count, people, generator=generator) * (high - low) + low
 
-    tall = uniform(small, large) * unit
-    x = (torch.tensor(across) + uniform(-spread, spread)) * size
-    y = uniform(0.44, 0.54) * size if people > 1 else uniform(0.40, 0.50) * size
+    tall = uniform(*standing.heads) * unit
+    x = (torch.tensor(standing.across) + uniform(-standing.spread, standing.spread)) * size
+    y = uniform(*standing.high) * size
     return Placement(x.reshape(-1), y.reshape(-1), tall.reshape(-1))
 
 
@@ -133,7 +156,7 @@ def _draw_person(canvas: Tensor, who: Tensor, looks: Looks, at: Placement) -> Te
     scale = at.half_height[:, None, None]
     x, y = (x - at.x[:, None, None]) / scale, (y - at.y[:, None, None]) / scale
     shoulders = ellipse(x, y - 2.9, 1.35, 1.65)
-    canvas = paint(canvas, scenes.SHIRTS[looks.shirt], cover(shoulders, scale))
+    canvas = paint(canvas, scenes.SHIRTS.to(canvas)[looks.shirt], cover(shoulders, scale))
     return HeadPainter(canvas, who, looks, at).draw()
 
 

@@ -43,7 +43,8 @@ def routing_loss(
     so that it does not grow with resolution.
     """
     losses: list[Tensor] = []
-    right, places = torch.zeros(()), torch.zeros(())
+    right: list[Tensor] = []
+    places: list[Tensor] = []
     for site in logits:
         covered = masks_at(persons, site.shape[1])
         union = covered.sum(-1, keepdim=True).clamp(max=1)
@@ -51,9 +52,9 @@ def routing_loss(
         error = (site.softmax(-1) - target).square().mean(-1, keepdim=True) * union
         losses.append(error.sum() / union.sum().clamp_min(1e-6))
         clear = union[..., 0] > 0.5
-        right += (site.argmax(-1) == target.argmax(-1))[clear].sum()
-        places += clear.sum()
-    return torch.stack(losses).mean(), right / places.clamp_min(1)
+        right.append(((site.argmax(-1) == target.argmax(-1)) & clear).sum())
+        places.append(clear.sum())
+    return torch.stack(losses).mean(), torch.stack(right).sum() / torch.stack(places).sum().clamp_min(1)
 
 
 def imbalance(

@@ -29,7 +29,7 @@ def aligned_placement(
     level = Looks(**{f: getattr(looks, f) for f in Looks.__slots__} | {"roll": torch.zeros(count)})
     points = heads.landmarks(who, level, origin)
     points = points + torch.randn(points.shape, generator=generator) * jitter / 40
-    target = TEMPLATE * size / 112
+    target = TEMPLATE.to(points) * size / 112
     centred, goal = points - points.mean(1, keepdim=True), target - target.mean(0)
     norm = centred.square().sum((1, 2))
     cos = (centred * goal).sum((1, 2)) / norm
