@@ -78,7 +78,8 @@ def write_base(trained: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     base, vae = new_base(), new_vae(tuple(WIDTHS[0] * multiple for multiple in multiples(WIDTHS)))
     base.load_state_dict(_read(trained / "base.pt"))
-    scaled = _rescaled(_read(trained / "vae.pt"), _read(trained / "pictures.pt")["scale"])
+    scale = _read(trained / "pictures.pt")["scale"]
+    scaled = rescaled(_read(trained / "vae.pt"), scale / SCALE_FACTOR)
     vae.load_state_dict(widened(scaled, WIDTHS))
     text: Any = base["text"]
     save_file(ldm_state(base["unet"], vae, text), folder / f"{BASE}.safetensors")
@@ -100,9 +101,8 @@ def write_base(trained: Path, folder: Path) -> None:
     (folder / f"{BASE}.yaml").write_text(_yaml(), encoding="utf-8")
 
 
-def _rescaled(vae: State, scale: float) -> State:
-    """Fold the latents' own scale into the convolutions beside them, so that the official factor fits."""
-    factor = scale / SCALE_FACTOR
+def rescaled(vae: State, factor: float) -> State:
+    """Latents ``factor`` times as large, by the convolutions beside them, so that the official scale fits."""
     state = dict(vae)
     mean, log_variance = slice(0, 4), slice(4, 8)
     weight, bias = state["quant_conv.weight"].clone(), state["quant_conv.bias"].clone()

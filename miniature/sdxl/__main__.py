@@ -1,4 +1,8 @@
-"""Train the whole miniature of SDXL: python -m miniature.sdxl --out runs/sdxl [--device cuda] [--minutes 9]."""
+"""Train the miniature of SDXL: python -m miniature.sdxl --out runs/sdxl [--begin runs/sdxl] [--minutes 11].
+
+It needs a GPU: a processor would take days. Results are written as they are ready. With ``--begin`` the base
+goes on from an earlier one, and the recogniser is taken as it is.
+"""
 
 import argparse
 import sys
@@ -6,49 +10,28 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from lib_uniid.encoders.iresnet import IResNet
 from miniature.sdxl import base, branches, pictures, recogniser, router
-from miniature.sdxl.networks import Base
+from miniature.sdxl.networks import Base, new_recogniser
+from miniature.sdxl.results import load, save
 
 SHARES = {
     "recogniser": 0.08,
-    "base": 0.62,
-    "text-alike": 0.025,
-    "text": 0.06,
-    "adapter-alike": 0.035,
-    "adapter": 0.09,
-    "router": 0.09,
+    "base": 0.66,
+    "text-alike": 0.02,
+    "text": 0.05,
+    "adapter-alike": 0.03,
+    "adapter": 0.08,
+    "router": 0.08,
 }
-"""Of the time that all of it may take, beside drawing the pictures."""
-
-
-MOST = 7_000_000
-"""Values in one file of a result."""
-
-
-def save(state: dict[str, Tensor], out: Path, name: str) -> None:
-    """In half precision, in as many files as it takes."""
-    parts: list[dict[str, Tensor]] = [{}]
-    for key, tensor in state.items():
-        if sum(one.numel() for one in parts[-1].values()) > MOST:
-            parts.append({})
-        parts[-1][key] = tensor.half().cpu() if tensor.is_floating_point() else tensor.cpu()
-    for number, part in enumerate(parts):
-        torch.save(part, out / f"{name}-{number}.pt")
+"""Of the time of all courses."""
 
 
 def main() -> int:
-    """Train what is not there yet, in order."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/sdxl"))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--pictures", type=int, default=120_000)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--steps", type=int, help="of every course; else each has its share of the minutes")
-    options = parser.parse_args()
+    """Train everything, in order."""
+    options = _parse()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     log = out / "log.jsonl"
@@ -67,14 +50,15 @@ def main() -> int:
     tell("drawing")
     drawn = pictures.render(imagined, device)
     tell(f"{len(drawn)} pictures, deviation {drawn.latents[:2000].float().std():.3f}")
-    reader = recogniser.train(
-        device, log, seconds("recogniser"), options.batch, options.steps
-    )
-    save(reader.state_dict(), out, "recogniser")
     torch.manual_seed(base.SEED)
     model = Base().to(device)
+    reader = _reader(options, device, log, seconds("recogniser"))
+    save(reader.state_dict(), out, "recogniser")
+    if options.begin:
+        model.load_state_dict(load(options.begin, "base"))
     tell("base")
-    base.train(model, drawn, log, seconds("base"), options.batch, options.steps)
+    seed = base.SEED if options.begin is None else base.SEED + 1000
+    base.train(model, drawn, log, seconds("base"), options.batch, options.steps, seed)
     save(model.state_dict(), out, "base")
     tell("features")
     features = branches.read(drawn, reader)
@@ -83,9 +67,8 @@ def main() -> int:
     text = branches.train_text(stage, (seconds("text-alike"), seconds("text")), options.steps)
     save(text.state_dict(), out, "text_branch")
     tell("adapter branch")
-    adapter, projections = branches.train_adapter(
-        stage, (seconds("adapter-alike"), seconds("adapter")), options.steps
-    )
+    times = seconds("adapter-alike"), seconds("adapter")
+    adapter, projections = branches.train_adapter(stage, times, options.steps)
     both = nn.ModuleDict({"branch": adapter, "projections": projections})
     save(both.state_dict(), out, "adapter_branch")
     tell("router")
@@ -93,6 +76,27 @@ def main() -> int:
     save(routers.state_dict(), out, "router")
     tell("done")
     return 0
+
+
+def _reader(options: argparse.Namespace, device: torch.device, log: Path, seconds: float) -> IResNet:
+    if options.begin is None:
+        return recogniser.train(device, log, seconds, options.batch, options.steps)
+    reader = new_recogniser().to(device).eval()
+    reader.load_state_dict(load(options.begin, "recogniser"))
+    return reader
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/sdxl"))
+    parser.add_argument("--begin", type=Path, help="results of an earlier run to go on from")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--minutes", type=float, default=11.0, help="of all courses, beside drawing")
+    parser.add_argument("--pictures", type=int, default=60_000)
+    parser.add_argument("--processes", type=int, default=1, help="that imagine scenes")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, help="of every course, instead of its share of the minutes")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -91,7 +91,9 @@ def first_of(people: Tensor, x: Tensor) -> Tensor:
 
 def error(predicted: Tensor, batch: Batch) -> Tensor:
     """As of :func:`lib_uniid.training.diffusion.face_weighted_error`, in float32."""
-    return face_weighted_error(predicted.float(), batch["noise"], batch["faces"], batch["weight"], FACE_WEIGHT)
+    return face_weighted_error(
+        predicted.float(), batch["noise"], batch["faces"], batch["weight"], FACE_WEIGHT
+    )
 
 
 def schedule_on(device: torch.device) -> NoiseSchedule:
@@ -99,9 +101,17 @@ def schedule_on(device: torch.device) -> NoiseSchedule:
     return NoiseSchedule(NoiseSchedule.of(SDXL).kept.to(device))
 
 
-def train(base: Base, pictures: Pictures, log: Path, seconds: float, batch: int, steps: int | None) -> None:
+def train(
+    base: Base,
+    pictures: Pictures,
+    log: Path,
+    seconds: float,
+    batch: int,
+    steps: int | None,
+    seed: int = SEED,
+) -> None:
     """Train everything of the base."""
-    batches = lessons(pictures, schedule_on(pictures.latents.device), batch, SEED)
+    batches = lessons(pictures, schedule_on(pictures.latents.device), batch, seed)
     rates = [
         Rate(part="unet.", rate=2e-3),
         Rate(part="text", rate=2e-3),

@@ -16,7 +16,6 @@ from lib_uniid.typing import Float, Int
 from miniature.recipes.faces import draw_aligned
 from miniature.sdxl.base import error, first_of, lessons, schedule_on
 from miniature.sdxl.networks import (
-    TEXT_WIDTHS,
     Base,
     Conditioning,
     SiteProjections,
@@ -43,7 +42,9 @@ class Features:
 
     def at(self, index: Int[Tensor, " b"], order: Int[Tensor, "b i"]) -> tuple[Tensor, Tensor, Tensor]:
         """Of some pictures, people in some order."""
-        return tuple(part[index[:, None], order].float() for part in (self.embedding, self.shallow, self.deep))  # type: ignore[return-value]
+        return tuple(
+            part[index[:, None], order].float() for part in (self.embedding, self.shallow, self.deep)
+        )  # type: ignore[return-value]
 
 
 @torch.no_grad()

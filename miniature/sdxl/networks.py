@@ -41,7 +41,8 @@ def new_unet() -> Any:
     """The narrow UNet in SDXL's layout: three levels, the inner two with 2 and 10 transformer blocks."""
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(
+    build: Any = UNet2DConditionModel  # its stubs know one depth for all levels
+    return build(
         sample_size=LATENT,
         block_out_channels=(WIDTH,) * 3,
         layers_per_block=2,

@@ -62,7 +62,8 @@ class _Share:
 
 
 @cache
-def _ids(text: str) -> tuple[tuple[int, ...], int]:
+def numbers(text: str) -> tuple[tuple[int, ...], int]:
+    """Where a text's 77 tokens stand in the vocabulary, and the place of the end token among them."""
     places = {number: place for place, number in enumerate(vocabulary())}
     ids = [places[number] for number in token_ids(text)]
     return tuple(ids), ids.index(len(places) - 1)
@@ -78,7 +79,7 @@ def _imagine(number: int, scenes: int, seed: int) -> _Share:
         for people, share in SHARES.items()
     ]
     said = [
-        [_ids(caption(scene, index, rng)) for _ in range(CAPTIONS - 1)] + [_ids("")]
+        [numbers(caption(scene, index, rng)) for _ in range(CAPTIONS - 1)] + [numbers("")]
         for scene in made
         for index in range(len(scene))
     ]
@@ -93,7 +94,7 @@ def imagine(pictures: int, processes: int, seed: int = SEED) -> list[_Share]:
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         each = pictures // processes
         written = pool.map(_written, range(processes), [each] * processes, [seed] * processes)
-        return [pickle.loads(one) for one in written]  # noqa: S301 - our own processes wrote it
+        return [pickle.loads(one) for one in written]
 
 
 def _written(number: int, scenes: int, seed: int) -> bytes:
@@ -172,5 +173,3 @@ def _chunks(scene: Scene, chunk: int, device: torch.device) -> Iterator[Scene]:
             looks=Looks(**{one.name: getattr(looks, one.name).to(device) for one in fields(Looks)}),
             at=Placement(*(getattr(scene.at, name)[people].to(device) for name in ("x", "y", "half_height"))),
         )
-
-

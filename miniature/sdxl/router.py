@@ -1,4 +1,4 @@
-"""Stage II on SDXL: a router at the first cross-attention layer of each transformer, used by all of its blocks.
+"""Stage II on SDXL: a router at the first cross-attention layer of each transformer, for all of its blocks.
 
 The base and both branches stay as they are. The router learns by the routing loss from what it has brought
 about itself: each place is given to one person as in sampling.
@@ -34,7 +34,7 @@ class RouterSite(nn.Module):
         self.aggr_router = nn.Linear(FACE_TOKENS, 1)
 
     def forward(
-        self, hidden: Float[Tensor, "b n d"], tokens: Float[Tensor, "b i k d"]
+        self, hidden: Float[Tensor, "b n w"], tokens: Float[Tensor, "b i k d"]
     ) -> Float[Tensor, "b n i"]:
         """The scores."""
         keys = self.to_k_router(self.aggr_router(tokens.mT)[..., 0])
@@ -95,7 +95,7 @@ def train(stage: Stage, branch: AdapterBranch, seconds: float, steps: int | None
 
     several = torch.cat([stage.pictures.of(2), stage.pictures.of(3)])
 
-    def batches():  # noqa: ANN202
+    def batches():
         for one in stage.batches(SEED + 1, several):
             persons = stage.pictures.faces[one["index"][:, None], one["order"]].float()
             yield one | {"persons": persons}

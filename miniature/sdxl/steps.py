@@ -18,12 +18,15 @@ Batch = dict[str, Tensor]
 Loss = Callable[[Batch], Mapping[str, Tensor]]
 """The figures of a batch; ``loss`` is what is made smaller."""
 
+lists: Any = torch
+"""torch's operations on lists of tensors have no public names."""
+
 MEASURED = 20
 """Steps after which the time of one is known."""
 
 
 class Muon(torch.optim.Optimizer):
-    """:class:`miniature.recipes.muon.Muon` for one device: matrices of one shape are made orthogonal together."""
+    """:class:`miniature.recipes.muon.Muon` for one device: all matrices of one shape at once."""
 
     def __init__(self, parameters: list[nn.Parameter], *, lr: float, weight_decay: float = 0.01) -> None:
         groups: dict[tuple[int, int], list[nn.Parameter]] = {}
@@ -38,18 +41,15 @@ class Muon(torch.optim.Optimizer):
         """Move every matrix."""
         for group in self.param_groups:
             weights: list[Tensor] = group["params"]
-            grads = [weight.grad for weight in weights]
-            state = self.state[weights[0]]
-            momenta = state.setdefault("momenta", [torch.zeros_like(weight) for weight in weights])
-            torch._foreach_lerp_(momenta, grads, 0.05)
-            ahead = torch.stack(torch._foreach_lerp(grads, momenta, 0.95)).flatten(2)
+            grads = torch.stack([grad for weight in weights if (grad := weight.grad) is not None])
+            momenta = self.state[weights[0]].setdefault("momenta", torch.zeros_like(grads))
+            momenta.lerp_(grads, 0.05)
+            ahead = grads.lerp(momenta, 0.95).flatten(2)
             rows, columns = ahead.shape[1:]
-            moves = orthogonal(ahead).unbind() if len(weights) > 1 else (orthogonal(ahead)[0],)
-            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
             size = -0.2 * group["lr"] * max(rows, columns) ** 0.5
-            torch._foreach_add_(
-                weights, [m.view_as(w) for m, w in zip(moves, weights, strict=True)], alpha=size
-            )
+            moves = (orthogonal(ahead) * size).unbind()
+            lists._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            lists._foreach_add_(weights, [m.view_as(w) for m, w in zip(moves, weights, strict=True)])
 
 
 def orthogonal(matrices: Tensor, rounds: int = 5) -> Tensor:
@@ -88,7 +88,7 @@ class Course:
     seconds: float
     steps: int | None = None
     rest: float = 0.6
-    average: float = 0.999
+    average: float = 0.997
     warm_up: int = 100
     chosen: list[nn.Parameter] = field(init=False)
 
@@ -123,7 +123,7 @@ class Course:
                 one.step()
             decay = min(self.average, (1 + step) / (10 + step))
             with torch.no_grad():
-                torch._foreach_lerp_(means, tracked, 1 - decay)
+                lists._foreach_lerp_(means, tracked, 1 - decay)
             step += 1
             seen.append(torch.stack([value.detach().float() for value in figures.values()]))
             if step % 100 == 0 or step == total:
@@ -131,7 +131,7 @@ class Course:
                 self._report(step, began, dict(zip(figures, mean, strict=True)))
                 seen = []
         with torch.no_grad():
-            torch._foreach_copy_(tracked, means)
+            lists._foreach_copy_(tracked, means)
         for weight in self.chosen:
             weight.grad = None
         self.module.requires_grad_(False)
@@ -162,7 +162,11 @@ class Course:
         return optimisers
 
     def _report(self, step: int, began: float, figures: dict[str, float]) -> None:
-        line: dict[str, Any] = {"course": self.name, "step": step, "seconds": round(time.monotonic() - began, 1)}
+        line: dict[str, Any] = {
+            "course": self.name,
+            "step": step,
+            "seconds": round(time.monotonic() - began, 1),
+        }
         line |= {name: round(value, 5) for name, value in figures.items()}
         with self.log.open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -201,7 +205,7 @@ class Recorded:
         return {name: value.clone() for name, value in self.figures.items()}
 
     def _step(self) -> Mapping[str, Tensor]:
-        torch._foreach_zero_([weight.grad for weight in self.weights])
+        lists._foreach_zero_([weight.grad for weight in self.weights])
         with torch.autocast(
             self.weights[0].device.type,
             torch.bfloat16,
