@@ -64,7 +64,7 @@ class Library:
         """Read what :func:`build` wrote."""
         state = torch.load(path, weights_only=True)
         groups = {
-            count: Group(_scene(count, part["scene"]), part["encoded"], part["persons"])
+            count: Group(scene_of(count, part["scene"]), part["encoded"], part["persons"])
             for count, part in state["groups"].items()
         }
         return Library(groups, state["scale"])
@@ -111,7 +111,8 @@ def known_tokens() -> list[int]:
     return sorted({token for text in words for token in token_ids(text)})
 
 
-def _scene(count: int, state: dict[str, Any]) -> Scene:
+def scene_of(count: int, state: dict[str, Any]) -> Scene:
+    """What :func:`scene_state` was made of."""
     return Scene(
         people=count,
         place=state["place"],
@@ -122,7 +123,8 @@ def _scene(count: int, state: dict[str, Any]) -> Scene:
     )
 
 
-def _scene_state(parts: list[Scene]) -> dict[str, Any]:
+def scene_state(parts: list[Scene]) -> dict[str, Any]:
+    """Scenes with equally many people as plain tensors."""
     looks = Looks.join([p.looks for p in parts])
     return {
         "place": torch.cat([p.place for p in parts]),
@@ -158,7 +160,7 @@ def build(out: Path, pictures: int, chunk: int = 50) -> None:
             drawn.append(scene)
             encoded.append(encode(vae, draw(scene, generator)))
         groups[count] = {
-            "scene": _scene_state(drawn),
+            "scene": scene_state(drawn),
             "encoded": torch.cat(encoded),
             "persons": torch.cat([persons_of(scene) for scene in drawn]).half(),
         }
@@ -174,7 +176,7 @@ def _merge(out: Path, parts: int) -> None:
     groups = {}
     for count in SHARES:
         mine = [part[count] for part in loaded]
-        scene = _scene_state([_scene(count, part["scene"]) for part in mine])
+        scene = scene_state([scene_of(count, part["scene"]) for part in mine])
         groups[count] = {
             "scene": scene,
             "encoded": (torch.cat([part["encoded"] for part in mine]) * scale).half(),

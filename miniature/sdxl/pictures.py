@@ -1,11 +1,11 @@
 """The pictures that everything learns from: sampled and captioned by many processes, drawn by one device."""
 
-import pickle
 import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from io import BytesIO
 from multiprocessing import get_context
 from typing import Any
 
@@ -16,7 +16,7 @@ from lib_uniid.typing import Float, Int
 from miniature.captions import caption
 from miniature.characters import Looks
 from miniature.heads import Placement
-from miniature.recipes.data import cell_cover, token_ids
+from miniature.recipes.data import cell_cover, scene_of, scene_state, token_ids
 from miniature.recipes.kept import kept_result
 from miniature.recipes.vae import new_vae
 from miniature.sdxl.networks import FAR, LATENT, LENGTH, SIDE, vocabulary
@@ -60,6 +60,19 @@ class _Share:
     texts: Tensor
     ends: Tensor
 
+    def to_bytes(self) -> bytes:
+        """In one piece: sent to another process as tensors, each would be an open file."""
+        written = BytesIO()
+        scenes = {scene.people: scene_state([scene]) for scene in self.scenes}
+        torch.save({"scenes": scenes, "texts": self.texts, "ends": self.ends}, written)
+        return written.getvalue()
+
+    @staticmethod
+    def from_bytes(written: bytes) -> "_Share":
+        state = torch.load(BytesIO(written), weights_only=True)
+        scenes = [replace(scene_of(people, one), size=SIDE) for people, one in state["scenes"].items()]
+        return _Share(scenes, state["texts"], state["ends"])
+
 
 @cache
 def numbers(text: str) -> tuple[tuple[int, ...], int]:
@@ -93,13 +106,12 @@ def imagine(pictures: int, processes: int, seed: int = SEED) -> list[_Share]:
         return [_imagine(0, pictures, seed)]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         each = pictures // processes
-        written = pool.map(_written, range(processes), [each] * processes, [seed] * processes)
-        return [pickle.loads(one) for one in written]
+        written = pool.map(_imagined, range(processes), [each] * processes, [seed] * processes)
+        return [_Share.from_bytes(one) for one in written]
 
 
-def _written(number: int, scenes: int, seed: int) -> bytes:
-    """A share in one piece: sent as tensors, each would be an open file."""
-    return pickle.dumps(_imagine(number, scenes, seed))
+def _imagined(number: int, scenes: int, seed: int) -> bytes:
+    return _imagine(number, scenes, seed).to_bytes()
 
 
 def kept_vae(device: torch.device) -> Any:

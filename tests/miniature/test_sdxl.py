@@ -102,6 +102,17 @@ def test_pictures_are_padded_to_three_people(drawn: pictures.Pictures) -> None:
         assert drawn.faces[mine].float().amax((2, 3)).gt(0.5).sum(1).eq(people).all()
 
 
+def test_processes_imagine_the_same_as_one() -> None:
+    (share,) = pictures.imagine(6, 1)
+    sent = share.from_bytes(share.to_bytes())
+    assert torch.equal(sent.texts, share.texts)
+    for one, other in zip(sent.scenes, share.scenes, strict=True):
+        assert (one.people, one.size) == (other.people, other.size)
+        assert torch.equal(one.who, other.who)
+        assert torch.equal(one.looks.smile, other.looks.smile)
+        assert torch.equal(one.at.x, other.at.x)
+
+
 def test_orthogonal_brings_all_singular_values_near_one() -> None:
     torch.manual_seed(2)
     values = torch.linalg.svdvals(orthogonal(torch.randn(3, 8, 24)))
