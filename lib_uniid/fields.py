@@ -304,6 +304,16 @@ _OF_METHODS = (
         of_people=True,
     ),
     Row(
+        name="order",
+        kind="choice",
+        default="free",
+        choices=get_args(Order),
+        label="Order",
+        info="left to right: several people stand in the order of their tabs; masks win",
+        meaning="where people without a mask stand: as the router finds, or in the order of the request",
+        of_people=True,
+    ),
+    Row(
         name="merge_start",
         kind="number",
         high=1.0,
@@ -448,6 +458,7 @@ class SharedSettings(SharedNumbers):
 
     branches: str = REQUEST["branches"].default
     rescaling: str = REQUEST["rescaling"].default
+    order: str = REQUEST["order"].default
     merge_start: float | None = REQUEST["merge_start"].default
     text_before: float | None = REQUEST["text_before"].default
     text_after: float | None = REQUEST["text_after"].default

@@ -28,7 +28,6 @@ from lib_uniid.attention.scores import (
 )
 from lib_uniid.attention.sites import Site
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import Order
 from lib_uniid.typing import Float
 
 MOST_KEPT = 1024
@@ -96,8 +95,8 @@ ORDER = 4.0
 """Strength of the columns where people are placed in an order."""
 
 
-def deciding(order: Order, *, trained: bool) -> Deciding:
-    """How to decide with a router of either kind."""
+def deciding(order: str, *, trained: bool) -> Deciding:
+    """How to decide with a router of either kind; ``order`` is one of :data:`lib_uniid.fields.Order`."""
     chosen = TRAINED if trained else UNTRAINED
     return chosen if order == "free" else replace(chosen, order=ORDER)
 

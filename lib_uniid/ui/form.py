@@ -106,6 +106,7 @@ class Form(_SharedNumbers):
     method: Any = ANY_METHOD
     branches: Any = REQUEST["branches"].default
     rescaling: Any = REQUEST["rescaling"].default
+    order: Any = REQUEST["order"].default
     people: tuple[PersonForm, ...] = field(default=(PersonForm(),) * TABS)
 
     @classmethod

@@ -199,7 +199,10 @@ class Builder:
         """A collapsed section with the choices that only some methods have."""
         read = self._choices_read()
         with gr.Accordion(
-            "Branches and rescaling", open=False, visible=bool(read), elem_id=self.elem_id("method_choices")
+            "Order, branches and rescaling",
+            open=False,
+            visible=bool(read),
+            elem_id=self.elem_id("method_choices"),
         ) as self._choices:
             return {
                 row.name: self._keep(

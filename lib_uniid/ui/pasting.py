@@ -28,6 +28,7 @@ def form_of(request: Request, name_of: Callable[[str], str | None]) -> Form:
         plain=request.fallback == "plain",
         branches=request.branches,
         rescaling=request.rescaling,
+        order=request.order,
         **_switched(numbers_of(request, SharedNumbers), SHARED_SWITCHED),
     )
     others = [row for row in SHARED_METHOD_NUMBERS if row not in SHARED_SWITCHED]

@@ -213,6 +213,7 @@ requests = st.builds(
     merge_start=st.sampled_from([None, None, 0.5]),
     branches=st.sampled_from(REQUEST["branches"].choices),
     rescaling=st.sampled_from(REQUEST["rescaling"].choices),
+    order=st.sampled_from(REQUEST["order"].choices),
     check=st.booleans(),
     show_routing=st.booleans(),
     fallback=st.sampled_from(["fail", "plain"]),

@@ -106,7 +106,7 @@ def test_choices_are_shown_and_used_where_the_method_has_them(tmp_path: Path):
     builder, _ = built(tmp_path)
     (section,) = (part for part in builder.method_controls if part.elem_id == "method_choices")
     assert not section.open
-    for method, read in ((default(), {"rescaling"}), (NAME, {"branches"}), ("Plain", set[str]())):
+    for method, read in ((default(), {"rescaling", "order"}), (NAME, {"branches"}), ("Plain", set[str]())):
         shown = of_controls(builder, method)
         assert shown["method_choices"]["visible"] == bool(read)
         for row in METHOD_CHOICES:

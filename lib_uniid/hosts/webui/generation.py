@@ -104,10 +104,11 @@ class Generation:
         return self.pipeline.check(np.asarray(picture.convert("RGB")), people)
 
     def _plan(self, sites: tuple[Site, ...], latent_size: tuple[int, int], method: str) -> Plan | None:
-        """Built once for each UNet layout, and with masks also once for each size."""
-        drawn = any(one.mask is not None for one in self.identities.settings)
+        """Built once for each UNet layout, and with places to give also once for each size."""
+        people = self.identities.settings
+        placed = len(people) > 1 or any(one.mask is not None for one in people)
         layout = tuple((site.width, site.context, site.heads) for site in sites)
-        key = (method, layout, latent_size if drawn else None)
+        key = (method, layout, latent_size if placed else None)
         if key not in self._plans:
             options = PlanOptions(
                 **numbers_of(self.request, SharedSettings),

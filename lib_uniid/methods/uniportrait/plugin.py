@@ -30,7 +30,7 @@ def register_methods(register: Callable[[MethodDeclaration], None]) -> None:
             sources=("faceid",),
             several=("router",),
             numbers=(STRUCTURE_SCALE, IDENTITY_SCALE),
-            choices=("rescaling",),
+            choices=("rescaling", "order"),
         )
     )
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from lib_uniid.attention.deciding import AS_SCORED, ORDER, deciding
 from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.identity import IdentityBranch
 from lib_uniid.attention.plan import Plan
@@ -116,3 +117,15 @@ def test_scales_outside_their_ranges_are_refused(scale: float):
         PlanSettings(id_scale=scale)
     with pytest.raises(ConfigError, match="LoRA scale"):
         PlanSettings(lora_scale=scale)
+
+
+def test_the_order_of_the_request_and_the_published_routing_are_what_the_method_plans_with():
+    adapter = random_adapter(PAIR.sites)
+    free, asked = (deciding(order, trained=True) for order in ("free", "left to right"))
+    assert (free, asked.order) == (AS_SCORED, ORDER)
+    for how in (free, asked):
+        settings = PlanSettings(latent_size=(8, 8), deciding=how)
+        plan = build(adapter, PAIR.sites, people(2, 6), null_tokens(6), settings)
+        assert plan is not None
+        assert plan.routing is not None
+        assert plan.routing.deciding == how
