@@ -105,13 +105,14 @@ def deciding(order: str, *, trained: bool) -> Deciding:
 class Decided:
     """The people's scores at all places, in all cond rows of a call, and what sites have made of them.
 
-    ``presence`` speaks for any person rather than for the background; only where it is asked for.
+    ``evidence`` is what the decision is made of: the scores of those among whom the router chooses, and at
+    the end what speaks for any of them rather than for the background; only where it is asked for.
     ``routing`` is the whole map, ``bias`` and ``chosen`` are what one attention for all rows needs, and
     ``grown`` is where each person's own words count.
     """
 
     scores: Float[Tensor, "b n i"]
-    presence: Float[Tensor, "b n 1"] | None = None
+    evidence: Float[Tensor, "b n i1"] | None = None
     routing: Float[Tensor, "b n i"] | None = None
     bias: Tensor | None = None
     chosen: Tensor | None = None
@@ -124,7 +125,7 @@ class SharedRouting:
 
     ``leaders`` has the leader of each cross-attention layer, by their indices. ``latent_size`` is
     (rows, columns); None only where scores are taken as they are. ``routers`` stays empty where the rule
-    leaves nothing to choose. With ``seen`` the presence is decided on, too.
+    leaves nothing to choose.
     """
 
     rule: RoutingRule
@@ -132,20 +133,25 @@ class SharedRouting:
     deciding: Deciding = AS_SCORED
     latent_size: Grid | None = None
     routers: dict[int, Router] = field(default_factory=dict[int, Router])
-    seen: bool = False
     latest: dict[int, Decided] = field(default_factory=dict[int, Decided], init=False)
+    _seen: bool = field(default=False, init=False)
     _kept: "_Kept" = field(init=False)
     _ready: dict[object, Router] = field(default_factory=dict[object, Router], init=False)
     _held: dict[object, Tensor] = field(default_factory=dict[object, Tensor], init=False)
 
     def __post_init__(self) -> None:
-        if self.latent_size is None and (self.seen or self.deciding != AS_SCORED):
-            raise ConfigError("smoothed or kept scores need the latent size; give height and width")
+        if self.deciding != AS_SCORED:
+            self._require_size()
         self._kept = _Kept(self.deciding.keep)
 
     def leads(self, site: int) -> bool:
         """Whether this site needs a router."""
         return bool(self.rule.learned) and self.leaders[site] == site
+
+    def see(self) -> None:
+        """From now on decisions come with their evidence."""
+        self._require_size()
+        self._seen = True
 
     def reset(self) -> None:
         """Forget what was decided: a new pass begins, or the plan is ejected."""
@@ -174,11 +180,25 @@ class SharedRouting:
         router = self._router(leader, call.query)
         parts = [router.of(run)(call.query[run.rows], call.hidden[run.rows]) for run in runs]
         scores = parts[0] if len(parts) == 1 else torch.cat(parts)
-        if self.deciding == AS_SCORED and not self.seen:
+        if self.deciding == AS_SCORED and not self._seen:
             return Decided(scores)
-        return self._weighed(scores.detach(), call.rows)
+        decided, evidence = self._weighed(scores.detach(), call.rows)
+        if self.deciding == AS_SCORED:
+            return Decided(scores, evidence)
+        return Decided(self.among_all(decided, -torch.inf), evidence if self._seen else None)
 
-    def _weighed(self, scores: Float[Tensor, "b n i"], rows: Rows) -> Decided:
+    def among_all(self, learned: Float[Tensor, "b n j"], others: float = 0.0) -> Float[Tensor, "b n i"]:
+        """Values of those among whom the router chooses, as values of all people."""
+        among = self._among(learned)
+        if among is None:
+            return learned
+        whole = learned.new_full((*learned.shape[:2], self.rule.people), others)
+        return whole.index_copy(2, among, learned)
+
+    def _weighed(
+        self, scores: Float[Tensor, "b n i"], rows: Rows
+    ) -> tuple[Float[Tensor, "b n j"], Float[Tensor, "b n j1"]]:
+        """What is decided on, of those among whom the router chooses, and the evidence."""
         assert self.latent_size is not None
         how, grid = self.deciding, grid_of(scores.shape[1], self.latent_size)
         among = self._among(scores)
@@ -186,17 +206,20 @@ class SharedRouting:
         x = contrast(found, by_person=how.balance != "none")
         if order := how.order_at(rows.progress):
             x = torch.add(x, self._columns(x.shape[1], grid, x), alpha=order)
-        if self.seen:
+        if self._seen:
             x = torch.cat([x, presence(found)], dim=1)
         x = smoothed(x, how.smooth)
         if how.keep:
             x = resized(self._kept.joined(resized(x, kept_grid(self.latent_size)), rows), grid)
         people = found.shape[1]
         decided = balanced(x[:, :people]) if how.balance == "share" else x[:, :people]
-        weighed = decided.flatten(2).transpose(1, 2)
-        if among is not None:
-            weighed = torch.full_like(scores, -torch.inf, dtype=x.dtype).index_copy(2, among, weighed)
-        return Decided(weighed, x[:, people:].flatten(2).transpose(1, 2) if self.seen else None)
+        return decided.flatten(2).transpose(1, 2), x.flatten(2).transpose(1, 2)
+
+    def _require_size(self) -> None:
+        if self.latent_size is None:
+            raise ConfigError(
+                "smoothed or kept scores and own words need the latent size; give height and width"
+            )
 
     def _router(self, leader: int, like: Tensor) -> Router:
         kind = leader, like.dtype, like.device
