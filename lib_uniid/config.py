@@ -23,6 +23,7 @@ from lib_uniid.fields import (
     SharedSettings,
     Table,
     numbers,
+    unusable,
 )
 from lib_uniid.typing import Float32, UInt8
 
@@ -43,16 +44,21 @@ class PersonSettings(PersonNumbers):
     None takes the method's default for the number of people. ``mix`` blends in other people, as
     (name, share) pairs; this person keeps the remaining share. ``mask`` is 1 where the person may appear and
     0 elsewhere, at any resolution with the picture's proportions. The person is injected from the fraction
-    ``start`` of the steps up to ``end``.
+    ``start`` of the steps up to ``end``. ``prompt`` are words that describe this person alone.
     """
 
     name: str
     mix: tuple[tuple[str, float], ...] = ()
     mask: Float32[np.ndarray, "height width"] | None = None
+    prompt: str = PERSON["prompt"].default
 
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise ConfigError("a person has an empty name; give every person a name", field="name")
+        if allowed := unusable(self.prompt, PERSON["prompt"]):
+            raise ConfigError(
+                f"{self.name}: own words must be {allowed}, got {self.prompt[:60]!r}", field="prompt"
+            )
         _check(PERSON, self, f"{self.name}: ")
         if not self.start < self.end:
             raise ConfigError(

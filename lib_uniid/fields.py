@@ -8,6 +8,7 @@ because it is imported when the WebUI starts.
 """
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, get_args
@@ -17,6 +18,7 @@ MAX_PICTURES = 16
 MAX_REFERENCES = 16
 MAX_FACE = 999
 MAX_SIDE = 2048
+MAX_WORDS = 1000
 STYLE_STRENGTH = math.exp(-0.5)
 """The official demo adds -0.5 to the logits of the style tokens, which multiplies their weights by this."""
 
@@ -41,7 +43,18 @@ SAMPLERS = (
 """Short names; the class name of any diffusers scheduler is accepted too."""
 
 Kind = Literal[
-    "number", "whole", "flag", "choice", "text", "name", "picture", "region", "method", "record", "list"
+    "number",
+    "whole",
+    "flag",
+    "choice",
+    "text",
+    "words",
+    "name",
+    "picture",
+    "region",
+    "method",
+    "record",
+    "list",
 ]
 Place = Literal["panel", "axis", "option"]
 """Where a number is shown: as a slider of the panel, an axis of the plot, an option of the command line."""
@@ -55,10 +68,11 @@ class Row:
     """One field.
 
     A default of None makes None an allowed value; ``unset`` describes its effect. ``low`` and ``high`` limit
-    a number, ``high`` the length of a list; ``step`` is the slider's. ``label`` and ``info`` are the texts of
-    its control. ``axis`` is the plot's label and ``option`` the command line's name, where these differ.
-    ``meaning`` is shown by the command line's help and the docs. A ``folded`` slider is in the collapsed part
-    of the panel. ``of_people`` marks a setting of a generation that has no effect without people.
+    a number, ``high`` the length of a list or of words; ``step`` is the slider's. ``label`` and ``info`` are
+    the texts of its control. ``axis`` is the plot's label and ``option`` the command line's name, where these
+    differ. ``meaning`` is shown by the command line's help and the docs. A ``folded`` slider is in the
+    collapsed part of the panel. ``of_people`` marks a setting of a generation that has no effect without
+    people.
     """
 
     name: str
@@ -220,6 +234,17 @@ PERSON = _table(
         folded=True,
     ),
     Row(name="enabled", kind="flag", default=True, label="On", meaning="if false, this person is left out"),
+    Row(
+        name="prompt",
+        kind="words",
+        default="",
+        high=MAX_WORDS,
+        label="Own words",
+        info="What this person alone wears, does or holds; the prompt describes the picture",
+        option="words",
+        meaning="words that describe this person alone; they count where the routing puts the person",
+        unset="none",
+    ),
 )
 
 STYLE = _table(
@@ -471,6 +496,13 @@ def numbers_of(
 ) -> dict[str, Any]:
     """The numbers of a person, or of another ``kind``, by name, from any object with these attributes."""
     return {one.name: getattr(value, one.name) for one in fields(kind)}
+
+
+def unusable(words: str, row: Row) -> str | None:
+    """What words of a person must be, if these are not: short enough, and without control characters."""
+    if len(words) > row.high or any(unicodedata.category(one) in ("Cc", "Cs") for one in words):
+        return f"a text of at most {row.high:g} characters on one line, without control characters"
+    return None
 
 
 def numbers(table: Table, shown: Place | None = None) -> list[Row]:

@@ -84,6 +84,10 @@ class Host(Protocol):
         """The end of ``prompt`` that is beyond the text model's limit; empty if all of it fits."""
         ...
 
+    def encode(self, prompts: Sequence[str]) -> Float[Tensor, "p t d"]:
+        """The text states of prompts, as the UNet reads them."""
+        ...
+
     def invert(
         self, picture: Picture, steps: int, *, progress: Progress = no_progress
     ) -> Float[Tensor, "steps channels rows columns"]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.sites import Site
+from lib_uniid.attention.words import with_own_words
 from lib_uniid.config import PersonSettings
 from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import ConfigError, EncoderMismatchError, NoFaceError, SeveralFacesError
@@ -163,7 +164,9 @@ class IdentityPipeline:
             declared.value.check(person)
         with plugins().guarding(declared.plugin, f"planning with {declared.value.name}"):
             plan = self.models.method(method).plan(sites, found, null, options)
-            return None if plan is None else guarded(plan, sites, plugins(), declared.plugin)
+            plan = None if plan is None else guarded(plan, sites, plugins(), declared.plugin)
+        words = {person.name: person.prompt for person in requested}
+        return plan and with_own_words(plan, sites, words, options.prompt, options.encode)
 
     def features_of(self, person: Identity, method: str | None = None) -> IDFeatures:
         """The person's features for a method; missing ones are made from the crops, and kept in the library.

@@ -18,6 +18,7 @@ from lib_uniid.attention.record import RoutingRecord
 from lib_uniid.attention.rows import Rows
 from lib_uniid.attention.sharing import Sharing, shared
 from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.attention.words import joined
 from lib_uniid.bases import Base
 from lib_uniid.config import GenerationSettings
 from lib_uniid.evaluation.presence import Presence, check
@@ -110,6 +111,7 @@ class Studio(IdentityPipeline):
             _ = self.finder  # reports a missing face model before the sampling
         side = self.host.side
         settings = replace(settings, width=settings.width or side, height=settings.height or side)
+        settings = _with_words_of_one(settings)
         order = _Order(
             settings=settings,
             plan=self.plan(settings, people),
@@ -138,6 +140,8 @@ class Studio(IdentityPipeline):
             **numbers_of(settings, SharedSettings),
             routing=settings.routing,
             latent_size=_latent_size(settings, self.host.base.pixels),
+            prompt=settings.prompt,
+            encode=self.host.encode,
         )
         method = registry.require(settings.method, self.host.base).value.name
         return self.plan_for(self._sites, settings.people, people, options, method)
@@ -229,6 +233,18 @@ class _Order:
     people: Sequence[Identity]
     sharing: Sharing | None
     options: SamplingOptions
+
+
+def _with_words_of_one(settings: GenerationSettings) -> GenerationSettings:
+    """Own words of the only person, without a mask, are words of the picture."""
+    if len(settings.people) != 1 or settings.people[0].mask is not None:
+        return settings
+    (person,) = settings.people
+    return replace(
+        settings,
+        prompt=joined(settings.prompt, person.prompt) if person.prompt.strip() else settings.prompt,
+        people=(replace(person, prompt=""),),
+    )
 
 
 def _sharing(settings: GenerationSettings) -> Sharing | None:

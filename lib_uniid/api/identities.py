@@ -183,6 +183,7 @@ def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings
             name=found.names[person.id],
             mix=tuple((found.names[part.id or ""], part.share) for part in person.mix),
             mask=mask,
+            prompt=person.prompt,
             **numbers_of(person),
         )
     except ConfigError as error:

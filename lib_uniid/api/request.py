@@ -26,6 +26,7 @@ from lib_uniid.fields import (
     Row,
     SharedSettings,
     Table,
+    unusable,
 )
 from lib_uniid.library.names import MAX_NAME, normal
 from lib_uniid.methods.registry import methods, require
@@ -65,8 +66,8 @@ class PersonRequest(PersonNumbers):
     """One person: enrolled, by ``id`` or ``name``, or shown in ``references``.
 
     ``fingerprint`` is the one in an infotext. ``mask`` is a picture in base64, white where the person may
-    appear; ``region`` is a named region in its place. The other fields are those of
-    :class:`lib_uniid.config.PersonSettings`.
+    appear; ``region`` is a named region in its place. ``prompt`` describes this person alone. The other
+    fields are those of :class:`lib_uniid.config.PersonSettings`.
     """
 
     id: str | None = None
@@ -77,6 +78,7 @@ class PersonRequest(PersonNumbers):
     mask: str | None = None
     region: str | None = None
     enabled: bool = PERSON["enabled"].default
+    prompt: str = PERSON["prompt"].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +219,16 @@ def _text(most: int) -> Reader:
     return read
 
 
+def _words(row: Row) -> Reader:
+    def read(path: str, value: object) -> str:
+        allowed = unusable(value, row) if isinstance(value, str) else "a text"
+        if allowed or not isinstance(value, str):
+            raise _refused(path, allowed or "a text", value)
+        return value
+
+    return read
+
+
 def _name(path: str, value: object) -> str:
     """A name in normal form, for which the limit counts. Enrolling checks the names of new people."""
     return _text(MAX_NAME)(path, normal(value) if isinstance(value, str) else value)
@@ -279,6 +291,7 @@ _READERS: dict[str, Callable[[Row], Reader]] = {
     "flag": lambda _: _flag,
     "choice": lambda row: _one_of(*row.choices),
     "text": lambda _: _text(MAX_NAME),
+    "words": _words,
     "name": lambda _: _name,
     "picture": lambda _: _text(MAX_BASE64),
     "region": lambda _: _one_of(*REGIONS),

@@ -11,7 +11,7 @@ from lib_uniid.attention.branch import Branch
 from lib_uniid.attention.context import TextChange
 from lib_uniid.attention.deciding import SharedRouting
 from lib_uniid.attention.lora import Deltas, LoRA
-from lib_uniid.attention.text_encoders import TextEncoders
+from lib_uniid.attention.text_encoders import Encode, TextEncoders
 from lib_uniid.config import Routing
 from lib_uniid.fields import SharedSettings
 
@@ -21,11 +21,15 @@ class PlanOptions(SharedSettings):
     """Options of a plan for all people; masks are scaled to ``latent_size``, which is (rows, columns).
 
     A number of None is the method's default. ``text_encoders`` are the host's; None if it gives none.
+    ``prompt`` is the picture's, and ``encode`` gives the text states of prompts, for people with words of
+    their own; None if the host does not.
     """
 
     routing: Routing
     latent_size: tuple[int, int]
     text_encoders: TextEncoders | None = field(default=None, compare=False)
+    prompt: str = ""
+    encode: Encode | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,8 @@ class Plan:
     last; ``deltas`` keeps the weight changes that they amount to, from the first pass to the last.
     ``context`` changes the text states before each call of the UNet. ``routing`` is how its branches place
     people; it is reset when the plan is injected and when it is ejected. ``notes`` are sentences for the
-    user.
+    user. ``contexts``, if there are any, has a change of the text for each person's own places, in place of
+    ``context``.
     """
 
     branches: Mapping[int, tuple[Branch, ...]]
@@ -46,3 +51,4 @@ class Plan:
     context: tuple[TextChange, ...] = ()
     routing: SharedRouting | None = None
     notes: tuple[str, ...] = ()
+    contexts: tuple[TextChange, ...] = ()

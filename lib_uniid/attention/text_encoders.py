@@ -1,11 +1,14 @@
 """What a method may ask of the host's text encoders."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from lib_uniid.typing import Float
+
+Encode = Callable[[Sequence[str]], Float[Tensor, "p t d"]]
+"""The text states of prompts as the host's UNet reads them, one row per prompt, all of one length."""
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ words' states come from the host's text encoders. Their keys and values come fro
 LoRAs of the host included, once per injection.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -24,11 +24,9 @@ from lib_uniid.attention.routing import left_over
 from lib_uniid.attention.rows import Role, Rows, RowSpan
 from lib_uniid.attention.scores import on_grid, smoothed
 from lib_uniid.attention.sites import Site
+from lib_uniid.attention.text_encoders import Encode
 from lib_uniid.errors import ConfigError
 from lib_uniid.typing import Float
-
-Encode = Callable[[Sequence[str]], Float[Tensor, "p t d"]]
-"""The text states of prompts as the host's UNet reads them, one row per prompt, all of one length."""
 
 WAY: Way = "voronoi"
 """How the places of faces are grown to those of words, unless another way is asked for."""
@@ -42,17 +40,50 @@ class PersonWords:
     """The text that a person's places read in place of the picture's.
 
     ``person`` is the number in the plan. ``states`` has one row for all cond rows, or one for each.
-    ``change`` puts identity tokens among them.
+    ``changes`` put identity tokens among them.
     """
 
     person: int
     states: Float[Tensor, "r t d"]
-    change: TextChange | None = None
+    changes: Sequence[TextChange] = ()
 
 
 def joined(prompt: str, words: str) -> str:
     """The text of a person's places: the picture's prompt with the person's own words at its end."""
     return ", ".join(part for part in (prompt.strip(" ,\n"), words.strip(" ,\n")) if part)
+
+
+def with_own_words(
+    plan: Plan, sites: Sequence[Site], words: Mapping[str, str], prompt: str, encode: Encode | None
+) -> Plan:
+    """The plan with each person's words, which are by name in the order of the plan; empty for none.
+
+    Places of a person with words read the prompt with the words at its end. Raises ConfigError if the host
+    does not give text states, or if the plan does not say where people are.
+    """
+    spoken = {
+        number: joined(prompt, text)
+        for number, text in enumerate(words.values())
+        if text.strip() or plan.contexts
+    }
+    if not spoken:
+        return plan
+    if encode is None:
+        first = next(name for name, text in words.items() if text.strip() or plan.contexts)
+        raise ConfigError(
+            f"{first}: own words need the host's text encoders, which it does not give; leave them out",
+            field="prompt",
+        )
+    states = encode([*spoken.values()])
+    given = [
+        PersonWords(
+            person=number,
+            states=states[row : row + 1],
+            changes=plan.contexts[number : number + 1] or plan.context,
+        )
+        for row, number in enumerate(spoken)
+    ]
+    return with_words(plan, sites, given)
 
 
 def with_words(plan: Plan, sites: Sequence[Site], words: Sequence[PersonWords], way: Way = WAY) -> Plan:
@@ -125,12 +156,12 @@ class WordsBranch:
     own: OwnWords
 
     def state(self, progress: float) -> Hashable:
-        return tuple(one.change and one.change.state(progress) for one in self.own.words)
+        return tuple(tuple(change.state(progress) for change in one.changes) for one in self.own.words)
 
     def prepare(self, state: Hashable, query: Float[Tensor, "b n d"], rows: Rows) -> Prepared:
         if Role.COND not in rows.roles:
             return _nothing
-        texts = self._texts(cast("tuple[Hashable, ...]", state), query)
+        texts = self._texts(cast("tuple[tuple[Hashable, ...], ...]", state), query)
         most = max(len(text) for text in texts)
         key, value = (
             torch.stack([self._heads(linear(text)).to(query).expand(most, -1, -1, -1) for text in texts])
@@ -141,13 +172,14 @@ class WordsBranch:
     def _heads(self, projected: Float[Tensor, "r t d"]) -> Float[Tensor, "r h t c"]:
         return rearrange(projected, "r t (h c) -> r h t c", h=self.site.heads)
 
-    def _texts(self, states: tuple[Hashable, ...], like: Tensor) -> list[Float[Tensor, "r t d"]]:
+    def _texts(self, states: tuple[tuple[Hashable, ...], ...], like: Tensor) -> list[Float[Tensor, "r t d"]]:
         texts: list[Tensor] = []
-        for one, state in zip(self.own.words, states, strict=True):
+        for one, theirs in zip(self.own.words, states, strict=True):
             text = one.states.to(like)
-            if one.change is not None and state is not None:
-                alike = Rows([Role.COND] * len(text))
-                text = one.change.prepare(state, text, alike)(text, alike)
+            alike = Rows([Role.COND] * len(text))
+            for change, state in zip(one.changes, theirs, strict=True):
+                if state is not None:
+                    text = change.prepare(state, text, alike)(text, alike)
             texts.append(text)
         return texts
 

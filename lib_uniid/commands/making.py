@@ -5,6 +5,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
 
+from lib_uniid.attention.words import joined
 from lib_uniid.commands import Outcome
 from lib_uniid.commands.bars import bar
 from lib_uniid.commands.settings import GenerateArguments
@@ -78,7 +79,11 @@ def _notes(settings: GenerationSettings, work: Studio) -> list[str]:
     plain = "a picture without identities" + (" in that style" if settings.style else "")
     notes = [] if settings.people else [f"no --person was given: this is {plain}"]
     notes += [note for person in settings.people for note in person.notes]
-    prompts = {"prompt": settings.prompt, "negative prompt": settings.negative_prompt}
+    prompts = {"prompt": settings.prompt, "negative prompt": settings.negative_prompt} | {
+        f"prompt with the own words of {one.name}": joined(settings.prompt, one.prompt)
+        for one in settings.people
+        if one.prompt.strip()
+    }
     unread = {what: work.host.overlong(prompt) for what, prompt in prompts.items()}
     notes += [f"the {what} is too long; its end is ignored: {end}" for what, end in unread.items() if end]
     return notes

@@ -174,6 +174,8 @@ def _add_people(add: AddArgument) -> None:
         metavar="NAME=PICTURE",
         help="white where the person may appear",
     )
+    words = PERSON["prompt"]
+    add(f"--{words.flag}", action="append", default=[], metavar="NAME=TEXT", help=words.meaning)
     for row in GENERATION.values():
         if row.of_people:
             _setting(add, row)

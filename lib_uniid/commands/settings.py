@@ -15,7 +15,7 @@ from lib_uniid.library.names import normal
 NUMBERS = {row.flag: row.name for row in numbers(PERSON, "option")}
 """Options for one person or for all, and their settings."""
 
-FOR_PEOPLE = (*NUMBERS, "mix", "mask", *(row.flag for row in GENERATION.values() if row.of_people))
+FOR_PEOPLE = (*NUMBERS, "mix", "mask", "words", *(row.flag for row in GENERATION.values() if row.of_people))
 """Options that have no effect without people."""
 
 
@@ -92,6 +92,9 @@ def _person_settings(options: Namespace, names: Sequence[str]) -> tuple[PersonSe
     for text in options.mask:
         name, file = named(text, "mask", "NAME=PICTURE")
         given[_known(name, names, "mask")]["mask"] = mask(file, "--mask")
+    for text in options.words:
+        name, words = named(text, "words", "NAME=TEXT")
+        given[_known(name, names, "words")]["prompt"] = words
     for text in options.mix:
         name, other, share = _mix(text)
         mixes = given[_known(name, names, "mix")]

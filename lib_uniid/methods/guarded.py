@@ -41,11 +41,14 @@ def guarded(planned: object, sites: Sequence[Site], plugins: Plugins, plugin: st
                     f"which has {linear.in_features} to {linear.out_features}"
                 )
                 raise ValueError(message)
-    context = tuple(
-        _GuardedText(change=required(TextChange, change), plugins=plugins, plugin=plugin)
-        for change in plan.context
+    context, contexts = (
+        tuple(
+            _GuardedText(change=required(TextChange, change), plugins=plugins, plugin=plugin)
+            for change in changes
+        )
+        for changes in (plan.context, plan.contexts)
     )
-    return replace(plan, branches=branches, context=context)
+    return replace(plan, branches=branches, context=context, contexts=contexts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

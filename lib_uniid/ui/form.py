@@ -82,6 +82,7 @@ class PersonForm(_PersonNumbers):
     where: Any = ANYWHERE
     mask: Any = None
     pasted: Any = ""
+    prompt: Any = PERSON["prompt"].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

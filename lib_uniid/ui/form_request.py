@@ -80,6 +80,7 @@ def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, A
     raw: dict[str, Any] = {
         "enabled": person.enabled,
         "fingerprint": _pasted_of(person).get("fingerprint"),
+        "prompt": _text(tab, person, "prompt"),
         **_used(person, numbers_of(person), METHOD_NUMBERS),
     }
     if person.uploads:

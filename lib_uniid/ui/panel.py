@@ -238,6 +238,10 @@ class Builder:
                     label="Who",
                     info="A person of the library, or a name for the uploaded pictures",
                 )
+                words = PERSON["prompt"]
+                parts["prompt"] = keep(
+                    gr.Textbox, "prompt", value=rest.prompt, label=words.label, info=words.info, max_lines=1
+                )
                 parts |= self._numbers(keep, folded=False)
                 parts |= self._method_numbers(keep, METHOD_NUMBERS)
             with gr.Column():

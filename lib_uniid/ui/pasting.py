@@ -64,6 +64,7 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
     form = PersonForm(
         enabled=person.enabled,
         who=who,
+        prompt=person.prompt,
         where=person.region or (ANYWHERE if person.mask is None else DRAWN),
         mask=_shown_mask(person.mask) if person.mask and drawn else None,
         pasted=json.dumps(kept),

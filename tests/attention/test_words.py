@@ -165,7 +165,7 @@ class Late:
 def test_identity_tokens_are_put_among_a_person_s_words():
     plan, words = pair_plan(drawn(), SILENT), states(1, 9, 6)
     assert plan is not None
-    changed = with_words(plan, PAIR.sites, [PersonWords(person=1, states=words, change=Late())])
+    changed = with_words(plan, PAIR.sites, [PersonWords(person=1, states=words, changes=[Late()])])
     right = HALVES[1].flatten().bool()
     for progress, expected in ((0.0, words), (0.5, words + 1.0)):
         out = attend_to(changed, progress=progress)

@@ -199,6 +199,7 @@ people = st.builds(
     mask=st.none() | st.just("sha256:00"),
     start=st.floats(0, 0.4),
     region=st.none() | st.sampled_from([*REGIONS]),
+    prompt=st.sampled_from(["", 'red coat, "hat" (blue:1.2)']),
     end=st.floats(0.5, 1),
 ).map(
     lambda person: replace(

@@ -84,6 +84,9 @@ class DiffusersHost:
     def overlong(self, prompt: str) -> str:
         return self.text_encoders.overlong(prompt)
 
+    def encode(self, prompts: Sequence[str]) -> Float[Tensor, "p t d"]:
+        return self.text_encoders.encode(prompts).states.to(self.dtype)
+
     @torch.no_grad()
     def invert(
         self, picture: Picture, steps: int, *, progress: Progress = no_progress
