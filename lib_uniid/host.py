@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_uniid.attention.rows import Rows
+from lib_uniid.attention.text_encoders import TextEncoders
 from lib_uniid.bases import Base
 from lib_uniid.config import GenerationSettings
 from lib_uniid.typing import Float, UInt8
@@ -80,8 +81,16 @@ class Host(Protocol):
         """Width and height of the training pictures in pixels."""
         ...
 
-    def overlong(self, prompt: str) -> str:
-        """The end of ``prompt`` that is beyond the text model's limit; empty if all of it fits."""
+    @property
+    def text_encoders(self) -> TextEncoders:
+        """Its text models, as methods use them."""
+        ...
+
+    def overlong(self, prompt: str, tokens: int = 0) -> str:
+        """The end of ``prompt`` that is beyond the text models' limit; empty if all of it fits.
+
+        ``tokens`` are put among those of the prompt (:func:`lib_uniid.attention.context.words_kept`).
+        """
         ...
 
     def encode(self, prompts: Sequence[str]) -> Float[Tensor, "p t d"]:

@@ -63,6 +63,10 @@ OnPicture = Callable[[int, GeneratedPicture, bool], None]
 """Called with a picture's number in its series, the picture, and whether it is final (no more retries)."""
 
 
+OnNote = Callable[[str], None]
+"""Called with a sentence on what differs from what was asked for."""
+
+
 def _no_callback(number: int, made: GeneratedPicture, final: bool) -> None:
     """The default: pictures are only returned."""
 
@@ -100,21 +104,26 @@ class Studio(IdentityPipeline):
         progress: Progress = no_progress,
         on_picture: OnPicture = _no_callback,
         preview: Preview = no_preview,
+        on_note: OnNote | None = None,
     ) -> list[GeneratedPicture]:
         """Checked pictures of the people in the settings; with retries, the best of all tries.
 
         The tries of picture n have the seeds ``seed + n + try * pictures``. ``progress`` runs from start to
         end for each try, and before them for the inversion of a style picture. ``on_picture`` is called with
-        each finished picture, so a later failure does not lose it.
+        each finished picture, so a later failure does not lose it. ``on_note`` is the runtime's ``notify`` if
+        it is not given.
         """
         if settings.people:
             _ = self.finder  # reports a missing face model before the sampling
         side = self.host.side
         settings = replace(settings, width=settings.width or side, height=settings.height or side)
         settings = _with_words_of_one(settings)
+        plan = self.plan(settings, people)
+        for note in () if plan is None else self._notes(plan, settings):
+            (on_note or self.runtime.notify)(note)
         order = _Order(
             settings=settings,
-            plan=self.plan(settings, people),
+            plan=plan,
             people=[people[person.name] for person in settings.people],
             sharing=_sharing(settings),
             options=SamplingOptions(
@@ -140,11 +149,25 @@ class Studio(IdentityPipeline):
             **numbers_of(settings, SharedSettings),
             routing=settings.routing,
             latent_size=_latent_size(settings, self.host.base.pixels),
-            prompts=(settings.prompt,),
+            prompt=settings.prompt,
             encode=self.host.encode,
+            text_encoders=self.host.text_encoders,
         )
         method = registry.require(settings.method, self.host.base).value.name
         return self.plan_for(self._sites, settings.people, people, options, method)
+
+    def _notes(self, plan: Plan, settings: GenerationSettings) -> list[str]:
+        """The plan's own, and the words of the prompt for which the identities' tokens leave no room."""
+        kept, lost = self.host.overlong(settings.prompt), ""
+        if plan.text_tokens:
+            lost = self.host.overlong(settings.prompt, plan.text_tokens).removesuffix(kept).strip()
+        if not lost:
+            return [*plan.notes]
+        return [
+            *plan.notes,
+            f"the prompt has no room for these words beside {plan.text_tokens} tokens of identities, so they "
+            f"are ignored: {lost}",
+        ]
 
     def _checked(self, people: Sequence[Identity], picture: Picture) -> Presence:
         """Like :meth:`check`; a failure is the result of each person, and the picture is kept."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib_uniid.attention.plan import Plan
 from lib_uniid.config import GenerationSettings, PersonSettings, StyleSettings
 from lib_uniid.errors import (
     ConfigError,
@@ -364,3 +365,32 @@ def test_only_the_poor_pictures_of_a_batch_are_tried_again_and_their_seeds_make_
 
 def test_the_stand_alone_host_fits_the_protocol(studio: Studio):
     assert isinstance(studio.host, Host)
+
+
+# --- notes ---
+
+
+class Inserted:
+    """A change of the text that makes no change, and takes three tokens of the prompt."""
+
+    tokens = 3
+
+    def state(self, progress: float) -> None:
+        return None
+
+    def prepare(self, state: object, text: torch.Tensor, rows: object) -> Any:
+        return pytest.fail("prepared")
+
+
+@pytest.mark.parametrize("words", [73, 74, 76])
+def test_the_notes_of_a_plan_and_the_words_without_room_reach_the_caller(
+    studio: Studio, people: dict[str, Identity], monkeypatch: pytest.MonkeyPatch, words: int
+):
+    plan = Plan(branches={}, context=(Inserted(),), notes=("something is amiss",))
+    monkeypatch.setattr(Studio, "plan", lambda *_: plan)
+    told: list[str] = []
+    prompt = " ".join(["cat"] * 73 + ["dog", "bird", "fox"][: words - 73])
+    studio.generate(replace(together(ANNA), prompt=prompt, steps=1), people, on_note=told.append)
+    lost = {73: "", 74: "dog", 76: "dog bird"}[words]  # what no prompt has room for is said elsewhere
+    said = "the prompt has no room for these words beside 3 tokens of identities, so they are ignored: "
+    assert told == ["something is amiss", *([f"{said}{lost}"] if lost else [])]

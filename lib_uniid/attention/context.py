@@ -20,6 +20,9 @@ KEYWORDS = ("encoder_hidden_states", "context")
 PLACE = 2
 """The place of that argument among the positional ones, in both."""
 
+CHUNK = 77
+"""Tokens that a CLIP text encoder reads at once, with those of begin and end."""
+
 MOST_READY = 4
 """Kinds of calls that are kept ready: two passes, each with cond and uncond rows apart."""
 
@@ -37,6 +40,11 @@ class PreparedText(Protocol):
 class TextChange(Protocol):
     """A method's change of the text states."""
 
+    @property
+    def tokens(self) -> int:
+        """How many of the first chunk's last tokens make room, at most."""
+        ...
+
     def state(self, progress: float) -> Hashable:
         """What depends on the share of the steps done; None where nothing is changed now."""
         ...
@@ -44,6 +52,14 @@ class TextChange(Protocol):
     def prepare(self, state: Hashable, text: Float[Tensor, "b t d"], rows: Rows) -> PreparedText:
         """For text states of this precision, device and length, with these rows and this state."""
         ...
+
+
+def words_kept(tokens: int) -> int:
+    """How many tokens of the prompt's words are left in the first chunk beside this number of others.
+
+    The end token goes first.
+    """
+    return CHUNK - 1 - max(1, tokens)
 
 
 class ContextHook:

@@ -82,6 +82,11 @@ class IdentityBranch:
         default_factory=dict[Hashable, "_Held"], init=False, repr=False, compare=False
     )
 
+    @property
+    def held(self) -> int:
+        """Bytes of keys and values that are held on a device for the calls so far."""
+        return sum(one.size for one in self._held.values())
+
     def state(self, progress: float) -> Hashable:
         gains = self.gains.at(progress)
         return gains if any(gains) else None
@@ -117,6 +122,13 @@ class _Held:
         self.kv, self.rule, self.gains, self.like = kv, rule, gains, like.new_empty(0)
         self._apart: IdentityKV | None = None
         self._stack: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is held."""
+        apart = self._apart and (self._apart.key, self._apart.value, *(self._apart.null or ()))
+        tensors = (*(apart or ()), *(self._stack or ()))
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def _strong(self) -> IdentityKV:
         return self.kv.strong(

@@ -98,9 +98,13 @@ def require_detector(options: Namespace) -> None:
 
 
 def require_method(options: Namespace, method: str | None, *, several: bool) -> None:
-    """As :func:`require_models`, for a method; with ``several`` also to choose between several people."""
+    """As :func:`require_models`, for a method; with ``several`` also to choose between several people.
+
+    A method that works without some of its files says what is missing when it plans.
+    """
     declared = registry.require(method).value
-    require_models(options, *declared.sources, *(declared.several if several else ()))
+    needed = [name for name in declared.sources if source(name).needed]
+    require_models(options, *needed, *(declared.several if several else ()))
 
 
 def require_encoder(options: Namespace, method: str | None) -> None:

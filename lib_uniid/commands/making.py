@@ -27,24 +27,31 @@ def make(arguments: GenerateArguments, options: Namespace, begun: float) -> Outc
     work = studio(options)
     people = enrolled | _new(arguments, work)
     writer = _Writer(settings, options)
-    interrupted = False
+    interrupted, told = False, list[str]()
     try:
         with bar("generating pictures") as progress:
-            work.generate(settings, people, start=arguments.start, progress=progress, on_picture=writer.take)
+            work.generate(
+                settings,
+                people,
+                start=arguments.start,
+                progress=progress,
+                on_picture=writer.take,
+                on_note=told.append,
+            )
     except BaseException as error:
         writer.write_rest()
         if not writer.written or not isinstance(error, KeyboardInterrupt):
             writer.print_kept()
             raise
         interrupted = True
-    return _outcome(writer, settings, work, begun, interrupted=interrupted)
+    notes = [*_notes(settings, work), *told, *writer.notes]
+    return _outcome(writer, settings, notes, begun, interrupted=interrupted)
 
 
 def _outcome(
-    writer: "_Writer", settings: GenerationSettings, work: Studio, begun: float, *, interrupted: bool
+    writer: "_Writer", settings: GenerationSettings, notes: list[str], begun: float, *, interrupted: bool
 ) -> Outcome:
     pictures = [picture for _, picture in sorted(writer.written.items())]
-    notes = [*_notes(settings, work), *writer.notes]
     if interrupted:
         notes.append(f"interrupted: {len(pictures)} of {settings.pictures} pictures are finished and kept")
     result: dict[str, Any] = {

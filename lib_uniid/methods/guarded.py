@@ -90,6 +90,11 @@ class _GuardedText:
     plugins: Plugins
     plugin: str
 
+    @property
+    def tokens(self) -> int:
+        with self.plugins.guarding(self.plugin, DOING):
+            return required(int, self.change.tokens)
+
     def state(self, progress: float) -> Hashable:
         with self.plugins.guarding(self.plugin, DOING):
             state = self.change.state(progress)

@@ -129,6 +129,12 @@ def bases() -> tuple[Base, ...]:
     return tuple(dict.fromkeys(base for one in methods().values() for base in one.value.bases))
 
 
+def choosable() -> bool:
+    """Whether some family of base models has several methods."""
+    known = [one.value for one in methods().values()]
+    return any(sum(base in one.bases for one in known) > 1 for base in bases())
+
+
 def files_of_others(method: str, detector: FaceDetector) -> frozenset[str]:
     """Names of model files that only other methods, encoders or detectors than these need."""
     known, encoders = [one.value for one in methods().values()], id_encoders()

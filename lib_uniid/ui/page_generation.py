@@ -165,6 +165,7 @@ class PageGenerator:
             progress=reporter.progress,
             on_picture=reporter.without_preview(finished.on_picture(settings, request, identities)),
             preview=reporter.preview,
+            on_note=finished.notes.append,
         )
 
     def _find_identities(self, request: Request | None, finished: Finished) -> FoundIdentities | None:

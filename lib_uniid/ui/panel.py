@@ -347,7 +347,7 @@ class Builder:
             gr.update(visible=False),
             gr.update(visible=False),
             gr.update(choices=list(status.presets)),
-            gr.update(choices=[ANY_METHOD, *status.methods], visible=len(status.methods) > 1),
+            gr.update(choices=[ANY_METHOD, *status.methods], visible=status.choosable),
             *(gr.update(choices=["", *status.people]) for _ in self.choices),
         ]
 

@@ -62,6 +62,8 @@ class Status:
     """One sentence for each plugin that is switched off, and for a choice that names none."""
     methods: tuple[str, ...] = ()
     """The names of all methods."""
+    choosable: bool = False
+    """Whether some base model has several methods."""
     domain_note: str | None = None
     """A sentence on the pictures that the face models are trained for; None for photographs."""
 
@@ -95,6 +97,7 @@ def status_of(runtime: Runtime, checkpoint: Path | None, presets: tuple[str, ...
         people=tuple(runtime.library.names()),
         presets=presets,
         methods=tuple(registry.methods()),
+        choosable=registry.choosable(),
         unused=tuple((one.path.name, one.kind) for one in index.unused()),
         off=(*plugins().off.values(), *problems),
         domain_note=note_of(index.look_up(detector.source)),

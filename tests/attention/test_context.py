@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lib_uniid.attention.context import MOST_READY, ContextHook, PreparedText
+from lib_uniid.attention.context import MOST_READY, ContextHook, PreparedText, words_kept
 from lib_uniid.attention.injection import injected
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role, Rows
@@ -26,6 +26,7 @@ class Louder:
     """Multiplies the text of cond rows, from half of the steps on."""
 
     prepared: list[tuple[Hashable, ...]] = field(default_factory=list[tuple[Hashable, ...]])
+    tokens: int = 0
 
     def state(self, progress: float) -> Hashable:
         return 3.0 if progress >= 0.5 else None
@@ -138,3 +139,7 @@ def test_a_unet_whose_own_forward_is_called_is_noticed():
     with pytest.raises(HooksIgnoredError, match="computed without the hook"):
         calls.require()
     assert hook_count(unet) == 0
+
+
+def test_the_end_token_makes_room_before_words_do():
+    assert [words_kept(tokens) for tokens in (0, 1, 3, 12)] == [75, 75, 73, 64]

@@ -154,6 +154,8 @@ def test_words_do_not_wait_for_the_device(way: Way):
 class Late:
     """A change that adds 1 to the states in the second half of the steps."""
 
+    tokens = 0
+
     def state(self, progress: float) -> Hashable:
         return True if progress >= 0.5 else None
 

@@ -66,7 +66,7 @@ def branch(
     prepare: Callable[..., Any] | None = None,
     add: Callable[[Call], Any] = lambda call: call.text,
 ) -> Any:
-    return SimpleNamespace(state=state, prepare=prepare or (lambda *_: add))
+    return SimpleNamespace(state=state, prepare=prepare or (lambda *_: add), tokens=0)
 
 
 def unchecked(**values: Any) -> Plan:

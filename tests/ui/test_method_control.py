@@ -15,8 +15,9 @@ import pytest
 
 from benchmarks import house
 from lib_uniid.api import v1
+from lib_uniid.bases import SD21
 from lib_uniid.fields import METHOD_CHOICES
-from lib_uniid.methods.registry import default
+from lib_uniid.methods.registry import default, methods
 from lib_uniid.ui.enrolment import Enrolment
 from lib_uniid.ui.form import ANY_METHOD, TABS
 from lib_uniid.ui.panel import Builder, Panel, build
@@ -53,7 +54,14 @@ def test_the_method_is_chosen_where_there_are_several(tmp_path: Path):
     v1.register(ToyPlugin(), name="toy")
     update = refreshed(panel)["method"]
     assert update["visible"]
-    assert update["choices"] == [ANY_METHOD, default(), NAME]
+    assert update["choices"] == [ANY_METHOD, *methods()]
+
+
+def test_a_method_for_each_base_model_is_no_choice(tmp_path: Path):
+    _, panel = built(tmp_path)
+    assert len(methods()) > 1
+    v1.register(ToyPlugin(bases=(SD21,)), name="toy")
+    assert not refreshed(panel)["method"]["visible"]
 
 
 def test_a_refresh_that_fails_leaves_the_choice_as_it_is(tmp_path: Path):
@@ -162,6 +170,7 @@ import json, sys
 from pathlib import Path
 import gradio as gr
 from lib_uniid.api import v1
+from lib_uniid.bases import SD21
 from lib_uniid.ui.form import Form, PersonForm, names_of
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.pasting import form_of
@@ -218,7 +227,7 @@ def test_a_second_number_that_the_method_decides_has_a_switch_and_a_slider(tmp_p
         "label": "Automatic pose scale (0.2)",
         "scale": [0.5, 0.2],
         "structure": False,
-        "order": ["pose_scale", "pose_automatic"],
+        "order": ["pose_scale", "pose_automatic", "prompt"],
         "automatic": [None, True, 0.0],
         "own": [0.4, False, 0.4],
     }

@@ -81,8 +81,8 @@ class DiffusersHost:
     def side(self) -> int:
         return self.unet.config["sample_size"] * self.base.pixels
 
-    def overlong(self, prompt: str) -> str:
-        return self.text_encoders.overlong(prompt)
+    def overlong(self, prompt: str, tokens: int = 0) -> str:
+        return self.text_encoders.overlong(prompt, tokens)
 
     def encode(self, prompts: Sequence[str]) -> Float[Tensor, "p t d"]:
         return self.text_encoders.encode(prompts).states.to(self.dtype)

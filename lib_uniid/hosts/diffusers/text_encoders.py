@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib_uniid.attention.context import words_kept
 from lib_uniid.bases import TextEncoder
 from lib_uniid.errors import CheckpointMismatchError
 from lib_uniid.hosts.diffusers.ldm_text import TextModel
@@ -50,9 +51,12 @@ class DiffusersTextEncoders:
                     "give a checkpoint with CLIP's vocabulary"
                 )
 
-    def overlong(self, prompt: str) -> str:
-        """The end of ``prompt`` that is beyond the text models' limit; empty if all of it fits."""
-        last = self._tokenizer.model_max_length - 1  # the position of the end token
+    def overlong(self, prompt: str, tokens: int = 0) -> str:
+        """The end of ``prompt`` that is beyond the text models' limit; empty if all of it fits.
+
+        ``tokens`` of identities are put among those of the prompt.
+        """
+        last = 1 + words_kept(tokens)  # the first position that is lost, after that of the begin token
         offsets = self._tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
         return prompt[offsets[last][0] :] if len(offsets) > last + 1 else ""
 

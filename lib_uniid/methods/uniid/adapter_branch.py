@@ -54,7 +54,10 @@ class FaceResampler(nn.Module):
 
 
 class AdapterBranch(nn.Module):
-    """The latents and their resampler; officially 25 tokens of 2048 channels, dim 768, depth 6."""
+    """The latents and their resampler; officially 25 tokens of 2048 channels, dim 768, depth 6.
+
+    ``reads`` has the channels of the first three taps together, and of the last.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class AdapterBranch(nn.Module):
         outputs: int,
     ) -> None:
         super().__init__()
+        self.reads = shallow, deep
         self.latents = nn.Parameter(torch.randn(1, tokens, dim) / dim**0.5)
         self.adapter_resampler = FaceResampler(
             shallow=shallow,

@@ -33,6 +33,7 @@ FILES = (
         licence="MIT",
         pieces=(Piece(path="text_branch_checkpoints/pytorch_model.bin", name="uniid-text_branch_sdxl.bin"),),
         needed=False,
+        limits=True,
         format=TEXT_BRANCH,
     ),
     Source(
@@ -47,6 +48,7 @@ FILES = (
             Piece(path="adapter_branch_checkpoints/pytorch_model.bin", name="uniid-adapter_branch_sdxl.bin"),
         ),
         needed=False,
+        limits=True,
         format=ADAPTER_BRANCH,
     ),
 )

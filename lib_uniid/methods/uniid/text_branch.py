@@ -18,6 +18,8 @@ PART = "text_branch"
 class TextBranch(nn.Module):
     """Tokens of the ID embedding that read the last tap of the recogniser, one set for each text encoder.
 
+    ``reads`` has the channels of both.
+
     Args:
         embedding: length of the ID embedding, officially 512.
         hidden: width between the two layers that make the tokens, officially 1024.
@@ -43,7 +45,7 @@ class TextBranch(nn.Module):
         mult: int,
     ) -> None:
         super().__init__()
-        self.tokens = tokens
+        self.tokens, self.widths, self.reads = tokens, widths, (embedding, tap)
         first, second = widths
         self.proj_1 = TokenProjection(embedding, hidden, tokens * first)
         self.proj_2 = TokenProjection(embedding, hidden, tokens * second)

@@ -10,17 +10,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from lib_uniid.attention.context import PreparedText
+from lib_uniid.attention.context import CHUNK, PreparedText
 from lib_uniid.attention.identities import Gains
 from lib_uniid.attention.identity import entries
 from lib_uniid.attention.rescaling import norm
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.errors import CheckpointMismatchError, ConfigError
 from lib_uniid.typing import Float
-
-CHUNK = 77
-"""Tokens that a CLIP text encoder reads at once, with those of begin and end."""
-
 
 MARK = 1024.0
 """Size of the values of the token that sd-webui-controlnet puts before a text in AUTOMATIC1111's WebUI."""
@@ -36,6 +32,11 @@ class InsertedTokens:
     """
 
     gains: Gains
+
+    @property
+    def tokens(self) -> int:
+        strong = [one for one in self.gains.people if one.weight * self.gains.scale > 0.0]
+        return sum(one.tokens.shape[-2] for one in strong)
 
     def state(self, progress: float) -> Hashable:
         people, scale = self.gains.people, self.gains.scale

@@ -135,6 +135,14 @@ def test_words_beyond_the_77th_token_are_named(host: DiffusersHost):
     assert host.overlong("cat " * 75 + "dog, bird") == "dog, bird"
 
 
+@pytest.mark.parametrize(("tokens", "words"), [(0, 75), (1, 75), (3, 73), (12, 64)])
+def test_words_for_which_tokens_of_identities_leave_no_room_are_named(
+    host: DiffusersHost, tokens: int, words: int
+):
+    assert host.overlong("cat " * words, tokens) == ""
+    assert host.overlong("cat " * words + "dog", tokens) == "dog"
+
+
 def save_folder(host: DiffusersHost, folder: Path) -> None:
     (text,) = host.text_encoders.models
     for part, name in ((host.unet, "unet"), (host.vae, "vae"), (text, "text_encoder")):

@@ -1,9 +1,16 @@
 """The three published files of UniID, narrow, with weights that follow from their names."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from lib_uniid.encoders.features import IDFeatures
+from lib_uniid.methods.uniid.adapter_branch import AdapterBranch
+from lib_uniid.methods.uniid.formats.adapter_branch import MODULES, SITES
+from lib_uniid.methods.uniid.loading import Projections, Weights
+from lib_uniid.methods.uniid.text_branch import TextBranch
 from tests import recorded_uniid as recorded
 
 _WIDE = {1536: 128, 3072: 256}
@@ -42,6 +49,43 @@ def recogniser() -> dict[str, Tensor]:
         if not name.startswith("layer") or int(name.split(".")[1]) < (4 if "layer3" in name else 2)
     }
     return narrow(kept, _RECOGNISER)
+
+
+WIDTH, TEXT_WIDTHS = 32, (64, 128)
+"""Of the attention layers of :func:`weights`, and of its text encoders."""
+
+
+def weights() -> Weights:
+    """Both branches, for a narrow SDXL whose attention layers all have one width."""
+    adapter = bare(narrow(official("adapter_branch"), {**_ADAPTER, 640: WIDTH, 1280: WIDTH}))
+    projections = {
+        site: Projections(
+            to_k=adapter.pop(f"{MODULES}{site}.to_k_ip.weight"),
+            to_v=adapter.pop(f"{MODULES}{site}.to_v_ip.weight"),
+        )
+        for site in range(1, SITES, 2)
+    }
+    return Weights(
+        text=TextBranch.from_state_dict(bare(text_branch())),
+        adapter=AdapterBranch.from_state_dict(adapter),
+        projections=projections,
+    )
+
+
+def features(seed: int = 0, references: int = 1) -> IDFeatures:
+    """Of one person, as the narrow recogniser's."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"embedding": (16,), "tap1": (8, 56, 56), "tap2": (12, 28, 28)}
+    shapes |= {"tap3": (16, 14, 14), "tap4": (16, 7, 7)}
+    tensors = {name: torch.randn(references, *shape, generator=generator) for name, shape in shapes.items()}
+    return IDFeatures(tensors=tensors, fingerprint="r100", references=references)
+
+
+def null() -> IDFeatures:
+    """The null identity."""
+    one = features()
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in one.tensors.items()}
+    return replace(one, tensors=zeros)
 
 
 def bare(state: dict[str, Tensor]) -> dict[str, Tensor]:
