@@ -5,8 +5,9 @@ with and without people, alternately, so that changes of the machine's speed aff
 median over the rounds of the time of a step with people, divided by that of the plain step of the same
 round. The plain step runs on weights made like those with people: by a merge of the same LoRA at scale 0,
 with the same copies kept. A plain step on unmerged weights (``untouched``) and the textbook form of the same
-method are timed too. Freed memory is kept between steps, as torch's allocator on a GPU does; returning it to
-the system costs a varying time, about a seventh of a step.
+method are timed too, and so is a router without training. The step with words of each person's own is
+compared with that of the same people without. Freed memory is kept between steps, as torch's allocator on a
+GPU does; returning it to the system costs a varying time, about a seventh of a step.
 """
 
 import argparse
@@ -28,17 +29,23 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from benchmarks.report import Figure, report
+from lib_uniid.attention.deciding import AS_SCORED, UNTRAINED, Deciding
 from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.injection import injected
 from lib_uniid.attention.lora import beside
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import Site, find_sites
+from lib_uniid.attention.words import PersonWords, with_words
 from lib_uniid.methods.uniportrait.adapter import UniPortraitAdapter
-from lib_uniid.methods.uniportrait.plan import build
+from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 
 TARGETS = {1: 1.02, 2: 1.04, 4: 1.05}
 TEXTBOOK_PEOPLE = 2
+SEVERAL = (2, 4)
+"""How many people are timed without a trained router, and with words of their own."""
+
+WORDS, WORDS_TARGET = "own-words/", 1.03
 TOKENS, TEXT_TOKENS, RANK, ID_SCALE = 16, 77, 128, 0.7
 GPU_STEPS = 20
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -85,13 +92,18 @@ class Bench:
     def step(self) -> Tensor:
         return self.unet(self.latents, 500, encoder_hidden_states=self.text).sample
 
-    def plan(self, count: int) -> Plan | None:
+    def plan(self, count: int, settings: PlanSettings | None = None) -> Plan | None:
         people = [PlannedIdentity(tokens=tokens) for tokens in self.tokens[:count]]
-        return build(self.adapter, self.sites, people, self.null)
+        return build(self.adapter, self.sites, people, self.null, settings)
 
-    def injection(self, count: int) -> Injection:
+    def injection(
+        self, count: int, settings: PlanSettings | None = None, *, words: bool = False
+    ) -> Injection:
         """UniID's injection; the plan is made once, as in a generation."""
-        plan, rows = self.plan(count), Rows([Role.UNCOND, Role.COND])
+        plan, rows = self.plan(count, settings), Rows([Role.UNCOND, Role.COND])
+        if words and plan is not None:
+            own = [PersonWords(person=i, states=self.text[1:]) for i in range(count)]
+            plan = with_words(plan, self.sites, own)
         return lambda: injected(self.sites, plan, rows)
 
     def plain(self) -> Injection:
@@ -107,7 +119,15 @@ class Bench:
     def variants(self) -> dict[str, Injection]:
         """The compared injections, by the names of their figures."""
         ours = {f"people={count}": self.injection(count) for count in TARGETS}
+        routed, sized = self.settings(UNTRAINED, trained=False), self.settings(AS_SCORED)
+        ours |= {f"untrained/people={count}": self.injection(count, routed) for count in SEVERAL}
+        ours |= {f"{WORDS}people={count}": self.injection(count, sized, words=True) for count in SEVERAL}
         return ours | {f"textbook/people={TEXTBOOK_PEOPLE}": self.textbook(TEXTBOOK_PEOPLE)}
+
+    def settings(self, how: Deciding, *, trained: bool = True) -> PlanSettings:
+        return PlanSettings(
+            deciding=how, trained=trained, latent_size=(self.latents.shape[2], self.latents.shape[3])
+        )
 
 
 @contextmanager
@@ -192,8 +212,9 @@ def count(size: Size) -> Iterator[Figure]:
     """Operation counts, relative to the plain step."""
     bench = Bench(size, torch.float32, "meta")
     plain = operations(bench, nullcontext)
-    for name, injection in bench.variants().items():
-        ratio = operations(bench, injection) / plain
+    counted = {name: operations(bench, injection) for name, injection in bench.variants().items()}
+    for name, found in counted.items():
+        ratio = found / (counted[name.removeprefix(WORDS)] if name.startswith(WORDS) else plain)
         yield Figure(name=f"attention/{size.name}/{name}/flops_ratio", value=ratio, unit="x")
 
 
@@ -222,8 +243,13 @@ def measure(size: Size, dtype: torch.dtype, pairs: int, device: str, only: Seque
             times[name].append(seconds(bench, variants[name]))
     yield Figure(name=f"attention/{size.name}/plain", value=median(times["plain"]), unit="s")
     targets = {f"people={count}": bound for count, bound in TARGETS.items()} if size is FULL else {}
+    if size is FULL:
+        targets |= {f"{WORDS}people={count}": WORDS_TARGET for count in SEVERAL}
     for name in [*injections, *beside]:  # plain-again measures the noise
-        ratio = median(ours / plain for ours, plain in zip(times[name], times["plain"], strict=True))
+        base = times.get(name.removeprefix(WORDS), []) if name.startswith(WORDS) else times["plain"]
+        if not base:  # the same people without words were not asked for
+            continue
+        ratio = median(ours / plain for ours, plain in zip(times[name], base, strict=True))
         path = f"attention/{size.name}/{name}/ratio"
         if name in targets:
             yield Figure.at_most(path, ratio, "x", targets[name])

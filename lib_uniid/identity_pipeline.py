@@ -166,7 +166,7 @@ class IdentityPipeline:
             plan = self.models.method(method).plan(sites, found, null, options)
             plan = None if plan is None else guarded(plan, sites, plugins(), declared.plugin)
         words = {person.name: person.prompt for person in requested}
-        return plan and with_own_words(plan, sites, words, options.prompt, options.encode)
+        return plan and with_own_words(plan, sites, words, options.prompts, options.encode)
 
     def features_of(self, person: Identity, method: str | None = None) -> IDFeatures:
         """The person's features for a method; missing ones are made from the crops, and kept in the library.

@@ -149,7 +149,7 @@ class Studio(IdentityPipeline):
             **numbers_of(settings, SharedSettings),
             routing=settings.routing,
             latent_size=_latent_size(settings, self.host.base.pixels),
-            prompt=settings.prompt,
+            prompts=(settings.prompt,),
             encode=self.host.encode,
             text_encoders=self.host.text_encoders,
         )

@@ -2,7 +2,8 @@
 
 import json
 from argparse import Namespace
-from dataclasses import replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,27 @@ import torch
 
 from lib_uniid.api.infotext import describe
 from lib_uniid.api.request import parse, parse_json, to_dict
-from lib_uniid.attention.plan import Plan
-from lib_uniid.attention.words import WordsBranch
+from lib_uniid.attention.context import PreparedText
+from lib_uniid.attention.deciding import UNTRAINED
+from lib_uniid.attention.injection import injected
+from lib_uniid.attention.plan import Plan, PlanOptions
+from lib_uniid.attention.rows import Rows
+from lib_uniid.attention.sites import find_sites
+from lib_uniid.attention.words import WordsBranch, with_own_words
 from lib_uniid.commands.options import parser
 from lib_uniid.commands.settings import arguments_of
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import ConfigError
+from lib_uniid.host import SamplingOptions
+from lib_uniid.hosts.diffusers.host import DiffusersHost
 from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.library.store import Identity
+from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from lib_uniid.pipeline import Reference, Studio
+from tests import narrow_xl
+from tests.attention.builders import null_tokens, random_adapter, small_pair
+from tests.attention.builders import people as crowd
+from tests.attention.pairs import HALVES, attend_to, drawn, pair_plan
 from tests.device import DEVICE
 from tests.red_faces import red_face_picture
 from tests.standalone import needs_standalone_host
@@ -97,8 +110,6 @@ def test_the_places_of_a_person_read_the_prompt_and_the_own_words(
 
 @needs_standalone_host
 def test_a_host_without_text_encoders_refuses_own_words(studio: Studio, people: dict[str, Identity]):
-    from lib_uniid.attention.plan import PlanOptions
-
     options = PlanOptions(routing="auto", latent_size=(16, 16))
     sites = studio._sites  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(ConfigError, match="Ben: own words need the host's text encoders"):
@@ -137,3 +148,67 @@ def test_the_command_line_takes_words_by_name():
     for wrong, message in (("Chloe=hat", "names 'Chloe'"), ("hat", "takes NAME=TEXT")):
         with pytest.raises(ConfigError, match=message):
             arguments_of(parser().parse_args([*line, "--words", wrong], Namespace()))
+
+
+# --- SDXL, and changes of each person's text ---
+
+
+@needs_standalone_host
+def test_words_and_routing_without_training_work_on_the_host_with_sdxl(tmp_path: Path):
+    host = DiffusersHost.load(narrow_xl.write_checkpoint(tmp_path), torch.device("cpu"), torch.float32)
+    sites, context = find_sites(host.unet), narrow_xl.TEXT_WIDTH + narrow_xl.TEXT_WIDTH_2
+    how = PlanSettings(trained=False, deciding=UNTRAINED, latent_size=(16, 16), lora_scale=0.0)
+    settings = replace(PICTURE, pictures=2)
+
+    def sampled(*words: str) -> torch.Tensor:
+        rows = Rows(())
+        with torch.no_grad():
+            plan = build(random_adapter(sites), sites, crowd(2, context), null_tokens(context), how)
+        assert plan is not None
+        plan = with_own_words(plan, sites, {"Anna": words[0], "Ben": words[1]}, [PICTURE.prompt], host.encode)
+        with injected(sites, plan, rows) as calls:
+            latents = host.sample(settings, [1, 2], SamplingOptions(rows=rows))
+        calls.require()
+        return latents
+
+    plain, spoken = sampled("", ""), sampled("", WORDS)
+    assert plain.isfinite().all()
+    assert (plain - spoken).abs().amax(dim=(1, 2, 3)).min() > 1e-3
+    assert torch.equal(sampled("", ""), plain)
+
+
+@dataclass(frozen=True)
+class Plus:
+    """A change that adds a number to the states."""
+
+    number: float
+
+    def state(self, progress: float) -> Hashable:
+        return self.number
+
+    def prepare(self, state: Hashable, text: torch.Tensor, rows: Rows) -> PreparedText:
+        return lambda text, rows: text + self.number
+
+
+def test_with_a_change_for_each_person_everybody_reads_a_text_of_their_own():
+    pair = small_pair()
+    how = PlanSettings(latent_size=(8, 8), id_scale=0.0, lora_scale=0.0)
+    plan = pair_plan(drawn(), how)
+    assert plan is not None
+    read: list[str] = []
+
+    def encode(texts: Sequence[str]) -> torch.Tensor:
+        read.extend(texts)
+        return torch.zeros(len(texts), 5, 6)
+
+    changed = replace(plan, contexts=(Plus(1.0), Plus(-2.0)))
+    changed = with_own_words(changed, pair.sites, {"Anna": "", "Ben": WORDS}, ["a park"], encode)
+    assert read == ["a park", f"a park, {WORDS}"]
+    with torch.no_grad():
+        expected = [
+            pair.cross_attention(torch.zeros(1, 64, 8), torch.full((1, 5, 6), number))
+            for number in (1.0, -2.0)
+        ]
+    out = attend_to(changed)[1]
+    for half, one in zip(HALVES, expected, strict=True):
+        torch.testing.assert_close(out[half.flatten().bool()], one[0, half.flatten().bool()])

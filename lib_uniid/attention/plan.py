@@ -21,14 +21,14 @@ class PlanOptions(SharedSettings):
     """Options of a plan for all people; masks are scaled to ``latent_size``, which is (rows, columns).
 
     A number of None is the method's default. ``text_encoders`` are the host's; None if it gives none.
-    ``prompt`` is the picture's, and ``encode`` gives the text states of prompts, for people with words of
-    their own; None if the host does not.
+    For people with words of their own, ``prompts`` has the pictures' prompt, or one for each cond row, and
+    ``encode`` gives the text states of texts; None if the host does not.
     """
 
     routing: Routing
     latent_size: tuple[int, int]
     text_encoders: TextEncoders | None = field(default=None, compare=False)
-    prompt: str = ""
+    prompts: tuple[str, ...] = ("",)
     encode: Encode | None = field(default=None, compare=False)
 
 

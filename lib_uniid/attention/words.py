@@ -54,15 +54,16 @@ def joined(prompt: str, words: str) -> str:
 
 
 def with_own_words(
-    plan: Plan, sites: Sequence[Site], words: Mapping[str, str], prompt: str, encode: Encode | None
+    plan: Plan, sites: Sequence[Site], words: Mapping[str, str], prompts: Sequence[str], encode: Encode | None
 ) -> Plan:
     """The plan with each person's words, which are by name in the order of the plan; empty for none.
 
-    Places of a person with words read the prompt with the words at its end. Raises ConfigError if the host
+    Places of a person with words read the prompt with the words at its end; there is one prompt for all cond
+    rows, or one for each. Raises ConfigError if the host
     does not give text states, or if the plan does not say where people are.
     """
     spoken = {
-        number: joined(prompt, text)
+        number: [joined(prompt, text) for prompt in prompts]
         for number, text in enumerate(words.values())
         if text.strip() or plan.contexts
     }
@@ -74,11 +75,13 @@ def with_own_words(
             f"{first}: own words need the host's text encoders, which it does not give; leave them out",
             field="prompt",
         )
-    states = encode([*spoken.values()])
+    states = rearrange(
+        encode([text for texts in spoken.values() for text in texts]), "(w r) t d -> w r t d", w=len(spoken)
+    )
     given = [
         PersonWords(
             person=number,
-            states=states[row : row + 1],
+            states=states[row],
             changes=plan.contexts[number : number + 1] or plan.context,
         )
         for row, number in enumerate(spoken)

@@ -47,7 +47,8 @@ def test_the_plain_step_that_others_are_compared_with_has_gone_through_a_merge_a
 def test_a_narrow_run_names_its_figures_and_has_no_targets(capsys: pytest.CaptureFixture[str]):
     assert main(["--narrow", "--json", "--pairs", "1"]) == 0
     found = {figure["name"]: figure for figure in map(json.loads, capsys.readouterr().out.splitlines())}
-    variants = ("people=1", "people=2", "people=4", "textbook/people=2")
+    several = [f"{kind}people={count}" for kind in ("untrained/", "own-words/") for count in (2, 4)]
+    variants = ("people=1", "people=2", "people=4", "textbook/people=2", *several)
     paths = {
         f"attention/narrow/{variant}/{kind}" for variant in variants for kind in ("ratio", "flops_ratio")
     }

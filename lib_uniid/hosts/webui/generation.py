@@ -1,6 +1,7 @@
 """One generation: its identities, its injection plans, and its results."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from lib_uniid.fields import SharedSettings, numbers_of
 from lib_uniid.hosts.webui.a1111 import A1111Injection
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
 from lib_uniid.hosts.webui.forge import ForgeInjection
+from lib_uniid.hosts.webui.own_words import prompts_of, states_of
 from lib_uniid.hosts.webui.style_reference import Style, StyledInjection, prepare
 from lib_uniid.identity_pipeline import IdentityPipeline
 from lib_uniid.methods import registry
@@ -60,7 +62,7 @@ class Generation:
         """
         sites, base = _unet(p)
         self._method = registry.require(self.request.method, base).value.name
-        self._plan_in_use = self._plan(sites, latent_size, self._method)
+        self._plan_in_use = self._plan(p, sites, latent_size, self._method)
         plan = self._plan_in_use or Plan(branches={})
         wanted = self.request.show_routing and len(self.identities.settings) > 1
         self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
@@ -103,17 +105,26 @@ class Generation:
         people = [self.identities.people[one.name] for one in self.identities.settings]
         return self.pipeline.check(np.asarray(picture.convert("RGB")), people)
 
-    def _plan(self, sites: tuple[Site, ...], latent_size: tuple[int, int], method: str) -> Plan | None:
-        """Built once for each UNet layout, and with places to give also once for each size."""
+    def _plan(
+        self, p: Any, sites: tuple[Site, ...], latent_size: tuple[int, int], method: str
+    ) -> Plan | None:
+        """Built once for each UNet layout, and with places to give also once for each size.
+
+        With own words also once for each text model and prompt.
+        """
         people = self.identities.settings
         placed = len(people) > 1 or any(one.mask is not None for one in people)
         layout = tuple((site.width, site.context, site.heads) for site in sites)
-        key = (method, layout, latent_size if placed else None)
+        prompts = prompts_of(p, people)
+        spoken = (id(p.sd_model), p.is_hr_pass, prompts) if prompts else None
+        key = (method, layout, latent_size if placed else None, spoken)
         if key not in self._plans:
             options = PlanOptions(
                 **numbers_of(self.request, SharedSettings),
                 routing=self.request.routing,  # pyright: ignore[reportArgumentType], checked by the request
                 latent_size=latent_size,
+                prompts=prompts or ("",),
+                encode=partial(states_of, p),
             )
             # The host may be in inference mode, whose tensors cannot be used outside it.
             with torch.inference_mode(mode=False):

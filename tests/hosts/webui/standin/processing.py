@@ -92,6 +92,11 @@ class Processing:
     def sd_model(self) -> Any:
         return self.host.sd_model
 
+    @property
+    def prompts(self) -> list[str]:
+        """Of the current batch."""
+        return [self.prompt] * self.batch_size
+
     def init(self) -> None:
         """Start pictures would be encoded here."""
 

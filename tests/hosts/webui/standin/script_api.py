@@ -1,6 +1,7 @@
 """What a host offers to a script: its base class, its callbacks, the few components that are needed."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
@@ -95,12 +96,26 @@ class CFGDenoiserParams:
     denoiser: Any
 
 
+def schedules(prompts: Sequence[str], steps: int) -> list[list[list[Any]]]:
+    """Of each prompt the last step and the text of each part; only the form ``[from:to:share]``."""
+    found: list[list[list[Any]]] = []
+    for prompt in prompts:
+        change = re.search(r"\[(.*?):(.*?):([\d.]+)\]", prompt)
+        if change is None:
+            found.append([[steps, prompt]])
+            continue
+        head, tail = prompt[: change.start()], prompt[change.end() :]
+        ends = round(float(change[3]) * steps), steps
+        found.append([[end, head + change[n] + tail] for n, end in enumerate(ends, 1)])
+    return found
+
+
 def host_modules(
     callbacks: Callbacks, models_path: str, load_model_gpu: Callable[[Any], None] | None = None
 ) -> dict[str, ModuleType]:
     """What ``import`` finds in the host's process; Forge's own packages where it can load a patcher."""
     names = [f"modules.{name}" for name in ("scripts", "script_callbacks", "paths", "devices", "shared")]
-    names += ["modules.sd_models", "modules.sd_samplers_common", "modules.lowvram"]
+    names += ["modules.sd_models", "modules.sd_samplers_common", "modules.lowvram", "modules.prompt_parser"]
     forge = ["modules_forge", "backend", "backend.memory_management"] if load_model_gpu else []
     found: dict[str, Any] = {name: ModuleType(name) for name in ["modules", *names, *forge]}
     for name, module in found.items():
@@ -117,6 +132,7 @@ def host_modules(
     found["modules.devices"].device = "cpu"
     found["modules.devices"].torch_gc = lambda: None
     found["modules.shared"].state = SimpleNamespace(job="")
+    found["modules.prompt_parser"].get_learned_conditioning_prompt_schedules = schedules
     found["modules.lowvram"].send_everything_to_cpu = lambda: None
     found["modules.shared"].opts = SimpleNamespace(sd_model_checkpoint="narrow.safetensors [0123456789]")
     checkpoint = SimpleNamespace(filename=f"{models_path}/Stable-diffusion/narrow.safetensors")

@@ -1,0 +1,59 @@
+"""The prompts of a batch and the text states of texts, for people with words of their own."""
+
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib_uniid.config import PersonSettings
+from lib_uniid.errors import ConfigError
+from lib_uniid.typing import Float
+
+AND = re.compile(r"\bAND\b")
+WEIGHT = re.compile(r":\s*[-+]?(\d+\.?\d*|\.\d+)\s*$")
+"""The weight at the end of one of several prompts that are joined by AND."""
+
+NETWORK = re.compile(r"<\w[\w-]*:[^<>]*>")
+"""How a prompt names a network to load, such as a LoRA."""
+
+
+def prompts_of(p: Any, people: Sequence[PersonSettings]) -> tuple[str, ...]:
+    """What the pictures of a batch show: one prompt if it is the same for all, else one for each picture.
+
+    Of prompts that change with the steps it is the one of the first step, of prompts joined by AND the first.
+    Empty if no person has words of their own. ``ConfigError`` for words that would load a network, and for
+    pictures with different prompts joined by AND.
+    """
+    for person in people:
+        if found := NETWORK.search(person.prompt):
+            raise ConfigError(
+                f"{person.name}: own words cannot load a network: put {found[0]} into the prompt",
+                field="prompt",
+            )
+    if not any(person.prompt.strip() for person in people):
+        return ()
+    given = (getattr(p, "hr_prompts", None) if p.is_hr_pass else None) or p.prompts
+    first = [AND.split(prompt) for prompt in _at_first_step(given, p.steps)]
+    if len(set(map(tuple, first))) > 1 and any(len(parts) > 1 for parts in first):
+        raise ConfigError(
+            "own words do not go with prompts joined by AND that differ from picture to picture; give all "
+            "pictures of a batch the same prompt, or set the batch size to 1",
+            field="prompt",
+        )
+    prompts = tuple(WEIGHT.sub("", parts[0]).strip() if len(parts) > 1 else parts[0] for parts in first)
+    return prompts[:1] if len(set(prompts)) == 1 else prompts
+
+
+def states_of(p: Any, texts: Sequence[str]) -> Float[Tensor, "p t d"]:
+    """By the host's conditioning, with emphasis and embeddings; longer texts make all of them longer."""
+    with torch.no_grad():
+        found = p.sd_model.get_learned_conditioning([*texts])
+    return (found["crossattn"] if isinstance(found, dict) else found).detach()
+
+
+def _at_first_step(prompts: Sequence[str], steps: int) -> list[str]:
+    parser = import_module("modules.prompt_parser")
+    return [schedule[0][1] for schedule in parser.get_learned_conditioning_prompt_schedules(prompts, steps)]
