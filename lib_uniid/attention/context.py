@@ -93,6 +93,17 @@ class ContextHook:
 
     def _changed(self, text: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         self.rows.require(text.shape[0])
+        length = self.rows.text_length or text.shape[1]
+        repeats, rest = divmod(text.shape[1], length)
+        if repeats < 2 or rest:
+            return self._changed_once(text)
+        changed, once = text.clone(), self._changed_once(text[:, :length])
+        for run in self.rows.runs:
+            if run.role is Role.COND:
+                changed[run.rows] = once[run.rows].repeat(1, repeats, 1)
+        return changed
+
+    def _changed_once(self, text: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         for change in self._prepared(text):
             text = change(text, self.rows)
         return text

@@ -5,6 +5,7 @@ when each row has its own. Formulas: arXiv 2408.05939, sections 3.2 and 3.3.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,10 @@ from torch import Tensor
 
 from lib_uniid.errors import ConfigError
 from lib_uniid.typing import Float
+
+_torchs_own: Any = torch.ops.aten.scaled_dot_product_attention.default  # pyright: ignore[reportUnknownMemberType]
+"""Not the function in ``torch.nn.functional``, which some programs replace: SageAttention's makes NaN of keys
+that are all zero."""
 
 MASK_FLOOR = 1e-3  # official floor of the sum of masks: nothing is drawn up to 1 outside of all of them
 
@@ -26,7 +31,7 @@ def attend(
     """Attend in ``h`` heads of ``c`` channels with scale ``c ** -0.5``; ``bias`` is added to the logits."""
     rows, heads = query.shape[0], key.shape[1]
     # Not einops: this runs at every site in every step, and reading a pattern takes as long as the attention.
-    out = F.scaled_dot_product_attention(
+    out: Tensor = _torchs_own(
         query.view(rows, query.shape[1], heads, -1).transpose(1, 2),
         key.expand(rows, -1, -1, -1),
         value.expand(rows, -1, -1, -1),

@@ -120,6 +120,28 @@ def test_nothing_is_prepared_again_while_nothing_changes(stack: ExitStack):
     assert len(change.prepared) == MOST_READY + 2
 
 
+class First(Louder):
+    """Changes the first token only."""
+
+    def change(self, text: Tensor, rows: Rows) -> Tensor:
+        return torch.cat([super().change(text[:, :1], rows), text[:, 1:]], dim=1)
+
+
+def test_every_repetition_of_a_text_is_changed(stack: ExitStack):
+    rows = Rows(GUIDED, 0.5)
+    unet = hooked(stack, rows, First())
+    once = called(unet, "keyword", TEXT)
+    assert not torch.equal(once, TEXT)
+    long = torch.cat([torch.randn(1, 14, 32), TEXT[1:].repeat(1, 2, 1)])  # the uncond row has two chunks
+    rows.text_length = TEXT.shape[1]
+    twice = called(unet, "keyword", long)
+    assert torch.equal(twice[0], long[0])
+    assert torch.equal(twice[1], once[1].repeat(2, 1))
+    for length in (None, 14, 5, 28):  # the text is its own length, or the host says nothing of it
+        rows.text_length = length
+        assert torch.equal(called(unet, "keyword", long)[1], torch.cat([3.0 * long[1, :1], long[1, 1:]]))
+
+
 def test_a_call_with_other_rows_or_without_text_is_refused(stack: ExitStack):
     rows = Rows(GUIDED, 0.5)
     unet = hooked(stack, rows)

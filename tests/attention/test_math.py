@@ -35,6 +35,22 @@ def one_hot() -> Tensor:
     return route(torch.randn(ROWS, PLACES, PEOPLE, generator=torch.Generator().manual_seed(2)))
 
 
+def test_attention_is_torch_s_own_whatever_replaces_its_function(
+    query: Tensor, kv: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+):
+    key, value = (one[:, :, 0] for one in kv)
+    expected = attend(query, key, value)
+    nothing = torch.zeros_like(key)
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda q, *_, **__: q.new_full(q.shape, torch.nan),
+    )
+    assert torch.equal(attend(query, key, value), expected)
+    even = value.mean(dim=2).flatten(1)[:, None]
+    assert_near(attend(query, nothing, value), even.expand(ROWS, PLACES, -1))  # zero keys: the mean of all
+
+
 def test_routed_attention_is_the_weighted_sum_over_people(query: Tensor, kv: tuple[Tensor, Tensor]):
     routing = torch.rand(ROWS, PLACES, PEOPLE)
     key, value = kv

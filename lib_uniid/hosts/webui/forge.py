@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -45,6 +46,7 @@ class ForgeInjection:
         self.unet, self.rows, self.unexplained = unet_of(p), Rows(()), 0
         self._on, self._number = True, next(_numbers)
         self._conds = 0  # cond rows so far in this evaluation of the model
+        self._params: Callable[[], Any] = lambda: None
         # The host replaces the container, and with it our clone, at each pass.
         self._objects = p.sd_model.forge_objects
         self._before = self._objects.unet
@@ -64,6 +66,8 @@ class ForgeInjection:
     def step(self, params: Any) -> None:
         self.counter.evaluations += 1
         self.rows.progress, self._conds = progress_of(params), 0
+        # Others may change the text in it after us. It holds the processing object, so it must not be held.
+        self._params = weakref.ref(params)
 
     @property
     def called(self) -> bool:
@@ -132,6 +136,8 @@ class ForgeInjection:
             self.unexplained += 1
             self.rows.roles = untouched(rows)
             return
+        params = self._params()
+        self.rows.text_length = None if params is None else int(params.text_cond.shape[1])
         each = rows // len(kinds)
         self.rows.roles = [ROLES[kind] for kind in kinds for _ in range(each)]
         self.rows.before = self._conds

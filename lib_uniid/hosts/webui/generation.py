@@ -1,7 +1,7 @@
 """One generation: its identities, its injection plans, and its results."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,27 @@ from lib_uniid.fields import SharedSettings, numbers_of
 from lib_uniid.hosts.webui.a1111 import A1111Injection
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
 from lib_uniid.hosts.webui.forge import ForgeInjection
-from lib_uniid.hosts.webui.own_words import prompts_of, states_of
+from lib_uniid.hosts.webui.own_words import prompts_of
+from lib_uniid.hosts.webui.services import HostServices
 from lib_uniid.hosts.webui.style_reference import Style, StyledInjection, prepare
+from lib_uniid.hosts.webui.text_encoders import encoder_of, text_encoders_of, text_key
 from lib_uniid.identity_pipeline import IdentityPipeline
 from lib_uniid.methods import registry
 from lib_uniid.pipeline import routing_maps
 from lib_uniid.runtime import Runtime
 from lib_uniid.typing import Float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PlanOfText:
+    """A plan, and the key of the text encoders that it was built with."""
+
+    plan: Plan | None
+    key: Hashable
+
+    def fits(self, key: Hashable, *, spoken: bool) -> bool:
+        """``spoken`` says that some person has words of their own."""
+        return self.plan is None or not (self.plan.context or spoken) or self.key == key
 
 
 class Generation:
@@ -46,28 +60,29 @@ class Generation:
         self._started: Plan | None = None  # the plan that plugins were told of, until the batch is sampled
         self._maps: list[Float[np.ndarray, "i rows columns"]] = []
         self._styles: dict[tuple[int, int], Style] = {}
-        self._plans: dict[tuple[object, ...], Plan | None] = {}
+        self._plans: dict[tuple[object, ...], _PlanOfText] = {}
 
     def attach(
-        self,
-        p: Any,
-        latent_size: tuple[int, int],
-        encode: Callable[[Any, Any], Any],
-        load: Callable[[Any], None] | None,
+        self, p: Any, latent_size: tuple[int, int], services: HostServices, *, sampling: bool
     ) -> Attachment:
         """Inject all identities into the UNet that ``p`` samples from, at a latent size of (rows, columns).
 
-        ``encode`` and ``load`` are the host's; see :class:`lib_uniid.hosts.webui.services.HostServices`.
-        Raises ``CheckpointMismatchError`` if the checkpoint and the weights are for different base models.
+        ``sampling`` says that the sampler runs already. Raises ``CheckpointMismatchError`` if the checkpoint
+        and the weights are for different base models, or a checkpoint that follows another in one generation
+        is for another method.
         """
         sites, base = _unet(p)
-        self._method = registry.require(self.request.method, base).value.name
-        self._plan_in_use = self._plan(p, sites, latent_size, self._method)
+        method = registry.require(self.request.method, base).value.name
+        if self._method and method != self._method:
+            raise _wrong_checkpoint(f"is a {base.title} checkpoint, for the method {method}")
+        self._method = method
+        self._plan_in_use = self._plan(p, sites, latent_size, services)
         plan = self._plan_in_use or Plan(branches={})
         wanted = self.request.show_routing and len(self.identities.settings) > 1
         self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
-        style = self._style(p, latent_size, base, encode)
+        style = self._style(p, latent_size, base, services.encode)
         if is_forge(p):
+            load = services.load if sampling else None
             injection = ForgeInjection(p, sites, plan, load, record=self._record)
         else:
             injection = A1111Injection(p, sites, plan, record=self._record)
@@ -106,32 +121,32 @@ class Generation:
         return self.pipeline.check(np.asarray(picture.convert("RGB")), people)
 
     def _plan(
-        self, p: Any, sites: tuple[Site, ...], latent_size: tuple[int, int], method: str
+        self, p: Any, sites: tuple[Site, ...], latent_size: tuple[int, int], services: HostServices
     ) -> Plan | None:
         """Built once for each UNet layout, and with places to give also once for each size.
 
-        With own words also once for each text model and prompt.
+        With own words it is for certain prompts; where it reads or changes text, for certain text encoders.
         """
+        of_texts = text_key(p, services)
         people = self.identities.settings
         placed = len(people) > 1 or any(one.mask is not None for one in people)
         layout = tuple((site.width, site.context, site.heads) for site in sites)
         prompts = prompts_of(p, people)
-        spoken = (id(p.sd_model), p.is_hr_pass, prompts) if prompts else None
-        key = (method, layout, latent_size if placed else None, spoken)
-        if key not in self._plans:
+        key = (self._method, layout, latent_size if placed else None, prompts)
+        if key not in self._plans or not self._plans[key].fits(of_texts, spoken=bool(prompts)):
             options = PlanOptions(
                 **numbers_of(self.request, SharedSettings),
                 routing=self.request.routing,  # pyright: ignore[reportArgumentType], checked by the request
                 latent_size=latent_size,
                 prompts=prompts or ("",),
-                encode=partial(states_of, p),
+                encode=encoder_of(p, services),
+                text_encoders=text_encoders_of(p, services),
             )
             # The host may be in inference mode, whose tensors cannot be used outside it.
             with torch.inference_mode(mode=False):
-                self._plans[key] = self.pipeline.plan_for(
-                    sites, self.identities.settings, self.identities.people, options, method
-                )
-        return self._plans[key]
+                plan = self.pipeline.plan_for(sites, people, self.identities.people, options, self._method)
+            self._plans[key] = _PlanOfText(plan=plan, key=of_texts)
+        return self._plans[key].plan
 
     def _style(
         self, p: Any, latent_size: tuple[int, int], base: Base, encode: Callable[[Any, Any], Any]

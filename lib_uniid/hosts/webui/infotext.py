@@ -12,6 +12,11 @@ def write(p: Any, request: Request, known: Mapping[str, str]) -> None:
     p.extra_generation_params[KEY] = describe(request, known)
 
 
+def note(p: Any, sentence: str) -> None:
+    """Have the host write a sentence on what became of the request."""
+    p.extra_generation_params[NOTES] = sentence
+
+
 def remove(p: Any) -> None:
     """Remove all entries: the dict may come from another generation's processing object."""
     for key in (KEY, RESULT, NOTES):

@@ -1,5 +1,6 @@
 """The current attachment to a UNet: injection before each pass, ejection after it, and refusal on failure."""
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from lib_uniid.hosts.webui.attachment import Attachment
 else:  # imported on first use
     Attachment = Any
+
+log = logging.getLogger("uniid")
+
+REFINER = "the refiner has another model type: identities end at its first step"
 
 _REQUEST_ERRORS = (ConfigError, NoFaceError, PictureError, SeveralFacesError)
 """Errors of the request, not of files: the networks stay loaded after them."""
@@ -133,13 +138,14 @@ class Injector:
 
         assert state.generation is not None, "only a generation with identities is attached"
         latent_size = int(x.shape[-2]), int(x.shape[-1])
-        load = self._services.load if sampling else None
         try:
-            return state.generation.attach(p, latent_size, self._services.encode, load)
+            return state.generation.attach(p, latent_size, self._services, sampling=sampling)
         except CheckpointMismatchError:
             if not sampling or not state.injected:
                 raise
-            note(p, state, ["the refiner has another model type: identities end at its first step"])
+            log.warning(REFINER)
+            infotext.note(p, REFINER)
+            note(p, state, [REFINER])
             return NoInjection(unet_of(p))
 
     def _fail(self, state: GenerationState, failure: str) -> None:

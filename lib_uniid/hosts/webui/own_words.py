@@ -1,16 +1,12 @@
-"""The prompts of a batch and the text states of texts, for people with words of their own."""
+"""The prompts of a batch, for people with words of their own."""
 
 import re
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from lib_uniid.config import PersonSettings
 from lib_uniid.errors import ConfigError
-from lib_uniid.typing import Float
 
 AND = re.compile(r"\bAND\b")
 WEIGHT = re.compile(r":\s*[-+]?(\d+\.?\d*|\.\d+)\s*$")
@@ -45,13 +41,6 @@ def prompts_of(p: Any, people: Sequence[PersonSettings]) -> tuple[str, ...]:
         )
     prompts = tuple(WEIGHT.sub("", parts[0]).strip() if len(parts) > 1 else parts[0] for parts in first)
     return prompts[:1] if len(set(prompts)) == 1 else prompts
-
-
-def states_of(p: Any, texts: Sequence[str]) -> Float[Tensor, "p t d"]:
-    """By the host's conditioning, with emphasis and embeddings; longer texts make all of them longer."""
-    with torch.no_grad():
-        found = p.sd_model.get_learned_conditioning([*texts])
-    return (found["crossattn"] if isinstance(found, dict) else found).detach()
 
 
 def _at_first_step(prompts: Sequence[str], steps: int) -> list[str]:

@@ -1,6 +1,7 @@
 """The functions of the running WebUI that UniID uses; its modules are imported on each use."""
 
-from collections.abc import Callable, Generator
+import sys
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -9,6 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 
 ENCODERS = 2 * 2**30
 """Bytes to free for the face encoders, which take 1.4 GB in half precision."""
+
+
+SKIPPED_LAYERS = ("CLIP_stop_at_last_layers", "sdxl_clip_l_skip")
+"""The hosts' settings of the layers at the end of a text encoder that are not used."""
 
 
 @runtime_checkable
@@ -21,6 +26,17 @@ class HostServices(Protocol):
 
     def encode(self, p: Any, picture: Any) -> Any:
         """Latents of a picture, ``1 3 height width`` in [0, 1], by the VAE of ``p``."""
+        ...
+
+    def encode_text(self, p: Any, prompts: Sequence[str]) -> Any:
+        """The text that the UNet reads for these prompts, ``b t d``, by the text encoders of ``p``.
+
+        Emphasis, BREAK and embeddings work as in the prompt; AND and prompt schedules do not.
+        """
+        ...
+
+    def text_settings(self) -> Hashable:
+        """What changes the result of ``encode_text`` beside the checkpoint and the patches of ``p``."""
         ...
 
     def job(self) -> str:
@@ -83,6 +99,17 @@ class WebUI:
     def encode(self, p: Any, picture: Any) -> Any:
         return import_module("modules.sd_samplers_common").images_tensor_to_samples(picture, 0, p.sd_model)
 
+    def encode_text(self, p: Any, prompts: Sequence[str]) -> Any:
+        with import_module("modules.devices").autocast():
+            made = p.sd_model.get_learned_conditioning(list(prompts))
+        return made["crossattn"] if isinstance(made, Mapping) else made
+
+    def text_settings(self) -> Hashable:
+        options = import_module("modules.shared").opts
+        skipped = tuple(getattr(options, name, None) for name in SKIPPED_LAYERS)
+        loaded = getattr(sys.modules.get("networks"), "loaded_networks", ())  # of A1111's Lora extension
+        return skipped, tuple(_network(one) for one in loaded)
+
     def job(self) -> str:
         return str(getattr(import_module("modules.shared").state, "job", ""))
 
@@ -97,6 +124,11 @@ class WebUI:
         events = import_module("modules.script_callbacks")
         for name, function in callbacks.items():
             getattr(events, f"on_{name}")(function)
+
+
+def _network(loaded: Any) -> Hashable:
+    """One of the loaded LoRAs, with its strength in the text encoders."""
+    return tuple(getattr(loaded, name, None) for name in ("name", "mtime", "te_multiplier", "dyn_dim"))
 
 
 def _name_and_version() -> str:

@@ -42,8 +42,8 @@ def start(
     """Starts a WebUI of a kind, with a UNet of its own, and loads the script."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # no log of the user's own
 
-    def start_one(kind: str, own: nn.Module | None = None) -> WebUI:
-        host = HOSTS[kind](Callbacks(), own or copy.deepcopy(unet))
+    def start_one(kind: str, own: nn.Module | None = None, *, xl: bool = False) -> WebUI:
+        host = HOSTS[kind](Callbacks(), own or copy.deepcopy(unet), xl=xl)
         webui = WebUI(monkeypatch, webui_models, host)
         webui.load()
         return webui

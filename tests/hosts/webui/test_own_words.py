@@ -9,7 +9,7 @@ import torch
 
 from lib_uniid.config import PersonSettings
 from lib_uniid.errors import ConfigError
-from lib_uniid.hosts.webui.own_words import prompts_of, states_of
+from lib_uniid.hosts.webui.own_words import prompts_of
 from tests.hosts.webui.asking import LEFT, RIGHT, ask, person
 from tests.hosts.webui.conftest import Start
 from tests.hosts.webui.standin.script_api import schedules
@@ -106,12 +106,3 @@ def test_pictures_of_one_prompt_have_one_text_and_others_their_own(monkeypatch: 
 
 def test_without_own_words_no_prompt_is_read():
     assert prompts_of(SimpleNamespace(), [PersonSettings(name="Anna")]) == ()
-
-
-def test_of_a_model_with_a_pooled_text_the_states_are_taken():
-    states = torch.randn(2, 77, 6, requires_grad=True)
-    for found in (states, {"crossattn": states, "vector": torch.zeros(2, 4)}):
-        model = SimpleNamespace(get_learned_conditioning=lambda texts, found=found: found)
-        taken = states_of(SimpleNamespace(sd_model=model), ["a", "b"])
-        assert torch.equal(taken, states)
-        assert not taken.requires_grad

@@ -1,14 +1,17 @@
 """The host's functions that are used beside its hooks."""
 
 import sys
+from contextlib import nullcontext
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from lib_uniid.hosts.webui.services import ENCODERS, WebUI
+from lib_uniid.hosts.webui.text_encoders import encoder_of
 
 
 def put(monkeypatch: pytest.MonkeyPatch, name: str, **values: Any) -> None:
@@ -81,3 +84,13 @@ def test_the_first_checkpoint_is_used_until_one_is_selected(
         get_closet_checkpoint_match=lambda title: known.get(title.split()[0]),  # pyright: ignore[reportUnknownLambdaType]
     )
     assert WebUI().checkpoint() == (None if file is None else Path(file))
+
+
+def test_of_a_model_with_a_pooled_text_the_states_are_taken(monkeypatch: pytest.MonkeyPatch):
+    put(monkeypatch, "modules.devices", autocast=nullcontext)
+    states = torch.randn(2, 77, 6, requires_grad=True)
+    for found in (states, {"crossattn": states, "vector": torch.zeros(2, 4)}):
+        model = SimpleNamespace(get_learned_conditioning=lambda texts, found=found: found)
+        taken = encoder_of(SimpleNamespace(sd_model=model), WebUI())(["a", "b"])
+        assert torch.equal(taken, states)
+        assert not taken.requires_grad

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.hosts.webui.standin.processing import AnyDenoiser, Host, Processing, Subprompts, combine, read
+from tests.hosts.webui.standin.processing import AnyDenoiser, Host, Processing, Subprompts, combine
 from tests.hosts.webui.standin.script_api import Callbacks, CFGDenoiserParams
+from tests.hosts.webui.standin.texts import XLTexts, cat, keywords, rows, stack
 
 Loaded = tuple[tuple[str, float], ...]
 LAYER_NAME = "network_layer_name"
@@ -107,15 +108,22 @@ class Networks:
 class A1111(Host):
     """The host around a UNet."""
 
-    def __init__(self, callbacks: Callbacks, unet: nn.Module) -> None:
+    def __init__(self, callbacks: Callbacks, unet: nn.Module, xl: bool = False) -> None:
         super().__init__(callbacks)
+        self.texts = XLTexts() if xl else None
         self.options = Options()
         self.networks = Networks(self.options)
         self.networks.name_layers(unet)
         self.refiner: tuple[int, nn.Module] | None = None  # from which step
         self.refiner_weights: tuple[int, dict[str, Tensor]] | None = None  # into the same UNet
         self.switch_networks: tuple[int, Loaded] | None = None  # by another extension, at which step
-        self.sd_model = model_of(unet)
+        self.sd_model = self.model_of(unet)
+
+    def model_of(self, unet: nn.Module) -> Any:
+        """As ``shared.sd_model`` has it."""
+        model = SimpleNamespace(diffusion_model=unet)
+        texts = SimpleNamespace(get_learned_conditioning=self.read, cond_stage_model=self.texts)
+        return SimpleNamespace(model=model, is_sd1=self.texts is None, **vars(texts))
 
     @property
     def unet(self) -> nn.Module:
@@ -154,23 +162,23 @@ class Denoiser(AnyDenoiser):
     """One evaluation: all cond rows, then all uncond rows; passed to the UNet in that order."""
 
     def __call__(
-        self, x: Tensor, sigma: float, step: int, conds: list[Subprompts], unconds: list[Tensor]
+        self, x: Tensor, sigma: float, step: int, conds: list[Subprompts], unconds: list[Any]
     ) -> Tensor:
         host = self.host
         host.count_evaluation()
         if host.refiner and step == host.refiner[0]:
-            host.sd_model = model_of(host.refiner[1])
+            host.sd_model = host.model_of(host.refiner[1])
         if host.refiner_weights and step == host.refiner_weights[0]:
             host.load_checkpoint(host.refiner_weights[1])
         counts, pictures = [len(cond) for cond in conds], len(conds)
-        rows = [x[i] for i, count in enumerate(counts) for _ in range(count)]
+        latents = [x[i] for i, count in enumerate(counts) for _ in range(count)]
         params = CFGDenoiserParams(
-            x=torch.stack([*rows, *x]),
+            x=torch.stack([*latents, *x]),
             sigma=sigma,
             sampling_step=max(0, step - 1),
             total_sampling_steps=self.total_steps,
-            text_cond=torch.stack([sub for cond in conds for sub in cond]),
-            text_uncond=torch.stack(unconds),
+            text_cond=stack([sub for cond in conds for sub in cond]),
+            text_uncond=stack(unconds),
             denoiser=self,
         )
         host.callbacks.call("cfg_denoiser", params)
@@ -190,27 +198,21 @@ class Denoiser(AnyDenoiser):
             ]
         )
 
-    def _call(self, x: Tensor, sigma: float, cond: Tensor, uncond: Tensor | None, pictures: int) -> Tensor:
+    def _call(self, x: Tensor, sigma: float, cond: Any, uncond: Any | None, pictures: int) -> Tensor:
         batched = self.host.options.batch_cond_uncond
         if uncond is None or cond.shape[1] == uncond.shape[1]:
-            context = cond if uncond is None else torch.cat([cond, uncond])
+            context = cond if uncond is None else cat([cond, uncond])
             return self._chunks(x, sigma, context, len(x) if batched else pictures)
         parts = [
-            self._chunks(x[: len(cond)], sigma, cond, 2 * pictures if batched else pictures),
-            self._chunks(x[len(cond) :], sigma, uncond, len(uncond)),
+            self._chunks(x[: cond.shape[0]], sigma, cond, 2 * pictures if batched else pictures),
+            self._chunks(x[cond.shape[0] :], sigma, uncond, uncond.shape[0]),
         ]
         return torch.cat(parts)
 
-    def _chunks(self, x: Tensor, sigma: float, context: Tensor, size: int) -> Tensor:
+    def _chunks(self, x: Tensor, sigma: float, context: Any, size: int) -> Tensor:
         places: Sequence[slice] = [slice(a, a + size) for a in range(0, len(x), size)]
-        return torch.cat([self._predict(x[place], sigma, context[place]) for place in places])
+        return torch.cat([self._predict(x[place], sigma, rows(context, place)) for place in places])
 
-    def _predict(self, x: Tensor, sigma: float, context: Tensor) -> Tensor:
+    def _predict(self, x: Tensor, sigma: float, context: Any) -> Tensor:
         scaled, timesteps = self.host.scaled(x, sigma)
-        return x - sigma * self.host.unet(scaled, timesteps, context=context)
-
-
-def model_of(unet: nn.Module) -> Any:
-    """As ``shared.sd_model`` has it."""
-    model = SimpleNamespace(diffusion_model=unet)
-    return SimpleNamespace(model=model, is_sd1=True, get_learned_conditioning=read)
+        return x - sigma * self.host.unet(scaled, timesteps, **keywords(context))

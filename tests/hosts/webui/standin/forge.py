@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.hosts.webui.standin.processing import AnyDenoiser, Host, Processing, Subprompts, combine, read
+from tests.hosts.webui.standin.processing import AnyDenoiser, Host, Processing, Subprompts, combine
 from tests.hosts.webui.standin.script_api import Callbacks, CFGDenoiserParams
+from tests.hosts.webui.standin.texts import XLTexts, cat, keywords, repeated, stack
 
 COND, UNCOND = 0, 1
 Loaded = tuple[tuple[str, float], ...]
@@ -95,9 +96,11 @@ class Forge(Host):
     """The host around a UNet. Before its first generation the model is none yet."""
 
     patcher = UnetPatcher
+    zeroing = True
 
-    def __init__(self, callbacks: Callbacks, unet: nn.Module) -> None:
+    def __init__(self, callbacks: Callbacks, unet: nn.Module, xl: bool = False) -> None:
         super().__init__(callbacks)
+        self.texts = XLTexts(own_weights=True, zeroing=self.zeroing) if xl else None
         self.sd_model: Any = SimpleNamespace()
         self.known: dict[str, dict[str, Any]] = {}  # user LoRAs
         self.networks: Loaded = ()
@@ -114,9 +117,10 @@ class Forge(Host):
             self.set_model(self._unet)
 
     def set_model(self, unet: nn.Module) -> None:
-        objects = SimpleNamespace(unet=self.patcher(KModel(unet)))
+        clip = SimpleNamespace(cond_stage_model=self.texts, patcher=self.patcher(KModel(nn.Module())))
+        objects = SimpleNamespace(unet=self.patcher(KModel(unet)), clip=clip)
         self.sd_model = SimpleNamespace(
-            get_learned_conditioning=read,
+            get_learned_conditioning=self.read,
             forge_objects=copy.copy(objects),
             forge_objects_original=objects,
             forge_objects_after_applying_lora=copy.copy(objects),
@@ -130,7 +134,9 @@ class Forge(Host):
         patched = self.sd_model.forge_objects_original.unet.clone()
         for name, strength in networks:
             patched.add_patches(filename=name, patches=self.known[name], strength_patch=strength)
-        self.sd_model.forge_objects_after_applying_lora = SimpleNamespace(unet=patched)
+        self.sd_model.forge_objects_after_applying_lora = SimpleNamespace(
+            unet=patched, clip=self.sd_model.forge_objects_original.clip
+        )
         self._reset()
 
     def _reset(self) -> None:
@@ -158,7 +164,7 @@ class Denoiser(AnyDenoiser):
     """One evaluation: the callback sees the plain batch; then chunks of one picture row each are joined."""
 
     def __call__(
-        self, x: Tensor, sigma: float, step: int, conds: list[Subprompts], unconds: list[Tensor]
+        self, x: Tensor, sigma: float, step: int, conds: list[Subprompts], unconds: list[Any]
     ) -> Tensor:
         host = self.host
         host.count_evaluation()
@@ -171,15 +177,15 @@ class Denoiser(AnyDenoiser):
             sigma=sigma,
             sampling_step=max(0, step - 1),
             total_sampling_steps=self.total_steps,
-            text_cond=torch.stack([sub for cond in conds for sub in cond]),
-            text_uncond=torch.stack(unconds) if guided else None,
+            text_cond=stack([sub for cond in conds for sub in cond]),
+            text_uncond=stack(unconds) if guided else None,
             denoiser=self,
         )
         host.callbacks.call("cfg_denoiser", params)
         self.step = step + 1
-        entries = [(COND, torch.stack([cond[j] for cond in conds])) for j in range(len(conds[0]))]
+        entries = [(COND, stack([cond[j] for cond in conds])) for j in range(len(conds[0]))]
         if guided:
-            entries = [(UNCOND, torch.stack(unconds)), *entries]
+            entries = [(UNCOND, stack(unconds)), *entries]
         outs = calc_cond_uncond_batch(host, x, sigma, entries)
         found = [out for (kind, _), out in zip(entries, outs, strict=True) if kind == COND]
         if not guided:
@@ -188,7 +194,7 @@ class Denoiser(AnyDenoiser):
 
 
 def calc_cond_uncond_batch(
-    host: Forge, x: Tensor, sigma: float, entries: list[tuple[int, Tensor]]
+    host: Forge, x: Tensor, sigma: float, entries: list[tuple[int, Any]]
 ) -> list[Tensor]:
     """One output per entry; entries go into one call where their token counts can be brought together."""
     patcher = host.sd_model.forge_objects.unet
@@ -198,13 +204,13 @@ def calc_cond_uncond_batch(
         first = left[0]
         joined = [i for i in left if i == first or (not host.short_of_memory and _joins(entries, first, i))]
         tokens = math.lcm(*(entries[i][1].shape[1] for i in joined))
-        context = torch.cat([entries[i][1].repeat(1, tokens // entries[i][1].shape[1], 1) for i in joined])
+        context = cat([repeated(entries[i][1], tokens // entries[i][1].shape[1]) for i in joined])
         options = copy.copy(patcher.model_options["transformer_options"])
         options["cond_or_uncond"] = [entries[i][0] for i in joined]
         call: dict[str, Any] = {
             "input": torch.cat([x] * len(joined)),
             "timestep": torch.full((len(joined) * len(x),), sigma),
-            "c": {"c_crossattn": context, "transformer_options": options},
+            "c": {**_conditions(context), "transformer_options": options},
             "cond_or_uncond": options["cond_or_uncond"],
         }
         apply_model = _apply_model(host, patcher)
@@ -218,16 +224,23 @@ def calc_cond_uncond_batch(
     return [outs[i] for i in range(len(entries))]
 
 
-def _joins(entries: list[tuple[int, Tensor]], one: int, other: int) -> bool:
+def _conditions(context: Any) -> dict[str, Tensor]:
+    called = keywords(context)
+    return {"c_crossattn": called.pop("context"), **called}
+
+
+def _joins(entries: list[tuple[int, Any]], one: int, other: int) -> bool:
     """Token counts whose least common multiple is at most four times the smaller one."""
     a, b = entries[one][1].shape[1], entries[other][1].shape[1]
     return math.lcm(a, b) <= 4 * min(a, b)
 
 
 def _apply_model(host: Forge, patcher: UnetPatcher) -> Callable[..., Tensor]:
-    def apply_model(x: Tensor, timestep: Tensor, c_crossattn: Tensor, **_: Any) -> Tensor:
+    def apply_model(
+        x: Tensor, timestep: Tensor, c_crossattn: Tensor, transformer_options: Any = None, **c: Any
+    ) -> Tensor:
         sigma = float(timestep[0])
         scaled, timesteps = host.scaled(x, sigma)
-        return x - sigma * patcher.model.diffusion_model(scaled, timesteps, context=c_crossattn)
+        return x - sigma * patcher.model.diffusion_model(scaled, timesteps, context=c_crossattn, **c)
 
     return apply_model

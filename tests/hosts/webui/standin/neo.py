@@ -98,6 +98,7 @@ class Neo(Forge):
     """The host around a UNet."""
 
     patcher = NeoPatcher
+    zeroing = False
 
     def before_sampling(self, p: Processing, **given: Any) -> None:
         if p.cfg_scale == 1.0:

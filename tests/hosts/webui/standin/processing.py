@@ -5,6 +5,7 @@ import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -15,12 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from tests.hosts.webui.standin.script_api import Callbacks, Script
+from tests.hosts.webui.standin.texts import Conditioning, XLTexts
 from tests.narrow import TEXT_WIDTH
 
 TOKENS, WORDS = 77, 12
 """Rows of a text's encoding per chunk, and words that a chunk holds (fewer than the real 75, to be brief)."""
 
-Subprompts = list[Tensor]
+Subprompts = list[Any]
 
 
 class InterruptedSampling(Exception):  # noqa: N818, the hosts' own name for it has no suffix either
@@ -209,8 +211,8 @@ def _sample(p: Processing, number: int) -> Tensor:
 
 
 def _pass(p: Processing, x: Tensor, noise: Tensor, sigma: float) -> Tensor:
-    cond = [encode_all(p.prompt) for _ in range(p.batch_size)]
-    uncond = [encode(p.negative_prompt) for _ in range(p.batch_size)]
+    cond = [[p.host.encode(part) for part in p.prompt.split(" AND ")] for _ in range(p.batch_size)]
+    uncond = [p.host.encode(p.negative_prompt, negative=True) for _ in range(p.batch_size)]
     p.host.before_sampling(p, x=x, noise=noise, c=cond, uc=uncond)
     start = noise * sigma if x is noise else x + noise * sigma
     return p.host.sample(p, start, sigma, cond, uncond)
@@ -219,11 +221,6 @@ def _pass(p: Processing, x: Tensor, noise: Tensor, sigma: float) -> Tensor:
 def _noise(p: Processing, offset: int, height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(p.seed + offset)
     return torch.randn(4, height // 8, width // 8, generator=generator)
-
-
-def encode_all(prompt: str) -> Subprompts:
-    """One encoding per subprompt."""
-    return [encode(part) for part in prompt.split(" AND ")]
 
 
 def read(prompts: list[str]) -> Tensor:
@@ -293,9 +290,27 @@ class Host(ABC):
         self.interrupt_at: int | None = None
         self.evaluations = 0
         self.pixels: Callable[[Tensor], Tensor] = project
+        self.texts: XLTexts | None = None  # of SDXL; without them a text's encoding is random by the text
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
         products = torch.cumprod(1 - betas, 0)
         self.sigmas = ((1 - products) / products).sqrt()
+
+    def encode(self, text: str, *, negative: bool = False) -> Any:
+        """Of one text."""
+        if self.texts is None:
+            return encode(text)
+        with self.sampling_mode():
+            made = self.texts.conditioning([text], negative)
+        return Conditioning({name: value[0] for name, value in made.items()})
+
+    @property
+    def read(self) -> Callable[[list[str]], Any]:
+        """``get_learned_conditioning``."""
+        return read if self.texts is None else self.texts.conditioning
+
+    @abstractmethod
+    def sampling_mode(self) -> AbstractContextManager[None]:
+        """In which the host samples and encodes."""
 
     def sigmas_from(self, sigma: float, steps: int) -> list[float]:
         return [*torch.linspace(sigma, 0.3, steps).tolist(), 0.0]
@@ -318,7 +333,7 @@ class Host(ABC):
         """What evaluates the model in each step of one sampling."""
 
     def sample(
-        self, p: Processing, x: Tensor, sigma: float, cond: list[Subprompts], uncond: list[Tensor]
+        self, p: Processing, x: Tensor, sigma: float, cond: list[Subprompts], uncond: list[Any]
     ) -> Tensor:
         denoiser = self.new_denoiser(p)
         sigmas = self.sigmas_from(sigma, p.steps)
@@ -339,7 +354,7 @@ class AnyDenoiser(ABC):
 
     @abstractmethod
     def __call__(
-        self, x: Tensor, sigma: float, step: int, conds: list[Subprompts], unconds: list[Tensor]
+        self, x: Tensor, sigma: float, step: int, conds: list[Subprompts], unconds: list[Any]
     ) -> Tensor:
         """One evaluation of the model, guided."""
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
@@ -131,6 +132,7 @@ def host_modules(
     found["modules.paths"].models_path = models_path
     found["modules.devices"].device = "cpu"
     found["modules.devices"].torch_gc = lambda: None
+    found["modules.devices"].autocast = nullcontext
     found["modules.shared"].state = SimpleNamespace(job="")
     found["modules.prompt_parser"].get_learned_conditioning_prompt_schedules = schedules
     found["modules.lowvram"].send_everything_to_cpu = lambda: None

@@ -8,6 +8,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from torch import Tensor, nn
 
 from miniature import ldm_layout
+from tests import narrow_xl
 from tests.ldm import ldm_module
 from tests.narrow import TEXT_WIDTH, UNET_CONFIG, WIDTH
 
@@ -17,6 +18,20 @@ class DiffusersUNet(UNet2DConditionModel):
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, **_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return super().forward(x, timesteps, context, return_dict=False)[0]
+
+
+class XLUNet(UNet2DConditionModel):
+    """SDXL's, called as the hosts call theirs; the numbers on the size are the same for all pictures."""
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, **_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        numbers = torch.tensor([128.0, 128.0, 0.0, 0.0, 128.0, 128.0]).expand(len(x), -1)
+        conditions = {"text_embeds": y, "time_ids": numbers}
+        return super().forward(x, timesteps, context, added_cond_kwargs=conditions, return_dict=False)[0]
+
+
+def xl_unet() -> nn.Module:
+    torch.manual_seed(10)
+    return XLUNet(**narrow_xl.UNET_CONFIG).eval().requires_grad_(False)
 
 
 class OtherUNet(DiffusersUNet):
