@@ -1,16 +1,15 @@
 """A narrow SDXL with random weights: the layers of the official one, other widths."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from miniature import sgm
 from miniature.ldm_layout import sdxl_state
 from tests.narrow import VAE_CONFIG
 
@@ -55,7 +54,7 @@ def narrow_text_model_2() -> CLIPTextModelWithProjection:
     torch.manual_seed(13)
     config = CLIPTextConfig(
         hidden_size=TEXT_WIDTH_2,
-        intermediate_size=128,
+        intermediate_size=4 * TEXT_WIDTH_2,  # open_clip knows no other
         num_hidden_layers=3,
         num_attention_heads=HEADS,
         projection_dim=POOLED,
@@ -74,21 +73,25 @@ def narrow_state() -> dict[str, Tensor]:
     return sdxl_state(narrow_unet(), narrow_vae(), narrow_text_model(), narrow_text_model_2())
 
 
-def write_checkpoint(folder: Path, name: str = "narrow-xl") -> Path:
-    """A single-file checkpoint with the ``.yaml`` beside it, in sgm's sections, and the texts' heads."""
+SIZES = sgm.Sizes(
+    unet=WIDTH,
+    head=WIDTH // HEADS,
+    time=TIME_WIDTH,
+    pooled=POOLED,
+    latent=LATENT_SIDE,
+    texts=(
+        sgm.TextSizes(width=TEXT_WIDTH, heads=2, layers=2, inner=64),
+        sgm.TextSizes(width=TEXT_WIDTH_2, heads=HEADS, layers=3, inner=4 * TEXT_WIDTH_2),
+    ),
+    vae=VAE_CONFIG["block_out_channels"],
+)
+
+
+def write_checkpoint(folder: Path, name: str = "narrow-xl", working_folder: str = "") -> Path:
+    """A single-file checkpoint with all that :func:`miniature.sgm.write_settings` writes."""
     path = folder / f"{name}.safetensors"
     save_file(narrow_state(), path)
-    (folder / f"{name}-text").mkdir()
-    (folder / f"{name}-text" / "config.json").write_text(json.dumps({"num_attention_heads": 2}))
-    (folder / f"{name}-text-2.json").write_text(json.dumps({"text_cfg": {"heads": HEADS}}))
-    texts = [{"params": {"version": f"{name}-text"}}, {"params": {"arch": f"{name}-text-2"}}]
-    params = {
-        "scale_factor": 0.13025,
-        "network_config": {"params": {"num_head_channels": WIDTH // HEADS}},
-        "conditioner_config": {"params": {"emb_models": [*texts, {"params": {"outdim": TIME_WIDTH}}]}},
-    }
-    config = {"model": {"image_size": LATENT_SIDE, "params": params}}
-    path.with_suffix(".yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    sgm.write_settings(folder, name, SIZES, working_folder)
     return path
 
 

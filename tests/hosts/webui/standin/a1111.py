@@ -132,6 +132,9 @@ class A1111(Host):
     def load_model(self) -> None:
         pass
 
+    def set_model(self, unet: nn.Module) -> None:
+        self.sd_model = self.model_of(unet)
+
     def load_checkpoint(self, weights: dict[str, Tensor]) -> None:
         """Another checkpoint of the same configuration: the UNet stays, and the Lora extension forgets."""
         self.unet.load_state_dict(weights)
@@ -167,7 +170,7 @@ class Denoiser(AnyDenoiser):
         host = self.host
         host.count_evaluation()
         if host.refiner and step == host.refiner[0]:
-            host.sd_model = host.model_of(host.refiner[1])
+            host.set_model(host.refiner[1])
         if host.refiner_weights and step == host.refiner_weights[0]:
             host.load_checkpoint(host.refiner_weights[1])
         counts, pictures = [len(cond) for cond in conds], len(conds)

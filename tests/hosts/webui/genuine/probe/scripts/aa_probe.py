@@ -7,8 +7,9 @@ import gc
 import hashlib
 import sys
 import time
+from pathlib import Path
 
-from modules import script_callbacks, script_loading
+from modules import paths, script_callbacks, script_loading
 from uniid_probe import unet
 
 loads = {}
@@ -49,6 +50,15 @@ load_module.original = original
 script_loading.load_module = load_module
 
 
+def know_narrow_models():
+    """open_clip's settings of narrow text models, which A1111 asks for by a name in a checkpoint's .yaml."""
+    folder = Path(paths.models_path) / "Stable-diffusion"
+    if any(folder.glob("*.json")):
+        import open_clip
+
+        open_clip.add_model_config(folder)
+
+
 def model():
     """Hooks on the UNet's layers, attributes of theirs that begin with network_, and its weights' digest."""
     network, digest = unet(), hashlib.sha256()
@@ -78,4 +88,5 @@ def add_routes(_, app):
     app.add_api_route("/uniid-probe/versions", versions, methods=["GET"])
 
 
+know_narrow_models()
 script_callbacks.on_app_started(add_routes)
