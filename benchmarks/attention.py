@@ -6,7 +6,8 @@ median over the rounds of the time of a step with people, divided by that of the
 round. The plain step runs on weights made like those with people: by a merge of the same LoRA at scale 0,
 with the same copies kept. A plain step on unmerged weights (``untouched``) and the textbook form of the same
 method are timed too, and so is a router without training. The step with words of each person's own is
-compared with that of the same people without. Freed memory is kept between steps, as torch's allocator on a
+compared with that of the same people without. ``--base sdxl`` times UniID on a UNet of SDXL's layout
+(``attention_sdxl.py``). Freed memory is kept between steps, as torch's allocator on a
 GPU does; returning it to the system costs a varying time, about a seventh of a step.
 """
 
@@ -14,11 +15,11 @@ import argparse
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -68,6 +69,20 @@ class Size:
 
 FULL = Size(name="sd15", widths=(320, 640, 1280, 1280), context=768, latent=64, rank=RANK)
 NARROW = Size(name="narrow", widths=(32, 32, 64, 64), context=32, latent=16, rank=8)
+
+
+class Timed(Protocol):
+    """A UNet with injections that are compared."""
+
+    latents: Tensor
+
+    def step(self) -> Tensor: ...
+    def plain(self) -> Injection: ...
+    def variants(self) -> dict[str, Injection]: ...
+
+
+Make = Callable[[Size, torch.dtype, str], Timed]
+"""Of a size, precision and device."""
 
 
 class Bench:
@@ -179,7 +194,7 @@ class TextbookLayer:
         return rearrange(functional.scaled_dot_product_attention(query, key, value), "b h n c -> b n (h c)")
 
 
-def seconds(bench: Bench, injection: Injection) -> float:
+def seconds(bench: Timed, injection: Injection) -> float:
     """Time in seconds of a step after a generation's first, which has cold caches after the merge.
 
     A GPU runs many steps, with one synchronisation at the end.
@@ -195,22 +210,22 @@ def seconds(bench: Bench, injection: Injection) -> float:
         return (time.perf_counter() - begin) / steps
 
 
-def wait(bench: Bench) -> None:
+def wait(bench: Timed) -> None:
     """Synchronise with the GPU."""
     if bench.latents.is_cuda:
         torch.cuda.synchronize()
 
 
-def operations(bench: Bench, injection: Injection) -> int:
+def operations(bench: Timed, injection: Injection) -> int:
     """Floating-point operations of one step."""
     with injection(), FlopCounterMode(display=False) as counter:
         bench.step()
     return counter.get_total_flops()
 
 
-def count(size: Size) -> Iterator[Figure]:
+def count(size: Size, make: Make) -> Iterator[Figure]:
     """Operation counts, relative to the plain step."""
-    bench = Bench(size, torch.float32, "meta")
+    bench = make(size, torch.float32, "meta")
     plain = operations(bench, nullcontext)
     counted = {name: operations(bench, injection) for name, injection in bench.variants().items()}
     for name, found in counted.items():
@@ -225,14 +240,23 @@ def keep_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def measure(size: Size, dtype: torch.dtype, pairs: int, device: str, only: Sequence[str]) -> Iterator[Figure]:
+def measure(
+    size: Size,
+    make: Make,
+    targets: Mapping[str, float],
+    *,
+    dtype: torch.dtype,
+    pairs: int,
+    device: str,
+    only: Sequence[str],
+) -> Iterator[Figure]:
     """Times of a step, relative to the plain step of the same round; only those in ``only``, if given."""
     keep_memory()
-    bench = Bench(size, dtype, device)
+    bench = make(size, dtype, device)
     injections = {name: one for name, one in bench.variants().items() if not only or name in only}
     plain = bench.plain()
     beside: dict[str, Injection] = {"plain-again": plain}
-    if not only:
+    if not only and plain is not nullcontext:
         beside["untouched"] = nullcontext
     variants: dict[str, Injection] = {"plain": plain, **beside, **injections}
     times: dict[str, list[float]] = {name: [] for name in variants}
@@ -242,9 +266,6 @@ def measure(size: Size, dtype: torch.dtype, pairs: int, device: str, only: Seque
         for name in names[number % len(names) :] + names[: number % len(names)]:
             times[name].append(seconds(bench, variants[name]))
     yield Figure(name=f"attention/{size.name}/plain", value=median(times["plain"]), unit="s")
-    targets = {f"people={count}": bound for count, bound in TARGETS.items()} if size is FULL else {}
-    if size is FULL:
-        targets |= {f"{WORDS}people={count}": WORDS_TARGET for count in SEVERAL}
     for name in [*injections, *beside]:  # plain-again measures the noise
         base = times.get(name.removeprefix(WORDS), []) if name.startswith(WORDS) else times["plain"]
         if not base:  # the same people without words were not asked for
@@ -257,11 +278,10 @@ def measure(size: Size, dtype: torch.dtype, pairs: int, device: str, only: Seque
             yield Figure(name=path, value=ratio, unit="x")
 
 
-@torch.no_grad()
-def figures(
-    size: Size, dtype: torch.dtype, pairs: int, device: str = "cpu", only: Sequence[str] = ()
-) -> list[Figure]:
-    return [*count(size), *measure(size, dtype, pairs, device, only)]
+def bounds() -> dict[str, float]:
+    """The targets of the full size, by the names of the figures."""
+    people = {f"people={count}": bound for count, bound in TARGETS.items()}
+    return people | {f"{WORDS}people={count}": WORDS_TARGET for count in SEVERAL}
 
 
 def main(argv: list[str]) -> int:
@@ -280,11 +300,33 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--narrow", action="store_true", help="a small UNet, which takes seconds and has no targets"
     )
+    parser.add_argument("--base", choices=("sd15", "sdxl"), default="sd15", help="layout of the UNet")
+    parser.add_argument("--full", action="store_true", help="with --base sdxl: the full size, for a GPU")
     options = parser.parse_args(argv)
-    size = NARROW if options.narrow else FULL
+    with torch.no_grad():
+        return report(figures(options), as_json=options.json)
+
+
+def figures(options: argparse.Namespace) -> Iterator[Figure]:
+    """All figures for these options."""
+    make: Make = Bench
+    size, targets = (NARROW, {}) if options.narrow else (FULL, bounds())
+    if options.base == "sdxl":
+        from benchmarks import attention_sdxl as sdxl
+
+        yield from sdxl.memory(sdxl.FULL)
+        make = sdxl.Bench
+        wide = sdxl.FULL if options.full else sdxl.HALF
+        size, targets = (sdxl.NARROW, {}) if options.narrow else (wide, sdxl.TARGETS)
     if options.latent:
         size = replace(size, latent=options.latent)
-    return report(
-        figures(size, DTYPES[options.dtype], options.pairs, options.device, options.only),
-        as_json=options.json,
+    yield from count(size, make)
+    yield from measure(
+        size,
+        make,
+        targets,
+        dtype=DTYPES[options.dtype],
+        pairs=options.pairs,
+        device=options.device,
+        only=options.only,
     )

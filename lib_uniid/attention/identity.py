@@ -30,6 +30,9 @@ Pair = tuple[Float[Tensor, "1 h k c"], Float[Tensor, "1 h k c"]]
 Strengths = tuple[float, ...]
 """One number per person."""
 
+ALIGNED = 16
+"""Fused attention copies a bias in every call unless its length is a multiple of this."""
+
 MOST_HELD = 4
 """Kinds of calls whose keys and values a site keeps on the device."""
 
@@ -140,18 +143,24 @@ class _Held:
         self._apart = self._apart or self._strong()
         return self._apart
 
-    def stack(self, runs: Sequence[RowSpan], length: int) -> tuple[Tensor, Tensor]:
-        """For one attention: one entry per run if runs are of one length, else one per row.
-
-        The tokens of all people follow one another; of those only ``length`` are taken.
-        """
+    def stack(self, runs: Sequence[RowSpan]) -> tuple[Tensor, Tensor]:
+        """For one attention without a choice: one entry per run if runs are of one length, else per row."""
         if self._stack is None:
             kv, shared = self._strong(), _shared(self.kv, runs)
-            pairs = [
-                _of_run(kv, run, length, 1 if shared else run.rows.stop - run.rows.start) for run in runs
-            ]
+            pairs = [_alone(kv, run, 1 if shared else run.rows.stop - run.rows.start) for run in runs]
             key, value = (torch.cat(parts) for parts in zip(*pairs, strict=True))
             self._stack = key, value
+        return self._stack
+
+    def line(self, runs: Sequence[RowSpan]) -> tuple[Tensor, Tensor]:
+        """For one attention with a choice: the tokens of all people and of the null identity in one line.
+
+        It has one entry for all rows, or one per row, and is filled up to a multiple of ``ALIGNED`` tokens.
+        """
+        if self._stack is None:
+            kv = self._strong()
+            null_key, null_value = kv.null or (None, None)
+            self._stack = _line(kv.key, null_key, runs), _line(kv.value, null_value, runs)
         return self._stack
 
 
@@ -239,9 +248,8 @@ class AllAtOnce:
     """One attention for all rows of a call, in as few operations as possible.
 
     A fast GPU waits for the program and not for the arithmetic at most sites, so the number of operations is
-    what counts. Uncond rows have the null identity in the place of the first person, and in the others'
-    places zeros that the softmax never reaches. Neighbouring rows of one role are read as one longer row, so
-    that they share keys and values.
+    what counts. With a choice all rows have the tokens of all people and of the null identity, and a bias
+    that opens those of one. Rows that share keys and values are read as one longer row.
     """
 
     def __init__(
@@ -255,7 +263,7 @@ class AllAtOnce:
         kv, like = held.kv, held.like
         choosing = next((run for run in runs if run.role is Role.COND), None)
         chooses = bool(held.rule.learned) and choosing is not None
-        self.key, self.value = held.stack(runs, kv.people * kv.length if chooses else kv.length)
+        self.key, self.value = held.line(runs) if chooses else held.stack(runs)
         self.routing = routing if chooses else None
         rest = 1.0 if after is None else held.rule.mean_of(after)
         if choosing is None or not chooses:  # the first place alone counts
@@ -263,7 +271,7 @@ class AllAtOnce:
             return
         self.choosing = choosing.rows
         self.after = None if after is None else torch.tensor([*after, rest])[:, None].to(like)
-        self.shut = _shut(kv.people, kv.length).to(like)
+        self.shut = _shut(kv.people, kv.length, self.key.shape[2]).to(like)
         self.places, self.like = (runs[-1].rows.stop, tokens), like
         self._written: Tensor | None = None
 
@@ -346,17 +354,35 @@ def _shared(kv: IdentityKV, runs: Sequence[RowSpan]) -> bool:
     return kv.key.shape[0] == 1 and len({run.rows.stop - run.rows.start for run in runs}) == 1
 
 
-def _of_run(
-    kv: IdentityKV, run: RowSpan, length: int, rows: int
-) -> tuple[Float[Tensor, "b h t c"], Float[Tensor, "b h t c"]]:
-    """Keys and values of a run, for this number of rows, those of all people one after another."""
+def _alone(
+    kv: IdentityKV, run: RowSpan, rows: int
+) -> tuple[Float[Tensor, "b h k c"], Float[Tensor, "b h k c"]]:
+    """Keys and values of a run, for this number of rows: the first person's or the null identity's."""
     if run.role is Role.COND:
-        pair = (entries(x, run).flatten(2, 3)[:, :, :length] for x in (kv.key, kv.value))
+        key, value = (entries(x, run)[:, :, 0] for x in (kv.key, kv.value))
     else:
         assert kv.null is not None
-        pair = (functional.pad(x, (0, 0, 0, length - x.shape[2])) for x in kv.null)
-    key, value = (x.expand(rows, -1, -1, -1) for x in pair)
-    return key, value
+        key, value = kv.null
+    return key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1)
+
+
+def _line(
+    people: Float[Tensor, "r h i k c"], null: Float[Tensor, "1 h k c"] | None, runs: Sequence[RowSpan]
+) -> Float[Tensor, "e h t c"]:
+    """One entry; where each cond row has people of its own, one per row."""
+    line = people.flatten(2, 3)
+    if null is not None:
+        line = torch.cat([line, null.expand(len(line), -1, -1, -1)], dim=2)
+    if len(line) > 1:
+        # Uncond rows read the null identity alone, so any entry will do for them.
+        numbers = (
+            range(run.entries.start, run.entries.stop)
+            if run.role is Role.COND
+            else [0] * (run.rows.stop - run.rows.start)
+            for run in runs
+        )
+        line = line[[number for those in numbers for number in those]]
+    return functional.pad(line, (0, 0, 0, -line.shape[2] % ALIGNED))
 
 
 def _null_gain(rule: RoutingRule, tokens: int, gains: Strengths, like: Tensor) -> Float[Tensor, "1 p 1"]:
@@ -364,11 +390,11 @@ def _null_gain(rule: RoutingRule, tokens: int, gains: Strengths, like: Tensor) -
     return rearrange(rule.mean_at(tokens).to(like) @ torch.tensor(gains).to(like), "p -> 1 p 1")
 
 
-def _shut(people: int, length: int) -> Float[Tensor, "i1 t"]:
-    """What is added to the scores where a person was chosen: -inf at the tokens of all others.
+def _shut(people: int, length: int, filled: int) -> Float[Tensor, "i1 t"]:
+    """What is added to the scores where a person was chosen: -inf at all other tokens of the line.
 
-    The last row is for the null identity, which stands in the place of the first person.
+    The last row is for the null identity, which follows the people.
     """
-    own = torch.eye(people, dtype=torch.bool).repeat_interleave(length, dim=1)
-    own = torch.cat([own, own[:1]])
+    own = torch.eye(people + 1, dtype=torch.bool).repeat_interleave(length, dim=1)[:, :filled]
+    own = functional.pad(own, (0, filled - own.shape[1]))
     return torch.zeros(own.shape).masked_fill(~own, -torch.inf)

@@ -62,3 +62,19 @@ def test_a_narrow_run_names_its_figures_and_has_no_targets(capsys: pytest.Captur
         found[f"attention/narrow/{kind}people=2/flops_ratio"]["value"] for kind in ("", "textbook/")
     )
     assert 1.0 < cheap < textbook
+
+
+@pytest.mark.slow
+def test_a_narrow_run_of_sdxl_names_its_figures_and_counts_the_memory_of_the_full_size(
+    capsys: pytest.CaptureFixture[str],
+):
+    assert main(["--base", "sdxl", "--narrow", "--json", "--pairs", "1"]) == 0
+    found = {figure["name"]: figure for figure in map(json.loads, capsys.readouterr().out.splitlines())}
+    variants = ("people=1", "people=4", "masks/people=4", "unscaled/people=1")
+    timed = {f"attention/sdxl-narrow/{one}/{kind}" for one in variants for kind in ("ratio", "flops_ratio")}
+    held = {f"attention/sdxl/{one}/held" for one in ("people=1", "people=4", "masks/people=4")}
+    names = ("plain", "plain-again/ratio")
+    assert found.keys() == timed | held | {f"attention/sdxl-narrow/{one}" for one in names}
+    assert found["attention/sdxl/people=1/held"]["value"] == pytest.approx(16.64)
+    assert all(found[name]["holds"] for name in held)
+    assert all(found[name]["target"] is None for name in found.keys() - held)
