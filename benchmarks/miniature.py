@@ -1,6 +1,8 @@
 """The miniature end to end: likeness, assignment of people, prompt adherence. About 40 minutes on two cores.
 
-python dev.py bench miniature [--json] [--pictures 96] [--models DIR]
+python dev.py bench miniature [--base sd15] [--json] [--pictures 96] [--models DIR]
+
+With ``--base sdxl`` it takes some hours, and draws ``docs/pictures/rescaling.png``.
 """
 
 import argparse
@@ -8,10 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import miniature_xl
 from benchmarks.report import Figure, report
 from lib_uniid.errors import UniIDError
-from miniature.evaluation import Evaluation, kept_rate
+from miniature.evaluation import FAMILIES, Evaluation
 from miniature.recipes.meter import LOOKS
+from miniature.words import kept_rate
 
 CURVE = (0.0, 0.1, 0.3, 0.6, 1.0)
 CURVE_PICTURES = 32
@@ -21,16 +25,20 @@ NAME = "miniature/sd15"
 def main(argv: list[str]) -> int:
     """Run the suite; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", choices=FAMILIES, default="sd15")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--pictures", type=int, default=96)
     parser.add_argument("--models", type=Path, help="models folder (default: the miniature's)")
     options = parser.parse_args(argv)
     try:
-        evaluation = Evaluation(options.models, pictures=options.pictures, progress=_progress)
+        evaluation = Evaluation(
+            options.models, family=options.base, pictures=options.pictures, progress=_progress
+        )
     except UniIDError as error:
         print(f"bench miniature: {error}", file=sys.stderr)
         return 2
-    return report(figures(evaluation), as_json=options.json)
+    measured = figures(evaluation) if options.base == "sd15" else miniature_xl.figures(evaluation)
+    return report(measured, as_json=options.json)
 
 
 def figures(evaluation: Evaluation) -> Iterator[Figure]:

@@ -4,7 +4,7 @@ The judge is insightface's recogniser of the pack, trained apart from the method
 are always other pictures of the person. Figures that are compared use the same people, prompts and seeds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -18,22 +18,40 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from lib_uniid.config import SAME_PERSON, GenerationSettings, PersonSettings, Routing
-from lib_uniid.evaluation.metrics import cosine
+from lib_uniid.evaluation.metrics import copy_paste, cosine, identity_confidence
 from lib_uniid.faces.alignment import align
 from lib_uniid.faces.detection import Face
 from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.library.store import Identity
 from lib_uniid.pipeline import Reference
 from miniature import trained_models
-from miniature.captions import WHERE
 from miniature.characters import HAIR_COLOURS, Looks, sample_identities
+from miniature.measures import Alone, Together, correlation, turn_of
 from miniature.metrics import rank1, verification_accuracy
 from miniature.recipes.meter import FACE_SIZE, LOOKS, SCENE_SIZE, Meters
 from miniature.scenes import PLACES, SHIRT_COLOURS, SHIRTS, STYLES
-from miniature.world import draw, fitting_shirts, portraits, sample_scenes
+from miniature.sdxl.assemble import complete
+from miniature.words import FaceReading, Reading, Words
+from miniature.world import LARGE, SIZE, draw, fitting_shirts, portraits, sample_scenes
 
 SEED = 900_001
-STEPS, CFG_SCALE, IDENTITY_SCALE = 15, 5.0, 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """How one base family is measured; ``base`` is its checkpoint, None the one of the models folder."""
+
+    base: Callable[[Path], Path | None]
+    side: int
+    steps: int = 15
+    cfg_scale: float
+    identity_scale: float | None = None
+
+
+FAMILIES = {
+    "sd15": Family(base=lambda _: None, side=SIZE, cfg_scale=5.0, identity_scale=1.0),
+    "sdxl": Family(base=lambda models: complete(models / "Stable-diffusion"), side=LARGE, cfg_scale=4.0),
+}
 
 Progress = Callable[[str, int, int], None]
 
@@ -43,77 +61,17 @@ def no_progress(what: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FaceReading:
-    """What a meter reads off the largest face: smile -1..1, age and glasses 0..1, hair as an index."""
-
-    smile: float
-    age: float
-    glasses: float
-    hair: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What meters read off a picture; ``face`` and ``shirt`` are None where no face was found."""
-
-    place: int
-    style: int
-    face: FaceReading | None
-    shirt: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
-    """What a prompt asks for; None where it does not ask."""
-
-    place: int
-    style: int = 0
-    smile: int | None = None  # -1 or 1
-    age: int | None = None  # 0 or 1
-    glasses: int | None = None  # 0 or 1
-    hair: int | None = None
-    shirt: int | None = None
-
-    def prompt(self, people: int) -> str:
-        """The words in the order that captions have."""
-        said = [{1: "a person", 2: "two people", 3: "three people"}[people]]
-        if self.smile is not None:
-            said.append("smiling" if self.smile > 0 else "sad")
-        if self.age is not None:
-            said.append(("young", "old")[self.age])
-        if self.glasses is not None:
-            said.append(("without glasses", "wearing glasses")[self.glasses])
-        if self.hair is not None:
-            said.append(f"with {HAIR_COLOURS[self.hair]} hair")
-        if self.shirt is not None:
-            said.append(f"in a {SHIRT_COLOURS[self.shirt]} shirt")
-        text = " ".join([*said, WHERE[PLACES[self.place]][0]])
-        return text if self.style == 0 else f"{text}, {STYLES[self.style]}"
-
-    def kept(self, read: Reading) -> dict[str, bool]:
-        """Which of the words the picture shows; without a face none of the words on faces."""
-        face = read.face
-        kept = {"place": read.place == self.place, "style": read.style == self.style}
-        if self.smile is not None:
-            kept["smile"] = face is not None and (face.smile > 0) == (self.smile > 0)
-        if self.age is not None:
-            kept["age"] = face is not None and (face.age > 0.5) == (self.age > 0.5)
-        if self.glasses is not None:
-            kept["glasses"] = face is not None and (face.glasses > 0.5) == (self.glasses > 0.5)
-        if self.hair is not None:
-            kept["hair"] = face is not None and face.hair == self.hair
-        if self.shirt is not None:
-            kept["shirt"] = read.shirt == self.shirt
-        return kept
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Guest:
-    """A person for testing: enrolled from one picture; who they are and how they looked in it."""
+    """A person for testing: enrolled from one picture; who they are and how they looked in it.
+
+    ``other`` is the embedding of another picture, ``turn`` how far the head is turned in the reference.
+    """
 
     person: Identity
     traits: torch.Tensor
     looks: Looks
+    other: np.ndarray
+    turn: float
 
 
 class Evaluation:
@@ -123,17 +81,19 @@ class Evaluation:
         self,
         models: Path | None = None,
         *,
+        family: str = "sd15",
         pictures: int = 96,
-        steps: int = STEPS,
         progress: Progress = no_progress,
     ) -> None:
         models = models or trained_models()
+        self.family = FAMILIES[family]
         self.cache = TemporaryDirectory()  # deleted with the evaluation
-        self.studio = open_studio(models, device="cpu", cache=Path(self.cache.name))
+        base = self.family.base(models)
+        self.studio = open_studio(models, base=base, device="cpu", cache=Path(self.cache.name))
         self.meters = Meters()
         self.meters.load_state_dict(load_file(models / "uniid" / "meters.safetensors"))
         self.meters.float().eval()
-        self.pictures, self.steps, self.progress = pictures, steps, progress
+        self.pictures, self.progress = pictures, progress
 
     @cached_property
     def guests(self) -> list[Guest]:
@@ -141,32 +101,44 @@ class Evaluation:
         generator = torch.Generator().manual_seed(SEED)
         who = sample_identities(2 * self.pictures, generator)
         first, scene = portraits(who, generator, plain_style=True)
-        found: list[Guest] = []
-        for index, picture in enumerate(_as_pictures(first)):
+        again, _ = portraits(who, torch.Generator().manual_seed(SEED + 1), plain_style=True)
+        method, found = self.studio.method_for(None), list[Guest]()
+        for index, (picture, other) in enumerate(zip(_as_pictures(first), _as_pictures(again), strict=True)):
             self.progress("enrolling", index, len(who))
             reference = Reference(picture=picture, label=f"person {index}", largest=True)
-            person, _ = self.studio.enrol(f"person {index}", [reference])
-            found.append(Guest(person=person, traits=who[index], looks=scene.looks[slice(index, index + 1)]))
+            person, _ = self.studio.enrol(f"person {index}", [reference], method=method)
+            face = max(self.studio.finder.find(picture), key=lambda one: one.area)
+            found.append(
+                Guest(
+                    person=person,
+                    traits=who[index],
+                    looks=scene.looks[slice(index, index + 1)],
+                    other=self.embeddings(other, 1)[0],
+                    turn=turn_of(face),
+                )
+            )
         return found
 
     def verification(self) -> float:
         """Accuracy of the judge on same and different pairs of drawings, through detector and alignment."""
-        generator = torch.Generator().manual_seed(SEED + 1)
-        who = torch.stack([guest.traits for guest in self.guests])
-        again, _ = portraits(who, generator, plain_style=True)
-        probes = [self.embeddings(picture, 1)[0] for picture in _as_pictures(again)]
         gallery = np.stack([guest.person.embedding for guest in self.guests])
-        scores = cosine(np.stack(probes), gallery)
+        scores = cosine(np.stack([guest.other for guest in self.guests]), gallery)
         different = scores[np.arange(len(scores)), np.roll(np.arange(len(scores)), 1)]
         same = np.repeat([True, False], len(scores))
         return verification_accuracy(np.concatenate([scores.diagonal(), different]), same)
+
+    def real_pair(self) -> float:
+        """Mean similarity of two drawn pictures of a person: likeness above it is copying."""
+        references = np.stack([guest.person.embedding for guest in self.guests])
+        return float(cosine(np.stack([guest.other for guest in self.guests]), references).diagonal().mean())
 
     def upper_bound(self, people: int) -> float:
         """Mean similarity of drawn people to their references, after encoding and decoding the drawing."""
         generator = torch.Generator().manual_seed(SEED + 2)
         count = self.pictures // people
         who = torch.stack([guest.traits for guest in self.guests[: count * people]])
-        scene = sample_scenes(count, people, generator, who=who, style=torch.zeros(count, dtype=torch.long))
+        plain = torch.zeros(count, dtype=torch.long)
+        scene = sample_scenes(count, people, generator, who=who, style=plain, size=self.family.side)
         drawn = _as_pictures(draw(scene, generator))
         scores: list[float] = []
         for index, picture in enumerate(drawn):
@@ -209,10 +181,20 @@ class Evaluation:
         contrary: bool = False,
         structure_scale: float | None = None,
         masks: bool = False,
+        **changes: Any,
     ) -> np.ndarray:
-        """Picture ``index`` with this many guests (0: the same prompt and seed without people)."""
+        """Picture ``index`` with this many guests (0: the same prompt and seed without people).
+
+        ``changes`` are further settings of the generation.
+        """
         named = self.guests[index * people : (index + 1) * people]
         words = self.words(index, contrary=contrary)
+        family = self.family
+        usual: dict[str, Any] = {
+            "steps": family.steps,
+            "cfg_scale": family.cfg_scale,
+            "identity_scale": family.identity_scale,
+        }
         settings = GenerationSettings(
             prompt=words.prompt(max(people, 1)),
             people=tuple(
@@ -223,11 +205,9 @@ class Evaluation:
                 )
                 for number, guest in enumerate(named)
             ),
-            steps=self.steps,
-            cfg_scale=CFG_SCALE,
             seed=index,
-            identity_scale=IDENTITY_SCALE,
             routing=routing,
+            **usual | changes,
         )
         return self.studio.generate(settings, {guest.person.name: guest.person for guest in named})[0].picture
 
@@ -286,58 +266,82 @@ class Evaluation:
             quality[name] = float(1 - np.square(error).mean() / truth.var())
         return quality
 
-    def alone(
-        self, *, contrary: bool, structure_scale: float | None = None, pictures: int | None = None
-    ) -> "Alone":
-        """One person a picture: how like, how often nearest of all, and which words are kept."""
+    def alone(self, *, contrary: bool, pictures: int | None = None, **changes: Any) -> Alone:
+        """One person a picture: how like, how often nearest of all, and which words are kept.
+
+        ``changes`` as of :meth:`make`.
+        """
         count = pictures or self.pictures
-        gallery = np.stack([guest.person.embedding for guest in self.guests[:count]])
-        scores, kept = np.full((count, count), -1.0), list[dict[str, bool]]()
+        guests = self.guests[:count]
+        gallery = np.stack([guest.person.embedding for guest in guests])
+        made, kept = np.zeros_like(gallery), list[dict[str, bool]]()
+        turns, single = [float("nan")] * count, 0
         for index in range(count):
             self.progress("one person", index, count)
-            picture = self.make(index, 1, contrary=contrary, structure_scale=structure_scale)
-            if len(found := self.embeddings(picture, 1)):
-                scores[index] = cosine(found, gallery)[0]
+            picture = self.make(index, 1, contrary=contrary, **changes)
+            faces = self.studio.finder.find(picture)
+            single += len(faces) == 1
+            face = max(faces, key=lambda one: one.area, default=None)
+            if face is not None and face.embedding is not None:
+                made[index], turns[index] = face.embedding, turn_of(face)
             kept.append(self.words(index, contrary=contrary).kept(self.read(picture)))
+        scores = np.where(made.any(axis=1, keepdims=True), cosine(made, gallery), -1.0)
+        others = np.stack([guest.other for guest in guests])
+        found = made.any(axis=1)
         return Alone(
             similarity=float(scores.diagonal().mean()),
             others=float(scores[~np.eye(count, dtype=bool)].mean()),
+            other_picture=float(cosine(made, others).diagonal().mean()),
+            copy_paste=float(copy_paste(made[found], gallery[found], others[found]).mean()),
             rank1=rank1(scores, np.arange(count)),
+            one_face=single / count,
+            pose_copied=correlation(
+                np.array([guest.turn for guest in guests])[found], np.array(turns)[found]
+            ),
             kept=kept,
         )
 
-    def without_people(self) -> list[dict[str, bool]]:
+    def without_people(self, pictures: int | None = None) -> list[dict[str, bool]]:
         """Which contrary words the base model itself keeps, with the prompts and seeds of :meth:`alone`."""
         kept: list[dict[str, bool]] = []
-        for index in range(self.pictures):
+        for index in range(pictures or self.pictures):
             self.progress("without people", index, self.pictures)
             read = self.read(self.make(index, 0, contrary=True))
             kept.append(self.words(index, contrary=True).kept(read))
         return kept
 
-    def together(self, people: int, *, routing: Routing = "auto", masks: bool = False) -> "Together":
-        """Several people a picture: likeness of each to the reference, and whether all are the right ones."""
-        count = self.pictures if people == 2 else self.pictures // 2
-        right, own, other = 0, list[float](), list[float]()
+    def together(self, people: int, *, pictures: int | None = None, **changes: Any) -> Together:
+        """Several people a picture: likeness of each to the reference, and whether all are the right ones.
+
+        ``changes`` as of :meth:`make`.
+        """
+        count = pictures or (self.pictures if people == 2 else self.pictures // 2)
+        right = placed = counted = 0
+        own, other, confidence = list[float](), list[float](), list[float]()
         for index in range(count):
             self.progress(f"{people} people", index, count)
-            picture = self.make(index, people, routing=routing, masks=masks)
-            gallery = np.stack(
-                [guest.person.embedding for guest in self.guests[index * people : (index + 1) * people]]
-            )
+            picture = self.make(index, people, **changes)
+            guests = self.guests[index * people : (index + 1) * people]
+            gallery = np.stack([guest.person.embedding for guest in guests])
+            counted += len(self.studio.finder.find(picture)) == people
             found = self.embeddings(picture, people)
+            scores = cosine(found, gallery)
+            confidence += identity_confidence(scores).tolist() if len(found) else [0.0] * people
             if len(found) < people:
                 continue
-            scores = cosine(found, gallery)
             order = max(permutations(range(people)), key=lambda o: sum(scores[r, c] for r, c in enumerate(o)))
             mine = [float(scores[row, column]) for row, column in enumerate(order)]
             own += mine
             other += [float(scores[r, c]) for r in range(people) for c in range(people) if c != order[r]]
             right += scores.argmax(1).tolist() == list(order) and min(mine) >= SAME_PERSON
+            placed += int((scores.argmax(1) == np.arange(people)).sum())
         return Together(
             similarity=float(np.mean(own)) if own else 0.0,
             other=float(np.mean(other)) if other else 0.0,
             right=right / count,
+            placed=placed / (count * people),
+            count_right=counted / count,
+            confidence=float(np.mean(confidence)),
             pictures=count,
         )
 
@@ -347,32 +351,6 @@ class Evaluation:
         pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
         latents = host.vae.encode(pixels).latent_dist.mode() * host.vae.config.scaling_factor
         return host.decode(latents)[0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alone:
-    """Figures of pictures with one person."""
-
-    similarity: float
-    others: float
-    rank1: float
-    kept: list[dict[str, bool]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Together:
-    """Figures of pictures with several people; similarities by the best permutation."""
-
-    similarity: float
-    other: float
-    right: float
-    pictures: int
-
-
-def kept_rate(kept: Sequence[dict[str, bool]], word: str | None = None) -> float:
-    """Share of words that are in the pictures: all of them, or those of one kind."""
-    hits = [hit for one in kept for name, hit in one.items() if word is None or name == word]
-    return float(np.mean(hits)) if hits else 0.0
 
 
 def shirt_below(picture: np.ndarray, face: Face) -> int:

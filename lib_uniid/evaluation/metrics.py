@@ -38,6 +38,33 @@ def greedy_matching(scores: Float[np.ndarray, "n m"], floor: float = -np.inf) ->
     return tuple(matches)
 
 
+def copy_paste(
+    made: Float[np.ndarray, "n d"], reference: Float[np.ndarray, "n d"], other: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, " n"]:
+    """How much nearer a picture is to its reference than to another picture of the person, in [-1, 1].
+
+    MultiID-Bench's ``M_CP = (angle(made, other) - angle(made, reference)) / angle(other, reference)`` for
+    each row: 1 for a copy of the reference, -1 for one of the other picture, 0 for neither.
+    """
+    apart = np.maximum(_angles(other, reference), 1e-6)
+    return (_angles(made, other) - _angles(made, reference)) / apart
+
+
+def identity_confidence(scores: Float[np.ndarray, "n m"]) -> Float[np.ndarray, " m"]:
+    """UMO's ID-Conf of each reference (column): ``1 - second best / best`` over the faces, in [0, 1].
+
+    0 where no face is like the reference. With one face it is 1.
+    """
+    ranked = -np.sort(-scores, axis=0)
+    best = ranked[0]
+    second = ranked[1] if len(ranked) > 1 else np.zeros_like(best)
+    return np.where(best > 0.0, np.clip(1.0 - second / np.where(best > 0.0, best, 1.0), 0.0, 1.0), 0.0)
+
+
+def _angles(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    return np.arccos(np.clip((_unit(a) * _unit(b)).sum(axis=1), -1.0, 1.0))
+
+
 def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(norms > 0.0, norms, 1.0)

@@ -5,8 +5,10 @@ import torch
 
 from lib_uniid.faces.detection import Face
 from miniature.characters import HAIR_COLOURS, sample_identities
-from miniature.evaluation import FaceReading, Reading, Words, shirt_below
+from miniature.evaluation import shirt_below
+from miniature.measures import turn_of
 from miniature.scenes import PLACES, SHIRT_COLOURS, STYLES
+from miniature.words import FaceReading, Reading, Words
 from miniature.world import portraits
 
 BLOND = HAIR_COLOURS.index("blond")
@@ -61,3 +63,13 @@ def test_the_shirt_is_read_off_the_pixels_below_the_head() -> None:
     for pixels, box, shirt in zip(drawn, scene.boxes().tolist(), scene.looks.shirt, strict=True):
         face = Face(number=0, box=tuple(box), score=1.0, landmarks=np.zeros((5, 2), np.float32))
         assert shirt_below((pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), face) == shirt
+
+
+def test_the_turn_of_a_head_follows_the_drawn_one() -> None:
+    generator = torch.Generator().manual_seed(5)
+    _, scene = portraits(sample_identities(40, generator), generator, plain_style=True)
+    turns = [
+        turn_of(Face(number=0, box=(0.0, 0.0, 1.0, 1.0), score=1.0, landmarks=points.numpy()))
+        for points in scene.landmarks()
+    ]
+    assert np.corrcoef(turns, scene.looks.yaw.numpy())[0, 1] > 0.9
