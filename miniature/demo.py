@@ -1,6 +1,6 @@
 """The demo: people from picture files into pictures of one, two and three, made with the miniature's weights.
 
-python dev.py demo [--out DIR] [--seed N] [--prompt TEXT] [--people A.png B.png ...]
+python dev.py demo [--base sdxl] [--out DIR] [--seed N] [--prompt TEXT] [--people A.png B.png ...]
 """
 
 import re
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from miniature.showing import run  # torch and all that come with it, some seconds
 
-        report = run(people, options.out, drawn_seed(options.seed), options.prompt)
+        report = run(people, options.out, drawn_seed(options.seed), options.prompt, options.base)
     except KeyboardInterrupt:
         print("demo: interrupted", file=sys.stderr)
         return 130
@@ -83,6 +83,7 @@ def _checked(options: Namespace) -> dict[str, Path]:
 
 def _parse(argv: Sequence[str] | None) -> Namespace:
     parser = Parser(prog="dev.py demo", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--base", choices=("sd15", "sdxl"), default="sd15", help="family of the base model")
     parser.add_argument(
         "--out",
         type=Path,

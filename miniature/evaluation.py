@@ -26,11 +26,11 @@ from lib_uniid.library.store import Identity
 from lib_uniid.pipeline import Reference
 from miniature import trained_models
 from miniature.characters import HAIR_COLOURS, Looks, sample_identities
+from miniature.checkpoints import CHECKPOINTS
 from miniature.measures import Alone, Together, correlation, turn_of
 from miniature.metrics import rank1, verification_accuracy
 from miniature.recipes.meter import FACE_SIZE, LOOKS, SCENE_SIZE, Meters
 from miniature.scenes import PLACES, SHIRT_COLOURS, SHIRTS, STYLES
-from miniature.sdxl.assemble import complete
 from miniature.words import FaceReading, Reading, Words
 from miniature.world import LARGE, SIZE, draw, fitting_shirts, portraits, sample_scenes
 
@@ -39,9 +39,8 @@ SEED = 900_001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """How one base family is measured; ``base`` is its checkpoint, None the one of the models folder."""
+    """How one base family is measured."""
 
-    base: Callable[[Path], Path | None]
     side: int
     steps: int = 15
     cfg_scale: float
@@ -49,8 +48,8 @@ class Family:
 
 
 FAMILIES = {
-    "sd15": Family(base=lambda _: None, side=SIZE, cfg_scale=5.0, identity_scale=1.0),
-    "sdxl": Family(base=lambda models: complete(models / "Stable-diffusion"), side=LARGE, cfg_scale=4.0),
+    "sd15": Family(side=SIZE, cfg_scale=5.0, identity_scale=1.0),
+    "sdxl": Family(side=LARGE, cfg_scale=4.0),
 }
 
 Progress = Callable[[str, int, int], None]
@@ -88,7 +87,7 @@ class Evaluation:
         models = models or trained_models()
         self.family = FAMILIES[family]
         self.cache = TemporaryDirectory()  # deleted with the evaluation
-        base = self.family.base(models)
+        base = CHECKPOINTS[family](models)
         self.studio = open_studio(models, base=base, device="cpu", cache=Path(self.cache.name))
         self.meters = Meters()
         self.meters.load_state_dict(load_file(models / "uniid" / "meters.safetensors"))
@@ -325,8 +324,8 @@ class Evaluation:
             gallery = np.stack([guest.person.embedding for guest in guests])
             counted += len(self.studio.finder.find(picture)) == people
             found = self.embeddings(picture, people)
-            scores = cosine(found, gallery)
-            confidence += identity_confidence(scores).tolist() if len(found) else [0.0] * people
+            scores = cosine(found, gallery) if len(found) else np.zeros((1, people))
+            confidence += identity_confidence(scores).tolist()
             if len(found) < people:
                 continue
             order = max(permutations(range(people)), key=lambda o: sum(scores[r, c] for r, c in enumerate(o)))

@@ -25,9 +25,12 @@ from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.library.store import Identity
 from lib_uniid.pipeline import GeneratedPicture, Reference, Studio
 from miniature import trained_models
+from miniature.checkpoints import CHECKPOINTS
 
 SUBJECTS = ("", "a person", "two friends", "three friends")
-SAMPLER, STEPS, CFG_SCALE, IDENTITY_SCALE, RETRIES = "dpmpp_2m", 15, 4.0, 1.0, 3
+SAMPLER, STEPS, CFG_SCALE, RETRIES = "dpmpp_2m", 15, 4.0, 3
+IDENTITY_SCALE = {"sd15": 1.0, "sdxl": None}
+"""None is the method's own default."""
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 ENLARGED = 2
 
@@ -41,6 +44,7 @@ class Demo:
     references: dict[str, np.ndarray]
     scene: str
     seed: int
+    base: str
     step: Callable[[], object]
 
     def make(
@@ -58,7 +62,7 @@ class Demo:
             steps=STEPS,
             cfg_scale=CFG_SCALE,
             seed=self.seed,
-            identity_scale=IDENTITY_SCALE,
+            identity_scale=IDENTITY_SCALE[self.base],
             retries=retries,
         )
         made = self.studio.generate(settings, self.people)[0]
@@ -66,8 +70,10 @@ class Demo:
         return made
 
 
-def run(files: Mapping[str, Path], out: Path, seed: int, scene: str) -> dict[str, Any]:
+def run(files: Mapping[str, Path], out: Path, seed: int, scene: str, base: str = "sd15") -> dict[str, Any]:
     """Make everything of the people in ``files``, then write it; the report as written to ``report.json``.
+
+    ``base`` is the family of the base model, a name of :data:`CHECKPOINTS`.
 
     Raises:
         UniIDError: a picture cannot be used, or a file of the miniature is missing.
@@ -76,7 +82,8 @@ def run(files: Mapping[str, Path], out: Path, seed: int, scene: str) -> dict[str
     shown = len(MIXES) + min(3, len(files))
     with TemporaryDirectory() as cache, tqdm(total=shown, disable=None) as bar:
         bar.set_description("demo")
-        studio = open_studio(trained_models(), cache=Path(cache))
+        models = trained_models()
+        studio = open_studio(models, base=CHECKPOINTS[base](models), cache=Path(cache))
         references = {name: load_picture(path) for name, path in files.items()}
         demo = Demo(
             studio=studio,
@@ -84,6 +91,7 @@ def run(files: Mapping[str, Path], out: Path, seed: int, scene: str) -> dict[str
             references=references,
             scene=scene,
             seed=seed,
+            base=base,
             step=bar.update,
         )
         pictures, made = _pictures(demo)
@@ -100,8 +108,9 @@ def run(files: Mapping[str, Path], out: Path, seed: int, scene: str) -> dict[str
 
 
 def enrolled(studio: Studio, name: str, picture: np.ndarray) -> Identity:
-    """The largest face of a picture, under a name."""
-    return studio.enrol(name, [Reference(picture=picture, label=name, largest=True)])[0]
+    """The largest face of a picture, under a name, for the method that works with the base model."""
+    reference = Reference(picture=picture, label=name, largest=True)
+    return studio.enrol(name, [reference], method=studio.method_for(None))[0]
 
 
 def _pictures(demo: Demo) -> tuple[dict[str, np.ndarray], dict[str, GeneratedPicture]]:
