@@ -4,7 +4,7 @@ The judge is insightface's recogniser of the pack, trained apart from the method
 are always other pictures of the person. Figures that are compared use the same people, prompts and seeds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -25,6 +25,7 @@ from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.library.store import Identity
 from lib_uniid.pipeline import Reference
 from miniature import trained_models
+from miniature.captions import WHERE
 from miniature.characters import HAIR_COLOURS, Looks, sample_identities
 from miniature.checkpoints import CHECKPOINTS
 from miniature.measures import Alone, Together, correlation, turn_of
@@ -180,26 +181,30 @@ class Evaluation:
         contrary: bool = False,
         structure_scale: float | None = None,
         masks: bool = False,
+        words: Sequence[str] | None = None,
+        place: int | None = None,
         **changes: Any,
     ) -> np.ndarray:
         """Picture ``index`` with this many guests (0: the same prompt and seed without people).
 
-        ``changes`` are further settings of the generation.
+        ``words`` are the guests' own, ``place`` is another than that of the prompt, and ``changes`` are
+        further settings of the generation.
         """
         named = self.guests[index * people : (index + 1) * people]
-        words = self.words(index, contrary=contrary)
+        asked = self.words(index, contrary=contrary) if place is None else Words(place=place)
         family = self.family
         usual: dict[str, Any] = {
             "steps": family.steps,
             "cfg_scale": family.cfg_scale,
             "identity_scale": family.identity_scale,
         }
+        usual["prompt"] = asked.prompt(max(people, 1))
         settings = GenerationSettings(
-            prompt=words.prompt(max(people, 1)),
             people=tuple(
                 PersonSettings(
                     name=guest.person.name,
                     structure_scale=structure_scale,
+                    prompt="" if words is None else words[number],
                     mask=_column(number, people) if masks else None,
                 )
                 for number, guest in enumerate(named)
@@ -343,6 +348,45 @@ class Evaluation:
             confidence=float(np.mean(confidence)),
             pictures=count,
         )
+
+    def own_words(self, *, pictures: int | None = None, people: bool = True, **changes: Any) -> float:
+        """Share of pictures of two in which both wear the shirt of their own words.
+
+        Without ``people`` one prompt names both colours, and the left one should have the first. ``changes``
+        as of :meth:`make`.
+        """
+        count, right = pictures or self.pictures, 0
+        for index in range(count):
+            self.progress("own words", index, count)
+            place, colours = self._shirts(index)
+            said = [f"in a {SHIRT_COLOURS[colour]} shirt" for colour in colours]
+            if people:
+                picture = self.make(index, 2, words=said, place=place, **changes)
+            else:
+                picture = self.make(
+                    index, 0, prompt=f"two people {' and '.join(said)} {WHERE[PLACES[place]][0]}"
+                )
+            faces = sorted(self.studio.finder.find(picture), key=lambda face: -face.area)[:2]
+            faces.sort(key=lambda face: face.box[0])
+            if len(faces) < 2 or any(face.embedding is None for face in faces):
+                continue
+            guests = self.guests[index * 2 : index * 2 + 2]
+            scores = cosine(
+                np.stack([np.asarray(face.embedding) for face in faces]),
+                np.stack([guest.person.embedding for guest in guests]),
+            )
+            crossed = people and scores[0, 1] + scores[1, 0] > scores[0, 0] + scores[1, 1]
+            wanted = colours[::-1] if crossed else colours
+            right += [shirt_below(picture, face) for face in faces] == wanted
+        return right / count
+
+    def _shirts(self, index: int) -> tuple[int, list[int]]:
+        """A place, and two colours of shirts that can be told from it and from one another."""
+        rng = np.random.default_rng(SEED + 2 * index)
+        place = int(rng.integers(len(PLACES)))
+        every = torch.arange(len(SHIRT_COLOURS))
+        fitting = every[fitting_shirts(every, torch.full_like(every, place)) == every].tolist()
+        return place, [int(colour) for colour in rng.choice(fitting, 2, replace=False)]
 
     @torch.no_grad()
     def _through_vae(self, picture: np.ndarray) -> np.ndarray:
