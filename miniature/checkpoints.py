@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from miniature.sdxl.assemble import complete
 
@@ -10,3 +11,9 @@ CHECKPOINTS: Mapping[str, Callable[[Path], Path]] = {
     "sdxl": lambda models: complete(models / "Stable-diffusion"),
 }
 """By name, from the models folder; that of SDXL is completed there when it is first asked for."""
+
+SDXL_SETTINGS: Mapping[str, Any] = {"text_before": 0.5, "text_after": 0.5}
+"""What suits the miniature's text branch better than the scales of the published one.
+
+Here names were learnt at the norm that rescaling gives them, and in the presence of face tokens.
+"""

@@ -4,7 +4,7 @@ The judge is insightface's recogniser of the pack, trained apart from the method
 are always other pictures of the person. Figures that are compared use the same people, prompts and seeds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -27,7 +27,7 @@ from lib_uniid.pipeline import Reference
 from miniature import trained_models
 from miniature.captions import WHERE
 from miniature.characters import HAIR_COLOURS, Looks, sample_identities
-from miniature.checkpoints import CHECKPOINTS
+from miniature.checkpoints import CHECKPOINTS, SDXL_SETTINGS
 from miniature.measures import Alone, Together, correlation, turn_of
 from miniature.metrics import rank1, verification_accuracy
 from miniature.recipes.meter import FACE_SIZE, LOOKS, SCENE_SIZE, Meters
@@ -40,17 +40,15 @@ SEED = 900_001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """How one base family is measured."""
+    """How one base family is measured: side of the drawn pictures, and settings of the generation."""
 
     side: int
-    steps: int = 15
-    cfg_scale: float
-    identity_scale: float | None = None
+    settings: Mapping[str, Any]
 
 
 FAMILIES = {
-    "sd15": Family(side=SIZE, cfg_scale=5.0, identity_scale=1.0),
-    "sdxl": Family(side=LARGE, cfg_scale=4.0),
+    "sd15": Family(side=SIZE, settings={"steps": 15, "cfg_scale": 5.0, "identity_scale": 1.0}),
+    "sdxl": Family(side=LARGE, settings={"steps": 15, "cfg_scale": 4.0, **SDXL_SETTINGS}),
 }
 
 Progress = Callable[[str, int, int], None]
@@ -192,12 +190,7 @@ class Evaluation:
         """
         named = self.guests[index * people : (index + 1) * people]
         asked = self.words(index, contrary=contrary) if place is None else Words(place=place)
-        family = self.family
-        usual: dict[str, Any] = {
-            "steps": family.steps,
-            "cfg_scale": family.cfg_scale,
-            "identity_scale": family.identity_scale,
-        }
+        usual = dict(self.family.settings)
         usual["prompt"] = asked.prompt(max(people, 1))
         settings = GenerationSettings(
             people=tuple(

@@ -25,12 +25,11 @@ from lib_uniid.hosts.diffusers.studio import open_studio
 from lib_uniid.library.store import Identity
 from lib_uniid.pipeline import GeneratedPicture, Reference, Studio
 from miniature import trained_models
-from miniature.checkpoints import CHECKPOINTS
+from miniature.checkpoints import CHECKPOINTS, SDXL_SETTINGS
 
 SUBJECTS = ("", "a person", "two friends", "three friends")
 SAMPLER, STEPS, CFG_SCALE, RETRIES = "dpmpp_2m", 15, 4.0, 3
-IDENTITY_SCALE = {"sd15": 1.0, "sdxl": None}
-"""None is the method's own default."""
+SETTINGS: Mapping[str, Mapping[str, Any]] = {"sd15": {"identity_scale": 1.0}, "sdxl": SDXL_SETTINGS}
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 ENLARGED = 2
 
@@ -62,8 +61,8 @@ class Demo:
             steps=STEPS,
             cfg_scale=CFG_SCALE,
             seed=self.seed,
-            identity_scale=IDENTITY_SCALE[self.base],
             retries=retries,
+            **SETTINGS[self.base],
         )
         made = self.studio.generate(settings, self.people)[0]
         self.step()

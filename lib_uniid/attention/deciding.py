@@ -60,26 +60,19 @@ class Deciding:
     ``smooth`` is the share of the picture's shorter side over which they are averaged. ``balance``: "mean"
     gives each person a mean of 0 over the places, "share" an equal part of the picture. ``keep`` is how much
     of the earlier scores is kept at each leader. ``order`` is the strength of the columns, in deviations of
-    the scores per column; it falls to ``order_floor`` of itself until the share ``order_until`` of the steps.
+    the scores per column, the same in all steps.
     """
 
     smooth: float = 0.0
     balance: Literal["none", "mean", "share"] = "none"
     keep: float = 0.0
     order: float = 0.0
-    order_until: float = 0.4
-    order_floor: float = 0.1
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.smooth <= 1.0 and 0.0 <= self.keep < 1.0):  # also refuses NaN
             raise ConfigError(
                 f"smooth must lie in [0, 1] and keep in [0, 1), got {self.smooth} and {self.keep}"
             )
-
-    def order_at(self, progress: float) -> float:
-        """The strength of the columns after this share of the steps."""
-        falling = 1.0 - progress / self.order_until if self.order_until > 0.0 else 0.0
-        return self.order * max(self.order_floor, falling)
 
 
 AS_SCORED = Deciding()
@@ -88,8 +81,8 @@ AS_SCORED = Deciding()
 TRAINED = AS_SCORED
 """For a router that was trained."""
 
-UNTRAINED = Deciding(smooth=0.15, balance="share", keep=0.9, order=0.1)
-"""For a router without training; the weak order breaks ties."""
+UNTRAINED = Deciding(smooth=0.15, balance="share", keep=0.9, order=1.5)
+"""For a router without training, which without columns gives two faces to one person (decision 0012)."""
 
 ORDER = 4.0
 """Strength of the columns where people are placed in an order."""
@@ -204,8 +197,8 @@ class SharedRouting:
         among = self._among(scores)
         found = on_grid(scores if among is None else scores.index_select(2, among), grid)
         x = contrast(found, by_person=how.balance != "none")
-        if order := how.order_at(rows.progress):
-            x = torch.add(x, self._columns(x.shape[1], grid, x), alpha=order)
+        if how.order:
+            x = torch.add(x, self._columns(x.shape[1], grid, x), alpha=how.order)
         if self._seen:
             x = torch.cat([x, presence(found)], dim=1)
         x = smoothed(x, how.smooth)

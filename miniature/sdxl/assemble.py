@@ -22,7 +22,7 @@ from miniature.sdxl.results import load
 from miniature.widening import multiples, widened
 
 NAME = "uniid-miniature-xl"
-COMPACT = TRAINED / "sdxl.safetensors"
+COMPACT = TRAINED / "sdxl" / "base.safetensors"
 HEADS, TEXT_HEADS = 4, tuple(width // 16 for width in TEXT_WIDTHS)
 
 State = dict[str, Tensor]

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from lib_uniid.attention.branch import Call
 from lib_uniid.attention.deciding import (
     AS_SCORED,
-    ORDER,
     UNTRAINED,
     Deciding,
     Router,
@@ -241,15 +240,13 @@ def test_people_stand_in_the_asked_order_and_a_free_order_breaks_ties():
     assert equal == sorted(equal)
 
 
-def test_the_order_fades_with_the_steps():
-    how = deciding("left to right", trained=True)
-    assert [how.order_at(progress) for progress in (0.0, 0.2, 0.4, 1.0)] == pytest.approx(
-        [ORDER, ORDER / 2, ORDER / 10, ORDER / 10]
-    )
-    # the strongest evidence against it, late
-    against = torch.arange(256).remainder(16).float()[None, :, None] * torch.tensor([1.0, -1.0])
-    late = left_to_right(decided(shared(2, how), against, progress=0.9))
-    assert late == sorted(late, reverse=True)
+@pytest.mark.parametrize("progress", [0.0, 0.9])
+def test_clear_evidence_changes_a_free_order_and_no_asked_one(progress: float):
+    against = torch.arange(256).remainder(16).lt(8).float()[None, :, None] * torch.tensor([-1.0, 1.0])
+    asked = left_to_right(decided(shared(2, deciding("left to right", trained=False)), against, progress))
+    assert asked == sorted(asked)
+    free = left_to_right(decided(shared(2, UNTRAINED), against, progress))
+    assert free == sorted(free, reverse=True)
 
 
 def test_a_decision_is_held_against_a_passing_doubt():
