@@ -12,7 +12,7 @@ from PIL import Image
 import dev
 from lib_uniid.cli import main
 from lib_uniid.commands.options import parser
-from lib_uniid.fields import METHOD_NUMBERS
+from lib_uniid.fields import METHOD_NUMBERS, REQUEST
 from miniature import MODELS
 from tests.docs.pages import DOCS, ROOT, blocks, rows, run, text_of
 from tests.standalone import needs_standalone_host
@@ -90,7 +90,8 @@ def test_the_page_for_users_lists_every_command():
 def test_every_control_on_the_page_for_users_is_in_the_interface():
     sources = [*(ROOT / "lib_uniid" / "ui").glob("*.py"), ROOT / "lib_uniid" / "fields.py"]
     source = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    source += "\n".join(f"Automatic {row.label_in_text}" for row in METHOD_NUMBERS)
+    automatic = [*METHOD_NUMBERS, REQUEST["identity_scale"]]
+    source += "\n".join(f"Automatic {row.label_in_text}" for row in automatic)
     controls = re.findall(r"\*\*(.+?)\*\*", " ".join(cells[0] for cells in rows("docs/using.md", "control")))
     named = [name.partition(" 1")[0] for name in controls if not name.startswith("Person 4")]
     assert len(named) > 20
