@@ -111,12 +111,18 @@ def own_models(webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def write_webui_models(models: Path, root: Path) -> Path:
     """A copy of ``models`` at ``root`` in whose library are Anna and Ben."""
+    shutil.copytree(models, root)
+    enrol_red_faces(root)
+    return root
+
+
+def enrol_red_faces(root: Path) -> None:
+    """Anna and Ben, drawn as the narrow detector sees faces."""
     from lib_uniid.hosts.diffusers.studio import open_studio
     from lib_uniid.library.store import Library
     from lib_uniid.pipeline import Reference
     from tests.red_faces import red_face_picture
 
-    shutil.copytree(models, root)
     studio = open_studio(root, device="cpu")
     anna = red_face_picture((64, 64))
     ben = anna.copy()
@@ -125,4 +131,3 @@ def write_webui_models(models: Path, root: Path) -> Path:
     for name, picture in (("Anna", anna), ("Ben", ben)):
         person, _ = studio.enrol(name, [Reference(picture=picture, label=name, largest=True)])
         library.save(person)
-    return root

@@ -1,5 +1,6 @@
 """Single-file checkpoints of SDXL in the original layout, of any width."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,10 @@ def test_the_yaml_file_beside_a_checkpoint_gives_what_tensors_cannot_show(tmp_pa
     path = narrow_xl.write_checkpoint(tmp_path)
     width = narrow_xl.WIDTH // narrow_xl.HEADS
     assert hints_beside(path) == Hints(
-        head_width=width, texts=(*TEXTS, TextHints()), latent_scale=0.13025, latent_side=narrow_xl.LATENT_SIDE
+        head_width=width,
+        texts=(replace(TEXTS[0], activation="quick_gelu"), TEXTS[1], *(TextHints(),) * 3),  # three are sizes
+        latent_scale=0.13025,
+        latent_side=narrow_xl.LATENT_SIDE,
     )
     assert from_file(path).unet.config["attention_head_dim"] == (narrow_xl.HEADS,) * 3
 

@@ -104,9 +104,10 @@ def record():
 
     def keep(_module, args, kwargs, out):
         handle.remove()
-        x, timesteps = args[:2]
+        x, timesteps = args[0], args[1] if len(args) > 1 else kwargs["timesteps"]
         context = kwargs["context"] if "context" in kwargs else args[2]
         call = {"x": x, "timesteps": timesteps, "context": context, "out": out}
+        call |= {"y": kwargs["y"]} if kwargs.get("y") is not None else {}  # of SDXL
         seen["call"] = {name: tensor.detach().float().cpu().numpy() for name, tensor in call.items()}
 
     handle = unet().register_forward_hook(keep, with_kwargs=True)
