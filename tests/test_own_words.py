@@ -182,6 +182,7 @@ class Plus:
     """A change that adds a number to the states."""
 
     number: float
+    tokens = 0
 
     def state(self, progress: float) -> Hashable:
         return self.number

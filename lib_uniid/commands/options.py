@@ -175,7 +175,13 @@ def _add_people(add: AddArgument) -> None:
         help="white where the person may appear",
     )
     words = PERSON["prompt"]
-    add(f"--{words.flag}", action="append", default=[], metavar="NAME=TEXT", help=words.meaning)
+    add(
+        f"--{words.flag}",
+        action="append",
+        default=[],
+        metavar="NAME=TEXT",
+        help=f"{words.meaning} (default: none)",
+    )
     for row in GENERATION.values():
         if row.of_people:
             _setting(add, row)

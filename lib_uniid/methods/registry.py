@@ -125,8 +125,9 @@ def default() -> str:
 
 
 def bases() -> tuple[Base, ...]:
-    """The families of base models that some method works with."""
-    return tuple(dict.fromkeys(base for one in methods().values() for base in one.value.bases))
+    """The families of base models that some method works with, in the order of ``BASES``."""
+    served = {base for one in methods().values() for base in one.value.bases}
+    return tuple(base for base in BASES if base in served)
 
 
 def choosable() -> bool:

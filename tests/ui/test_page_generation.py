@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from lib_uniid.api import v1
-from lib_uniid.bases import SD15, SDXL
+from lib_uniid.bases import SD15, SD21
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import GenerationSettings
 from lib_uniid.errors import CheckpointMismatchError, EncoderMismatchError
@@ -407,8 +407,8 @@ def test_uploads_are_encoded_for_the_method_of_the_base_model(
     webui_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_plugins: None
 ):
     v1.register(FlatPlugin(), name="flat")
-    v1.register(ToyPlugin(bases=(SDXL,), encoder=flat.NAME), name="toy")
-    monkeypatch.setattr(ModelFolder, "base", lambda *_: SDXL)
+    v1.register(ToyPlugin(bases=(SD21,), encoder=flat.NAME), name="toy")
+    monkeypatch.setattr(ModelFolder, "base", lambda *_: SD21)
     made_of: list[str] = []
 
     def generate(

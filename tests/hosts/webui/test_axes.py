@@ -72,7 +72,7 @@ def test_a_region_replaces_a_drawn_mask(value: str, region: str | None):
         (axes.Change("weight", 2), 1.0, "changes person 2, and the request has 1"),
         (axes.Change("share", 1), 1.0, "who has no mix"),
         (axes.Change("weight", 1), 9.0, r"people\[0\].weight must be a number from 0 to 2, got 9.0"),
-        (axes.Change("method"), "PuLID", "must be one of UniPortrait, none, got 'PuLID'"),
+        (axes.Change("method"), "PuLID", "must be one of UniID, UniPortrait, none, got 'PuLID'"),
     ],
 )
 def test_an_impossible_axis_value_is_reported(change: axes.Change, value: Any, said: str):

@@ -84,7 +84,7 @@ def test_a_failed_cell_is_reported_with_its_reason(webui: WebUI, failing: int):
     cells[failing - 1] = method(webui, "PuLID")
     answer = webui.txt2img(script_name="x/y/z plot", script_args=[cells, [at_rest]], alwayson_scripts=ANNA)
     (note,) = json.loads(answer.result["UniID notes"])
-    assert note.startswith(f"picture {failing} of 2: the method must be one of UniPortrait, none")
+    assert note.startswith(f"picture {failing} of 2: the method must be one of UniID, UniPortrait, none")
     assert faces(answer) == (["-", 1] if failing == 1 else [1, "-"])
 
 

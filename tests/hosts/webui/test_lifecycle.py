@@ -160,10 +160,13 @@ def test_a_checkpoint_of_another_family_is_refused(start: Start, kind: str, othe
     [
         (
             {"layers_per_block": 1},
-            "UniID needs a Stable Diffusion 1.5 checkpoint, and the one that is loaded is of an unknown type "
-            "(10 cross-attention layers, 32 to 64 channels wide, for text of 48 channels)",
+            "UniID needs a Stable Diffusion 1.5 or SDXL checkpoint, and the one that is loaded is of an "
+            "unknown type (10 cross-attention layers, 32 to 64 channels wide, for text of 48 channels)",
         ),
-        ({"cross_attention_dim": 1024}, "no method works with Stable Diffusion 2; load a Stable Diffusion 1"),
+        (
+            {"cross_attention_dim": 1024},
+            "no method works with Stable Diffusion 2; load a Stable Diffusion 1.5 or SDXL",
+        ),
     ],
 )
 def test_a_unet_of_another_shape_is_refused_with_what_it_is(
