@@ -69,8 +69,9 @@ def test_a_narrow_unet_is_of_the_family_whose_text_it_reads_or_of_the_first():
 
 def test_without_a_name_the_method_is_one_that_works_with_the_base_model():
     assert registry.require(None, SD15) == registry.require(None)
-    with pytest.raises(CheckpointMismatchError, match="no method works with SDXL; load a Stable Diff"):
-        registry.require(None, SDXL)
+    assert SDXL in registry.require(None, SDXL).value.bases
+    with pytest.raises(CheckpointMismatchError, match="no method works with Stable Diffusion 2; load"):
+        registry.require(None, SD21)
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.title)

@@ -56,7 +56,7 @@ def test_doctor_lists_every_shipped_file_with_its_licence(here: Path, capsys: py
         assert "not used" not in words
         assert f"{folder}/uniid/meters.safetensors: measures pictures" in words
         found = [line for line in words.splitlines() if " MB; licence: " in line]
-        assert len(found) == 6
+        assert len(found) == 9
         assert all("trained by this project" in line for line in found)
     with (copied / "uniid" / "uniportrait-faceid_sd15.safetensors").open("ab") as other:
         other.write(b" ")  # no longer ours

@@ -32,7 +32,7 @@ def test_all_tensors_are_there_once_in_half_precision(state: dict[str, Tensor]):
 
 def test_open_clip_reads_the_second_text_model_and_computes_the_same(state: dict[str, Tensor]):
     model = pytest.importorskip("open_clip.model")
-    sizes = model.CLIPTextCfg(width=narrow_xl.TEXT_WIDTH_2, heads=narrow_xl.HEADS, layers=3, mlp_ratio=2.0)
+    sizes = model.CLIPTextCfg(width=narrow_xl.TEXT_WIDTH_2, heads=narrow_xl.HEADS, layers=3)
     tower: Any = model._build_text_tower(narrow_xl.POOLED, sizes).eval()
     written = part(state, "conditioner.embedders.1.model.")
     assert written.pop("logit_scale").exp() == pytest.approx(1 / 0.07, rel=1e-3)
