@@ -22,6 +22,7 @@ from lib_uniid.hosts.webui.a1111 import A1111Injection
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
 from lib_uniid.hosts.webui.forge import ForgeInjection
 from lib_uniid.hosts.webui.own_words import prompts_of
+from lib_uniid.hosts.webui.room import notes_on_room
 from lib_uniid.hosts.webui.services import HostServices
 from lib_uniid.hosts.webui.style_reference import Style, StyledInjection, prepare
 from lib_uniid.hosts.webui.text_encoders import encoder_of, text_encoders_of, text_key
@@ -57,6 +58,7 @@ class Generation:
         self._latent_size = (1, 1)
         self._method = ""
         self._plan_in_use: Plan | None = None
+        self._room: list[str] = []
         self._started: Plan | None = None  # the plan that plugins were told of, until the batch is sampled
         self._maps: list[Float[np.ndarray, "i rows columns"]] = []
         self._styles: dict[tuple[int, int], Style] = {}
@@ -78,6 +80,7 @@ class Generation:
         self._method = method
         self._plan_in_use = self._plan(p, sites, latent_size, services)
         plan = self._plan_in_use or Plan(branches={})
+        self._room = notes_on_room(p, plan.text_tokens)
         wanted = self.request.show_routing and len(self.identities.settings) > 1
         self._record, self._latent_size = RoutingRecord() if wanted else None, latent_size
         style = self._style(p, latent_size, base, services.encode)
@@ -95,7 +98,11 @@ class Generation:
         if self._started is not None:
             return []
         self._started = self._plan_in_use
-        return [*self._started.notes, *self.pipeline.announce("generation_started", self._started)]
+        return [
+            *self._started.notes,
+            *self._room,
+            *self.pipeline.announce("generation_started", self._started),
+        ]
 
     def sampled(self, attached: Attachment, pictures: int) -> list[str]:
         """A batch is sampled: tell plugins, and keep a routing map of each picture; returns notes."""

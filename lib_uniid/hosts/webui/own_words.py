@@ -31,8 +31,7 @@ def prompts_of(p: Any, people: Sequence[PersonSettings]) -> tuple[str, ...]:
             )
     if not any(person.prompt.strip() for person in people):
         return ()
-    given = (getattr(p, "hr_prompts", None) if p.is_hr_pass else None) or p.prompts
-    first = [AND.split(prompt) for prompt in _at_first_step(given, p.steps)]
+    first = prompt_parts(p)
     if len(set(map(tuple, first))) > 1 and any(len(parts) > 1 for parts in first):
         raise ConfigError(
             "own words do not go with prompts joined by AND that differ from picture to picture; give all "
@@ -43,6 +42,9 @@ def prompts_of(p: Any, people: Sequence[PersonSettings]) -> tuple[str, ...]:
     return prompts[:1] if len(set(prompts)) == 1 else prompts
 
 
-def _at_first_step(prompts: Sequence[str], steps: int) -> list[str]:
+def prompt_parts(p: Any) -> list[list[str]]:
+    """The prompt of each picture of the batch at the first step, in the parts that AND joins."""
+    prompts = (getattr(p, "hr_prompts", None) if p.is_hr_pass else None) or p.prompts
     parser = import_module("modules.prompt_parser")
-    return [schedule[0][1] for schedule in parser.get_learned_conditioning_prompt_schedules(prompts, steps)]
+    schedules = parser.get_learned_conditioning_prompt_schedules(prompts, p.steps)
+    return [AND.split(schedule[0][1]) for schedule in schedules]

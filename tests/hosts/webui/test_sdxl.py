@@ -163,6 +163,26 @@ def test_a_text_that_forge_repeats_has_the_tokens_in_every_repetition(start: Sta
     assert not torch.equal(text[0], text[0, :77].repeat(chunks, 1))
 
 
+@pytest.mark.parametrize(
+    ("words", "scripts", "said"),
+    [
+        (73, ANNA, ""),
+        (74, ANNA, "token 74 of the prompt made room for 3 tokens of identities and had no effect"),
+        (90, ANNA, "tokens 74 to 75 of the prompt made room for 3 tokens"),
+        (75, DRAWN, "tokens 71 to 75 of the prompt made room for 6 tokens"),
+        (75, ask(person("Anna"), branches="adapter"), ""),
+    ],
+)
+def test_words_without_room_are_named(webui: WebUI, words: int, scripts: Any, said: str):
+    trees = " tree" * words
+    prompt = f"a lake AND {trees}" if words <= 75 else trees
+    answer = webui.txt2img(prompt=prompt, steps=1, alwayson_scripts=scripts)
+    assert answer.status == 200
+    noted = [comment for comment in answer.comments if "made room" in comment]
+    assert len(noted) == (1 if said else 0)
+    assert not said or said in noted[0]
+
+
 def test_the_norms_of_names_are_computed_once_for_each_checkpoint(start: Start):
     webui = start("a1111", xl_unet(), xl=True)
     host = any_host(webui)

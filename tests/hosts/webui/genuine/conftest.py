@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 from miniature import MODELS
 from tests.hosts.webui.genuine.beside import write_beside
 from tests.hosts.webui.genuine.flat import write_flat_models
-from tests.hosts.webui.genuine.host import Genuine, Running, booted, kind_of
+from tests.hosts.webui.genuine.host import Genuine, Running, booted
 from tests.hosts.webui.genuine.people import with_people
 
 
 @pytest.fixture(scope="session")
-def genuine(tmp_path_factory: pytest.TempPathFactory) -> Genuine:
+def named() -> Genuine:
+    """The host that the environment names, with the miniature's models or those that it names."""
     folder = os.environ.get("UNIID_WEBUI")
     if not folder:
         pytest.skip("name a WebUI's folder in UNIID_WEBUI, and its python in UNIID_WEBUI_PYTHON, to run this")
@@ -23,12 +25,18 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Genuine:
     given = Path(os.environ.get("UNIID_WEBUI_MODELS") or MODELS)
     if not any(given.glob("Stable-diffusion/*.safetensors")):
         pytest.skip("no checkpoint for the WebUI: name an assembled model folder in UNIID_WEBUI_MODELS")
-    made = tmp_path_factory.mktemp("models")
-    if kind_of(Path(folder)) != "a1111":
+    return Genuine(folder=Path(folder).absolute(), python=Path(python).absolute(), models=given)
+
+
+@pytest.fixture(scope="session")
+def genuine(named: Genuine, tmp_path_factory: pytest.TempPathFactory) -> Genuine:
+    """With models that it can load, and people in its library."""
+    made, given = tmp_path_factory.mktemp("models"), named.models
+    if named.kind != "a1111":
         given = write_flat_models(given, made / "flat")
     models = with_people(given, made / "models")
     write_beside(models)
-    return Genuine(folder=Path(folder).absolute(), python=Path(python).absolute(), models=models)
+    return replace(named, models=models)
 
 
 @pytest.fixture(scope="session")

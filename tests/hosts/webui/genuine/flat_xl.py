@@ -59,6 +59,8 @@ def write_flat_models(root: Path, name: str = "flat-xl") -> Path:
     file = root.parent / f"{name}.safetensors"
     save_file(sdxl_state(unet, vae, *_texts()), file)
     (checkpoints / file.name).symlink_to(file)
+    heads = "{params: {num_head_channels: 64}}"  # as Forge has them; the stand-alone host reads it
+    (checkpoints / f"{name}.yaml").write_text(f"model: {{params: {{network_config: {heads}}}}}\n")
     write_files(root / "uniid", unet, TEXT_WIDTHS)
     write_pack(root / "insightface" / "models" / "buffalo_l")
     return root

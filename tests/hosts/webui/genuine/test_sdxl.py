@@ -25,7 +25,7 @@ from tests.hosts.webui.asking import LEFT, RIGHT
 from tests.hosts.webui.genuine import flat_xl
 from tests.hosts.webui.genuine.api import SMALL, Answer
 from tests.hosts.webui.genuine.beside import REFINER
-from tests.hosts.webui.genuine.host import Genuine, Running, booted, kind_of
+from tests.hosts.webui.genuine.host import Genuine, Running, booted
 from tests.hosts.webui.genuine.people import ask, beside
 from tests.hosts.webui.genuine.pictures import apart, encoded, same
 from tests.hosts.webui.genuine.test_infotext import READ_BACK
@@ -40,17 +40,18 @@ NEGATIVE = "ugly"
 
 
 @pytest.fixture(scope="module")
-def xl(genuine: Genuine, tmp_path_factory: pytest.TempPathFactory) -> Genuine:
+def xl(named: Genuine, tmp_path_factory: pytest.TempPathFactory) -> Genuine:
     """The host with models for SDXL."""
     models = tmp_path_factory.mktemp("xl") / "models"
-    if kind_of(genuine.folder) == "a1111":
+    if named.kind == "a1111":
         narrow_uniid.write_models(models)
     else:
         flat_xl.write_flat_models(models)
     enrol_red_faces(models)
-    for path in (models / "Stable-diffusion").glob("*.*"):
-        path.with_stem(REFINER).symlink_to(path.name)
-    return replace(genuine, models=models)
+    for checkpoint in [*(models / "Stable-diffusion").glob("*.safetensors")]:
+        for path in [*checkpoint.parent.glob(f"{checkpoint.stem}.*")]:
+            path.with_stem(REFINER).symlink_to(path.name)
+    return replace(named, models=models)
 
 
 @pytest.fixture(scope="module")

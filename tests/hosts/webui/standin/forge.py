@@ -121,6 +121,7 @@ class Forge(Host):
         objects = SimpleNamespace(unet=self.patcher(KModel(unet)), clip=clip)
         self.sd_model = SimpleNamespace(
             get_learned_conditioning=self.read,
+            text_processing_engine_l=self.texts,
             forge_objects=copy.copy(objects),
             forge_objects_original=objects,
             forge_objects_after_applying_lora=copy.copy(objects),

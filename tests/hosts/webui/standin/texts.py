@@ -1,6 +1,7 @@
 """The text encoders of an SDXL checkpoint as the hosts have them, and conditionings as they pass them on."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -105,6 +106,17 @@ class XLTexts(nn.Module):
         if negative and self.zeroing and not any(prompts):
             states, pooled = torch.zeros_like(states), torch.zeros_like(pooled)
         return Conditioning(crossattn=states, vector=pooled)
+
+    def process_texts(self, texts: list[str]) -> tuple[list[list[Any]], int]:
+        """Each text's chunks."""
+        begin, end = 49406, 49407
+        found: list[list[Any]] = []
+        for text in texts:
+            words = clip_tokenizer()(text, add_special_tokens=False)["input_ids"]
+            parts = [words[n : n + WORDS] for n in range(0, max(1, len(words)), WORDS)]
+            filled = [[begin, *part, *[end] * (WORDS + 1 - len(part))] for part in parts]
+            found.append([SimpleNamespace(tokens=tokens) for tokens in filled])
+        return found, max(len(chunks) for chunks in found) * WORDS
 
     def _chunk(self, words: list[list[int]]) -> tuple[Tensor, Tensor]:
         states: list[Tensor] = []
