@@ -31,7 +31,7 @@ class AttentionRouter:
     """A router without training, which reads the identities' own attention at a site.
 
     A :class:`lib_uniid.attention.deciding.Router`. ``null`` are the null identity's keys; what they answer is
-    the score of the background, which everybody's is counted from.
+    the score of the background, which is subtracted from that of each person.
     """
 
     key: Float[Tensor, "r h i k c"]
@@ -117,7 +117,7 @@ def in_columns(people: int, grid: Grid) -> Float[Tensor, "i height width"]:
 
 
 def balanced(x: Float[Tensor, "b i height width"]) -> Float[Tensor, "b i height width"]:
-    """Scores of which everybody gets about an equal share of the picture (Sinkhorn's iteration)."""
+    """Scores by which each person gets about an equal share of the picture (Sinkhorn's iteration)."""
     y = x / TEMPERATURE
     for _ in range(ROUNDS):
         y = y - y.logsumexp(dim=(2, 3), keepdim=True)

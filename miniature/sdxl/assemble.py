@@ -5,7 +5,6 @@ is that of Stable Diffusion 1.5's miniature. :func:`complete` makes a checkpoint
 """
 
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from miniature.assemble import rescaled
 from miniature.ldm_layout import sdxl_state
 from miniature.recipes.kept import kept_result
 from miniature.recipes.vae import WIDTHS, new_vae
-from miniature.sdxl.networks import LATENT, LAYERS, TEXT_WIDTHS, TIME_WIDTH, WIDTH, Base, vocabulary
+from miniature.sdxl.networks import LATENT, LAYERS, TEXT_WIDTHS, TIME_WIDTH, WIDTH, Base, ClipText, vocabulary
 from miniature.sdxl.pictures import LATENT_SCALE
 from miniature.sdxl.results import load
 from miniature.widening import multiples, widened
@@ -46,9 +45,9 @@ def keep(results: Path) -> None:
 
 
 def complete(folder: Path = MODELS / "Stable-diffusion") -> Path:
-    """The whole checkpoint with its configuration in ``folder``, made of what is kept."""
+    """The whole checkpoint with its configuration in ``folder``, made anew where what is kept is newer."""
     path = folder / f"{NAME}.safetensors"
-    if not path.exists():
+    if not path.exists() or path.stat().st_mtime < COMPACT.stat().st_mtime:
         folder.mkdir(parents=True, exist_ok=True)
         sgm.write_settings(folder, NAME, _sizes(), "models/Stable-diffusion/")
         with replacing(path) as temporary:
@@ -59,7 +58,12 @@ def complete(folder: Path = MODELS / "Stable-diffusion") -> Path:
 def checkpoint(kept: State) -> State:
     """The compact checkpoint in the original layout."""
     base = Base()
-    base.load_state_dict({k: v.float() for k, v in kept.items()}, strict=False)
+    parts = {"unet": base.unet, "text": base.text, "text_2": base.text_2}
+    for name, module in parts.items():
+        prefix = f"{name}."
+        module.load_state_dict(
+            {k.removeprefix(prefix): v.float() for k, v in kept.items() if k.startswith(prefix)}
+        )
     vae, trained = new_vae(_vae_widths()), kept_result("vae")
     assert trained is not None
     scaled = rescaled({k: v.float() for k, v in trained.items()}, LATENT_SCALE / sgm.SCALE_FACTOR)
@@ -67,24 +71,12 @@ def checkpoint(kept: State) -> State:
     return sdxl_state(base.unet, vae, _whole(base.text), _whole(base.text_2))
 
 
-class _Named(nn.Module):
-    """A state dict with the interface of a module."""
-
-    def __init__(self, state: State) -> None:
-        super().__init__()
-        self.state = state
-
-    def state_dict(self, *_: Any, **__: Any) -> State:  # type: ignore[override]
-        return self.state
-
-
-def _whole(text: nn.Module) -> _Named:
-    """A text model with rows for all words; the unknown ones are zero."""
-    state = dict(text.state_dict())
-    known = state["embeddings.token_embedding.weight"]
-    table = known.new_zeros(sgm.WORDS, known.shape[1])
-    table[list(vocabulary())] = known
-    return _Named(state | {"embeddings.token_embedding.weight": table})
+def _whole(text: ClipText) -> ClipText:
+    """The same text model with rows for all words; the unknown ones are zero."""
+    table = text.table.new_zeros(sgm.WORDS, text.table.shape[1])
+    table[list(vocabulary())] = text.table.detach()
+    text.embeddings.token_embedding = nn.Embedding.from_pretrained(table)
+    return text
 
 
 def _half(state: State) -> State:

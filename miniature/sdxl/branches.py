@@ -42,9 +42,8 @@ class Features:
 
     def at(self, index: Int[Tensor, " b"], order: Int[Tensor, "b i"]) -> tuple[Tensor, Tensor, Tensor]:
         """Of some pictures, people in some order."""
-        return tuple(
-            part[index[:, None], order].float() for part in (self.embedding, self.shallow, self.deep)
-        )  # type: ignore[return-value]
+        at = index[:, None], order
+        return self.embedding[at].float(), self.shallow[at].float(), self.deep[at].float()
 
 
 @torch.no_grad()
@@ -208,6 +207,6 @@ def _explained(told: Tensor, wanted: Tensor) -> Mapping[str, Tensor]:
 
 @torch.no_grad()
 def read_by(reading: Conditioning, branch: AdapterBranch, batch: Batch) -> None:
-    """Let the layers read everybody's face."""
+    """The layers read the faces of all people."""
     reading.tokens = face_tokens(branch, batch["shallow"], batch["deep"])
     reading.x, reading.maps, reading.gate = batch["x"], {}, torch.ones_like(batch["gate"])

@@ -34,7 +34,7 @@ TIME_WIDTH = 32
 FACE_TOKENS, NAME_TOKENS = 16, 3
 RECOGNISER = Sizes(stem=16, widths=(16, 24, 32, 64), depths=(3, 13, 30, 3), final_size=7, embedding=128)
 FAR = 1e3
-"""Where somebody stands who is not in the picture, in widths of it."""
+"""The place of a person who is not in the picture, in widths of the picture."""
 
 
 def new_unet() -> Any:
@@ -95,42 +95,44 @@ class _Layer(nn.Module):
         return x + self.mlp["fc2"](inner)
 
 
+class _Embeddings(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(len(vocabulary()), width)
+        self.position_embedding = nn.Embedding(LENGTH, width)
+        for table in (self.token_embedding, self.position_embedding):
+            nn.init.normal_(table.weight, 0.0, 0.04)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, width: int, quick: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_Layer(width, width // 16, quick) for _ in range(LAYERS))
+
+
 class ClipText(nn.Module):
     """A CLIP text model under transformers' names, without anything that a CUDA graph cannot record.
 
-    Its table has the words of :data:`VOCABULARY` alone, and texts hold their numbers there.
+    Its table has the words of :func:`vocabulary` alone, and texts hold their numbers there.
     """
 
     def __init__(self, width: int, *, quick: bool, projection: bool) -> None:
         super().__init__()
-        self.embeddings = nn.ModuleDict(
-            {
-                "token_embedding": nn.Embedding(len(vocabulary()), width),
-                "position_embedding": nn.Embedding(LENGTH, width),
-            }
-        )
-        self.encoder = nn.ModuleDict(
-            {"layers": nn.ModuleList(_Layer(width, width // 16, quick) for _ in range(LAYERS))}
-        )
+        self.embeddings = _Embeddings(width)
+        self.encoder = _Encoder(width, quick)
         self.final_layer_norm = nn.LayerNorm(width)
         self.text_projection = nn.Linear(width, width, bias=False) if projection else None
-        with torch.no_grad():
-            for table in self.embeddings.values():
-                table.weight.normal_(0, 0.04)  # type: ignore[operator]
 
     @property
-    def table(self) -> nn.Parameter:
-        """The token embeddings ``[v d]``."""
-        weight = self.embeddings["token_embedding"].weight
-        assert isinstance(weight, nn.Parameter)
-        return weight
+    def table(self) -> Float[Tensor, "v d"]:
+        """The token embeddings."""
+        return self.embeddings.token_embedding.weight
 
     def penultimate(self, embedded: Float[Tensor, "b t d"]) -> tuple[Tensor, Tensor]:
         """The states before the last layer, as the UNet reads them, and those after it."""
-        positions = self.embeddings["position_embedding"].weight
-        assert isinstance(positions, Tensor)
+        positions = self.embeddings.position_embedding.weight
         x, before = embedded + positions[: embedded.shape[1]], embedded
-        for layer in self.encoder["layers"]:  # type: ignore[union-attr]
+        for layer in self.encoder.layers:
             before, x = x, layer(x)
         return before, x
 
@@ -180,8 +182,8 @@ class SiteProjections(nn.ModuleDict):
         with torch.no_grad():
             for site in sites:
                 if site.cross:
-                    self.of(site.index)["to_k_ip"].weight.copy_(site.to_k.weight)  # type: ignore[operator]
-                    self.of(site.index)["to_v_ip"].weight.zero_()  # type: ignore[operator]
+                    self.of(site.index).get_parameter("to_k_ip.weight").copy_(site.to_k.weight)
+                    self.of(site.index).get_parameter("to_v_ip.weight").zero_()
 
     def of(self, index: int) -> nn.ModuleDict:
         """Those of cross-attention layer ``index``."""

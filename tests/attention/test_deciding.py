@@ -187,7 +187,7 @@ def test_afterwards_the_unet_computes_what_it_did_before():
     assert torch.equal(xl.step(), before)
 
 
-# --- one leader by itself ---
+# --- one leader alone ---
 
 
 @dataclass
