@@ -71,12 +71,12 @@ class Edit:
 
 ADDED = (
     Edit(
-        files="lib_uniid/fields.py",
+        files="lib_uniid/fields/person.py",
         anchor=r'(?=    Row\(name="enabled", kind="flag", default=True, label="On")',
         text=ROW,
     ),
     Edit(
-        files="lib_uniid/fields.py",
+        files="lib_uniid/fields/person.py",
         anchor=r'(?<=    end: float = PERSON\["end"\]\.default\n)',
         text=f'    {FIELD}: float = PERSON["{FIELD}"].default\n',
     ),

@@ -9,22 +9,11 @@ from typing import Any
 import numpy as np
 
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import (
-    GENERATION,
-    MAX_PEOPLE,
-    MAX_SIDE,
-    MIX,
-    PERSON,
-    SAMPLERS,
-    STYLE,
-    PersonNumbers,
-    Routing,
-    Row,
-    SharedSettings,
-    Table,
-    numbers,
-    unusable,
-)
+from lib_uniid.fields.generation import GENERATION, MAX_SIDE, SAMPLERS
+from lib_uniid.fields.person import MAX_PEOPLE, MIX, PERSON, PersonNumbers, unusable
+from lib_uniid.fields.request import STYLE
+from lib_uniid.fields.rows import Row, Table, numbers
+from lib_uniid.fields.shared import Routing, SharedSettings
 from lib_uniid.typing import Float32, UInt8
 
 MAX_SEED = 2**32 - 1

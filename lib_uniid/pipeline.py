@@ -23,7 +23,8 @@ from lib_uniid.bases import Base
 from lib_uniid.config import GenerationSettings
 from lib_uniid.evaluation.presence import Presence, check
 from lib_uniid.failures import explain
-from lib_uniid.fields import SharedSettings, numbers_of
+from lib_uniid.fields.rows import numbers_of
+from lib_uniid.fields.shared import SharedSettings
 from lib_uniid.host import Host, Picture, Preview, Progress, SamplingOptions, no_preview, no_progress
 from lib_uniid.identity_pipeline import IdentityPipeline, Reference
 from lib_uniid.library.store import Identity

@@ -14,7 +14,7 @@ from lib_uniid.config import MAX_SEED, RANDOM_SEED, drawn_seed
 from lib_uniid.errors import ConfigError
 from lib_uniid.faces.picture import check_picture
 from lib_uniid.failures import explain, sentence
-from lib_uniid.fields import MAX_PEOPLE
+from lib_uniid.fields.person import MAX_PEOPLE
 from lib_uniid.files import require_writable
 from lib_uniid.printing import Parser, visible
 from miniature import SAMPLES, trained_models

@@ -15,7 +15,10 @@ from lib_uniid.commands.options import parser
 from lib_uniid.commands.settings import arguments_of
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import GENERATION, PERSON, REQUEST, REQUIRED, Row, numbers
+from lib_uniid.fields.generation import GENERATION
+from lib_uniid.fields.person import PERSON
+from lib_uniid.fields.request import REQUEST
+from lib_uniid.fields.rows import REQUIRED, Row, numbers
 from lib_uniid.hosts.webui import axes
 from lib_uniid.ui.form import TABS, Form, PersonForm, names_of
 from lib_uniid.ui.form_request import request_of

@@ -1,4 +1,4 @@
-"""The tables of fields in ``docs/``, made from ``lib_uniid/fields.py``.
+"""The tables of fields in ``docs/``, made from ``lib_uniid/fields/``.
 
     python -m tools.field_table
 
@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lib_uniid.api.regions import REGIONS
-from lib_uniid.fields import MIX, PERSON, REFERENCE, REQUEST, STYLE, Row, Table
+from lib_uniid.fields.person import MIX, PERSON, REFERENCE
+from lib_uniid.fields.request import REQUEST, STYLE
+from lib_uniid.fields.rows import Row, Table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TABLES = {"request": REQUEST, "person": PERSON, "reference": REFERENCE, "mix": MIX, "style": STYLE}

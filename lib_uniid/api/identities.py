@@ -15,7 +15,8 @@ from lib_uniid.config import PersonSettings, StyleSettings
 from lib_uniid.errors import ConfigError, UniIDError
 from lib_uniid.faces.picture import check_picture, from_base64, load_mask, load_picture
 from lib_uniid.faces.same import different
-from lib_uniid.fields import numbers_of
+from lib_uniid.fields.person import PersonNumbers
+from lib_uniid.fields.rows import numbers_of
 from lib_uniid.host import Picture
 from lib_uniid.identity_pipeline import IdentityPipeline, Reference
 from lib_uniid.library.store import Identity, Library
@@ -184,7 +185,7 @@ def _settings(path: str, person: PersonRequest, found: _Found) -> PersonSettings
             mix=tuple((found.names[part.id or ""], part.share) for part in person.mix),
             mask=mask,
             prompt=person.prompt,
-            **numbers_of(person),
+            **numbers_of(person, PersonNumbers),
         )
     except ConfigError as error:
         error.within(path)

@@ -15,19 +15,10 @@ from typing import Any, TypeGuard
 from lib_uniid import json_text
 from lib_uniid.api.regions import REGIONS
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import (
-    MIX,
-    PERSON,
-    REFERENCE,
-    REQUEST,
-    REQUIRED,
-    STYLE,
-    PersonNumbers,
-    Row,
-    SharedSettings,
-    Table,
-    unusable,
-)
+from lib_uniid.fields.person import MIX, PERSON, REFERENCE, PersonNumbers, unusable
+from lib_uniid.fields.request import REQUEST, STYLE
+from lib_uniid.fields.rows import REQUIRED, Row, Table
+from lib_uniid.fields.shared import SharedSettings
 from lib_uniid.library.names import MAX_NAME, normal
 from lib_uniid.methods.registry import methods, require
 

@@ -89,7 +89,7 @@ ORDER = 4.0
 
 
 def deciding(order: str, *, trained: bool) -> Deciding:
-    """How to decide with a router of either kind; ``order`` is one of :data:`lib_uniid.fields.Order`."""
+    """How to decide with a router of either kind; ``order`` is a :data:`lib_uniid.fields.shared.Order`."""
     chosen = TRAINED if trained else UNTRAINED
     return chosen if order == "free" else replace(chosen, order=ORDER)
 

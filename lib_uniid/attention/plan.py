@@ -13,7 +13,7 @@ from lib_uniid.attention.deciding import SharedRouting
 from lib_uniid.attention.lora import Deltas, LoRA
 from lib_uniid.attention.text_encoders import Encode, TextEncoders
 from lib_uniid.config import Routing
-from lib_uniid.fields import SharedSettings
+from lib_uniid.fields.shared import SharedSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

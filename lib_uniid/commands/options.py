@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lib_uniid import __version__
-from lib_uniid.fields import GENERATION, MAX_PEOPLE, MAX_SIDE, PERSON, STYLE, Row, numbers
+from lib_uniid.fields.generation import GENERATION, MAX_SIDE
+from lib_uniid.fields.person import MAX_PEOPLE, PERSON
+from lib_uniid.fields.request import STYLE
+from lib_uniid.fields.rows import Row, numbers
 from lib_uniid.printing import Parser
 
 UNSET = argparse.SUPPRESS  # defaults are defined in one place, the settings

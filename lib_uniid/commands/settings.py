@@ -9,7 +9,9 @@ from typing import Any
 from lib_uniid.commands.inputs import GivenPicture, Picture, given_picture, mask, named, number, picture
 from lib_uniid.config import RANDOM_SEED, GenerationSettings, PersonSettings, StyleSettings, drawn_seed
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import GENERATION, PERSON, numbers
+from lib_uniid.fields.generation import GENERATION
+from lib_uniid.fields.person import PERSON
+from lib_uniid.fields.rows import numbers
 from lib_uniid.library.names import normal
 
 NUMBERS = {row.flag: row.name for row in numbers(PERSON, "option")}

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from lib_uniid.bases import BASES, Base, titles
 from lib_uniid.declarations import FaceDetector, face_detectors, id_encoders
 from lib_uniid.errors import CheckpointMismatchError, ConfigError
-from lib_uniid.fields import METHOD_CHOICES, METHOD_NUMBERS, SHARED_METHOD_NUMBERS, Row, SharedSettings
+from lib_uniid.fields.person import METHOD_NUMBERS
+from lib_uniid.fields.rows import Row
+from lib_uniid.fields.shared import METHOD_CHOICES, SHARED_METHOD_NUMBERS, SharedSettings
 from lib_uniid.plugins import Registered, plugins
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ class MethodNumber:
     """A number, of a person or for all people, whose range and default a method decides.
 
     Attributes:
-        name: of its row, one of :data:`lib_uniid.fields.METHOD_NUMBERS` or
-            :data:`lib_uniid.fields.SHARED_METHOD_NUMBERS`.
+        name: of its row, one of :data:`lib_uniid.fields.person.METHOD_NUMBERS` or
+            :data:`lib_uniid.fields.shared.SHARED_METHOD_NUMBERS`.
         low: the least value; the range lies within the row's.
         high: the greatest value.
         alone: the default for one person.
@@ -69,7 +71,7 @@ class MethodDeclaration:
         several: further ones for choosing between several people.
         numbers: the numbers, of a person and for all people, that it reads beside those that every method
             reads, and an ``identity_scale`` with a default of its own.
-        choices: names of rows of :data:`lib_uniid.fields.METHOD_CHOICES` that it reads.
+        choices: names of rows of :data:`lib_uniid.fields.shared.METHOD_CHOICES` that it reads.
     """
 
     name: str

@@ -12,16 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import (
-    METHOD_NUMBERS,
-    PERSON,
-    REQUEST,
-    SHARED_METHOD_NUMBERS,
-    STYLE,
-    PersonNumbers,
-    Row,
-    SharedNumbers,
-)
+from lib_uniid.fields.person import METHOD_NUMBERS, PERSON, PersonNumbers
+from lib_uniid.fields.request import REQUEST, STYLE
+from lib_uniid.fields.rows import Row
+from lib_uniid.fields.shared import SHARED_METHOD_NUMBERS, SharedNumbers
 
 TABS = 4
 """People in the panel; a request in JSON may have more."""
@@ -49,8 +43,8 @@ def switch_of(row: Row) -> str:
 
 
 if TYPE_CHECKING:
-    from lib_uniid.fields import PersonNumbers as _PersonNumbers
-    from lib_uniid.fields import SharedNumbers as _SharedNumbers
+    from lib_uniid.fields.person import PersonNumbers as _PersonNumbers
+    from lib_uniid.fields.shared import SharedNumbers as _SharedNumbers
 else:  # a control may hold anything: hosts pass on any value that an API client sent
 
     def _unchecked(kind: type, switches: Sequence[Row] = ()) -> type:

@@ -15,7 +15,9 @@ from lib_uniid import json_text
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import VERSION, Request, from_arguments
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import METHOD_CHOICES, METHOD_NUMBERS, Row, SharedNumbers, numbers_of
+from lib_uniid.fields.person import METHOD_NUMBERS, PersonNumbers
+from lib_uniid.fields.rows import Row, numbers_of
+from lib_uniid.fields.shared import METHOD_CHOICES, SharedNumbers
 from lib_uniid.library.names import is_id
 from lib_uniid.ui.form import (
     ANY_METHOD,
@@ -81,7 +83,7 @@ def _raw_person(tab: int, person: PersonForm, pictures: Pictures) -> dict[str, A
         "enabled": person.enabled,
         "fingerprint": _pasted_of(person).get("fingerprint"),
         "prompt": _text(tab, person, "prompt"),
-        **_used(person, numbers_of(person), METHOD_NUMBERS),
+        **_used(person, numbers_of(person, PersonNumbers), METHOD_NUMBERS),
     }
     if person.uploads:
         raw["references"] = [_reference(tab, one, pictures) for one in uploads_of(person.uploads)]

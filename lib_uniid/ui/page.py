@@ -10,7 +10,8 @@ from typing import Any
 import gradio as gr
 
 from lib_uniid.faces.picture import MAX_BYTES
-from lib_uniid.fields import GENERATION, MAX_SIDE, Row
+from lib_uniid.fields.generation import GENERATION, MAX_SIDE
+from lib_uniid.fields.rows import Row
 from lib_uniid.runtime import Runtime
 from lib_uniid.ui.controller import PanelController
 from lib_uniid.ui.guard import HOSTS, Guard

@@ -10,7 +10,8 @@ from lib_uniid.api.request import Request
 from lib_uniid.config import GenerationSettings, drawn_seed
 from lib_uniid.errors import ConfigError, NoFaceError, PictureError, SeveralFacesError, UniIDError
 from lib_uniid.failures import explain
-from lib_uniid.fields import SharedSettings, numbers_of
+from lib_uniid.fields.rows import numbers_of
+from lib_uniid.fields.shared import SharedSettings
 from lib_uniid.files import require_writable
 from lib_uniid.host import Look, Picture
 from lib_uniid.hosts.diffusers.studio import studio_of

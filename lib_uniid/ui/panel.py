@@ -13,7 +13,10 @@ from typing import Any
 import gradio as gr
 
 from lib_uniid.errors import UniIDError
-from lib_uniid.fields import METHOD_CHOICES, METHOD_NUMBERS, MIX, PERSON, REQUEST, Row, numbers
+from lib_uniid.fields.person import METHOD_NUMBERS, MIX, PERSON
+from lib_uniid.fields.request import REQUEST
+from lib_uniid.fields.rows import Row, numbers
+from lib_uniid.fields.shared import METHOD_CHOICES
 from lib_uniid.methods.registry import MethodNumber
 from lib_uniid.ui import html
 from lib_uniid.ui.controller import PanelController

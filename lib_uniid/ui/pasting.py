@@ -9,7 +9,9 @@ from lib_uniid.api.infotext import DIGEST, PasteField
 from lib_uniid.api.regions import ANYWHERE
 from lib_uniid.api.request import PersonRequest, Request, StyleRequest, parse_json, to_dict
 from lib_uniid.errors import ConfigError, PictureError
-from lib_uniid.fields import METHOD_NUMBERS, SHARED_METHOD_NUMBERS, Row, SharedNumbers, numbers_of
+from lib_uniid.fields.person import METHOD_NUMBERS, PersonNumbers
+from lib_uniid.fields.rows import Row, numbers_of
+from lib_uniid.fields.shared import SHARED_METHOD_NUMBERS, SharedNumbers
 from lib_uniid.ui.form import ANY_METHOD, DRAWN, SHARED_SWITCHED, TABS, Form, PersonForm, names_of, switch_of
 from lib_uniid.ui.form_request import grey, mask_picture
 
@@ -68,7 +70,7 @@ def _person_form(person: PersonRequest, name_of: Callable[[str], str | None]) ->
         where=person.region or (ANYWHERE if person.mask is None else DRAWN),
         mask=_shown_mask(person.mask) if person.mask and drawn else None,
         pasted=json.dumps(kept),
-        **_switched(numbers_of(person), METHOD_NUMBERS),
+        **_switched(numbers_of(person, PersonNumbers), METHOD_NUMBERS),
     )
     for part in person.mix:
         form = replace(form, mix_with=_shown(part, name_of), mix_share=part.share)

@@ -9,7 +9,7 @@ import gradio as gr
 
 from lib_uniid.api.regions import ANYWHERE, REGIONS
 from lib_uniid.errors import PictureError
-from lib_uniid.fields import PERSON
+from lib_uniid.fields.person import PERSON
 from lib_uniid.ui.form import DRAWN
 from lib_uniid.ui.form_request import mask_text
 from lib_uniid.ui.sliders import Keep

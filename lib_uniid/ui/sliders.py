@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from lib_uniid.fields import Row
+from lib_uniid.fields.rows import Row
 
 Keep = Callable[..., Any]
 """Builds a component with a value from its class, name and options."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from lib_uniid.fields import REQUEST, STYLE
+from lib_uniid.fields.request import REQUEST, STYLE
 from lib_uniid.ui.form import Form
 from lib_uniid.ui.sliders import Keep, slider
 from lib_uniid.ui.undecoded import undecoded

@@ -12,7 +12,8 @@ from PIL import Image
 import dev
 from lib_uniid.cli import main
 from lib_uniid.commands.options import parser
-from lib_uniid.fields import METHOD_NUMBERS, REQUEST
+from lib_uniid.fields.person import METHOD_NUMBERS
+from lib_uniid.fields.request import REQUEST
 from miniature import MODELS
 from tests.docs.pages import DOCS, ROOT, blocks, rows, run, text_of
 from tests.standalone import needs_standalone_host
@@ -88,7 +89,7 @@ def test_the_page_for_users_lists_every_command():
 
 
 def test_every_control_on_the_page_for_users_is_in_the_interface():
-    sources = [*(ROOT / "lib_uniid" / "ui").glob("*.py"), ROOT / "lib_uniid" / "fields.py"]
+    sources = [path for part in ("ui", "fields") for path in (ROOT / "lib_uniid" / part).glob("*.py")]
     source = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     automatic = [*METHOD_NUMBERS, REQUEST["identity_scale"]]
     source += "\n".join(f"Automatic {row.label_in_text}" for row in automatic)

@@ -6,7 +6,7 @@ import pytest
 
 from lib_uniid.bases import SD15
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import SharedSettings
+from lib_uniid.fields.shared import SharedSettings
 from lib_uniid.methods.registry import MethodDeclaration, MethodNumber, require
 
 START = MethodNumber(name="merge_start", low=0.0, high=0.5, alone=0.1, together=0.3)

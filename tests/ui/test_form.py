@@ -16,7 +16,7 @@ from benchmarks.corpus.pictures import FILES, jpeg
 from lib_uniid.api.regions import REGIONS
 from lib_uniid.api.request import MixRequest, PersonRequest, Request, StyleRequest, parse, to_dict
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import REQUEST
+from lib_uniid.fields.request import REQUEST
 from lib_uniid.methods.registry import default
 from lib_uniid.ui.form import DETECTING, DRAWN, TABS, Form, PersonForm, Upload, text_of
 from lib_uniid.ui.form_request import request_of

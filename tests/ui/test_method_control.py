@@ -16,7 +16,7 @@ import pytest
 from benchmarks import house
 from lib_uniid.api import v1
 from lib_uniid.bases import SD21
-from lib_uniid.fields import METHOD_CHOICES
+from lib_uniid.fields.shared import METHOD_CHOICES
 from lib_uniid.methods.registry import default, methods
 from lib_uniid.ui.enrolment import Enrolment
 from lib_uniid.ui.form import ANY_METHOD, TABS

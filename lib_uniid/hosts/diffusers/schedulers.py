@@ -8,7 +8,7 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 
 from lib_uniid.bases import Base
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import SAMPLERS
+from lib_uniid.fields.generation import SAMPLERS
 
 NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {"timestep_spacing": "leading"}),

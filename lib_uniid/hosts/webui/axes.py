@@ -12,7 +12,10 @@ from typing import Any
 from lib_uniid.api.regions import ANYWHERE, REGIONS
 from lib_uniid.api.request import Request, parse, to_dict
 from lib_uniid.errors import ConfigError
-from lib_uniid.fields import METHOD_CHOICES, MIX, PERSON, REQUEST, STYLE, Row, numbers
+from lib_uniid.fields.person import MIX, PERSON
+from lib_uniid.fields.request import REQUEST, STYLE
+from lib_uniid.fields.rows import Row, numbers
+from lib_uniid.fields.shared import METHOD_CHOICES
 from lib_uniid.methods.registry import methods
 
 PEOPLE = 4

@@ -17,7 +17,8 @@ from lib_uniid.bases import Base, of_unet, titles
 from lib_uniid.errors import CheckpointMismatchError, HostTooOldError
 from lib_uniid.evaluation.overlay import draw_routing, legend
 from lib_uniid.evaluation.presence import Presence
-from lib_uniid.fields import SharedSettings, numbers_of
+from lib_uniid.fields.rows import numbers_of
+from lib_uniid.fields.shared import SharedSettings
 from lib_uniid.hosts.webui.a1111 import A1111Injection
 from lib_uniid.hosts.webui.attachment import Attachment, is_forge, unet_of
 from lib_uniid.hosts.webui.forge import ForgeInjection

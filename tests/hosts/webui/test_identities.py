@@ -14,7 +14,8 @@ from PIL import Image
 
 from benchmarks.corpus.pictures import flat_png
 from lib_uniid.faces.detection import Face, FaceFinder
-from lib_uniid.fields import PERSON, numbers
+from lib_uniid.fields.person import PERSON
+from lib_uniid.fields.rows import numbers
 from lib_uniid.library.store import Identity, Library
 from tests.hosts.webui.asking import FACE, TWO_FACES, ask, person
 from tests.hosts.webui.conftest import Start
