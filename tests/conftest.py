@@ -1,4 +1,4 @@
-"""What holds for every test: no network, one thread per worker."""
+"""What holds for every test: no network, one thread per worker, no time limit for an example."""
 
 import gc
 import os
@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 _CACHE = tempfile.TemporaryDirectory(prefix="uniid-tests-")
 
@@ -25,6 +26,9 @@ os.environ.update(
     MKL_NUM_THREADS="1",
 )
 
+# A busy machine may stop a process for seconds, which says nothing about the code under test.
+settings.register_profile("uniid", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("uniid")
 
 # A job in the background ignores Ctrl+C, and so would every program that a test starts and ends by it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -138,6 +138,10 @@ class ModelFolder:
         """The base family of a checkpoint or a diffusers folder by its content; None for all others."""
         return _base_of(path / DIFFUSERS_INDEX) if path.is_dir() else bases.of_checkpoint(self.kind(path))
 
+    def families(self) -> frozenset[Base]:
+        """The base families of all checkpoints that the stand-alone host loads."""
+        return frozenset(base for path in self._found.get("base", ()) if (base := self.base(path)))
+
     def report(self, *, sha256: bool = False, values: bool = False) -> tuple[Entry, ...]:
         """All rows of ``sources``; ``sha256`` reads all found files completely.
 

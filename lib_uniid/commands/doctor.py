@@ -5,6 +5,7 @@ Runs without any of the packages that it checks.
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +20,7 @@ from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.commands.plugins import kinds
 from lib_uniid.declarations import FaceDetector, face_detector
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
-from lib_uniid.methods import registry
+from lib_uniid.methods import needs
 from lib_uniid.plugins import plugins
 from lib_uniid.runtime import Runtime
 
@@ -47,13 +48,9 @@ def run(options: Namespace) -> Outcome:
     packages = {name: _version(name) for name in PACKAGES}
     folder = runtime_of(options).index if options.models.is_dir() else None
     manifest, problem = _shipped(options.models)
-    unneeded = registry.files_of_others(registry.default(), _detector(runtime_of(options)))
-    files = [
-        _file(
-            entry, options.models, manifest, needed=entry.source.needed and entry.source.name not in unneeded
-        )
-        for entry in _entries(folder, options.hash)
-    ]
+    entries = _entries(folder, options.hash)
+    needed = _needed(runtime_of(options), folder, entries)
+    files = [_file(entry, options.models, manifest, needed=entry.source.name in needed) for entry in entries]
     others = {one.path: one.kind for one in folder.unused()} if folder else {}
     purposes = {path: manifest.purpose(path) for path in others} if manifest else {}
     shipped = {str(path): purpose for path, purpose in purposes.items() if purpose}
@@ -91,6 +88,13 @@ def run(options: Namespace) -> Outcome:
     words += plugins().off.values()
     words.append("ready to generate" if ready else "not ready to generate yet: files or packages are missing")
     return Outcome(result=result, words=words, code=0 if ready else 1)
+
+
+def _needed(runtime: Runtime, folder: ModelFolder | None, entries: Sequence[Entry]) -> frozenset[str]:
+    """The files of the method that the folder is for: one method with its base model is enough."""
+    detector, found = _detector(runtime), {one.source.name for one in entries if one.found}
+    families = folder.families() if folder else ()
+    return needs.needed(needs.method_of(found, families, detector), detector, found)
 
 
 def _domain_note(runtime: Runtime, folder: ModelFolder | None) -> str | None:

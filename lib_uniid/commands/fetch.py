@@ -9,19 +9,21 @@ from lib_uniid.commands import Outcome
 from lib_uniid.commands.bars import bar
 from lib_uniid.commands.command_runtime import runtime_of
 from lib_uniid.errors import ConfigError
-from lib_uniid.methods import registry
+from lib_uniid.methods import needs
 
 
 def run(options: Namespace) -> Outcome:
     options.models.mkdir(parents=True, exist_ok=True)
-    entries = runtime_of(options).index.report()
+    index = runtime_of(options).index
+    entries = index.report()
+    pieces = [one.source.name for one in entries if one.source.pieces]
     unknown = [name for name in options.names if name not in {one.source.name for one in entries}]
     if unknown:
-        known = ", ".join(one.source.name for one in entries if one.source.pieces)
-        raise ConfigError(f"unknown model file {unknown[0]!r}; choose from {known}")
-    unneeded = registry.files_of_others(registry.default(), runtime_of(options).detector.value)
-    needed = [one.source for one in entries if one.source.needed and one.source.name not in unneeded]
-    wanted = options.names or [one.name for one in needed if one.pieces]
+        raise ConfigError(f"unknown model file {unknown[0]!r}; choose from {', '.join(pieces)}")
+    detector = runtime_of(options).detector.value
+    found = {one.source.name for one in entries if one.found}
+    needed = needs.needed(needs.method_of(found, index.families(), detector), detector, found)
+    wanted = options.names or [name for name in pieces if name in needed]
     there = {one.source.name: str(one.path) for one in entries if one.found}
     damaged = {one.source.name for one in entries if one.path is not None and one.problem}
     got: dict[str, Any] = {}

@@ -28,7 +28,7 @@ def run(options: Namespace) -> Outcome:
     if options.base is None:
         require_models(options, "base")
     if wanted.settings.people:
-        require_method(options, wanted.settings.method, several=_routed(wanted.settings))
+        require_method(options, wanted.settings, several=_routed(wanted.settings))
         require_detector(options)
     if wanted.pictures:
         require_encoder(options, wanted.settings.method)

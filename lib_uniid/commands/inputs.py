@@ -12,6 +12,7 @@ import numpy as np
 
 from lib_uniid.checkpoints.sources import source
 from lib_uniid.commands.command_runtime import runtime_of
+from lib_uniid.config import GenerationSettings
 from lib_uniid.declarations import id_encoder
 from lib_uniid.errors import ConfigError, FileError, PictureError
 from lib_uniid.faces.picture import check_picture, load_mask, load_picture
@@ -97,20 +98,31 @@ def require_detector(options: Namespace) -> None:
     require_models(options, runtime_of(options).detector.value.source)
 
 
-def require_method(options: Namespace, method: str | None, *, several: bool) -> None:
-    """As :func:`require_models`, for a method; with ``several`` also to choose between several people.
+def require_method(options: Namespace, settings: GenerationSettings, *, several: bool) -> None:
+    """As :func:`require_models`, for the method; with ``several`` also to choose between several people.
 
-    A method that works without some of its files says what is missing when it plans.
+    Also refuses what the method does not read of the settings.
     """
-    declared = registry.require(method).value
+    declared = _method(options, settings.method)
+    declared.check_shared(settings)
+    for person in settings.people:
+        declared.check(person)
     needed = [name for name in declared.sources if source(name).needed]
-    require_models(options, *needed, *(declared.several if several else ()))
+    branches = declared.branch_files.get(settings.branches, ())
+    require_models(options, *needed, *branches, *(declared.several if several else ()))
 
 
 def require_encoder(options: Namespace, method: str | None) -> None:
     """As :func:`require_models`, for the ID encoder of a method."""
-    sources = id_encoder(registry.require(method).value.encoder).value.sources
+    sources = id_encoder(_method(options, method).encoder).value.sources
     require_models(options, *(name for name in sources if source(name).needed))
+
+
+def _method(options: Namespace, name: str | None) -> registry.MethodDeclaration:
+    """The method of this name, or the one for the checkpoint; its family is read off its header."""
+    index = runtime_of(options).index
+    path = getattr(options, "base", None) or index.look_up("base")
+    return registry.require(name, None if path is None else index.base(path)).value
 
 
 def library_folder(options: Namespace) -> Path:

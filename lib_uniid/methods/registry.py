@@ -1,11 +1,10 @@
 """The methods that plugins registered. Imports nothing heavy until one is opened."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lib_uniid.bases import BASES, Base, titles
-from lib_uniid.declarations import FaceDetector, face_detectors, id_encoders
 from lib_uniid.errors import CheckpointMismatchError, ConfigError
 from lib_uniid.fields.person import METHOD_NUMBERS
 from lib_uniid.fields.rows import Row
@@ -69,6 +68,7 @@ class MethodDeclaration:
         open: loads its networks.
         sources: rows of model files that it needs.
         several: further ones for choosing between several people.
+        branch_files: those that it needs for each value of the choice ``branches``, if it reads that.
         numbers: the numbers, of a person and for all people, that it reads beside those that every method
             reads, and an ``identity_scale`` with a default of its own.
         choices: names of rows of :data:`lib_uniid.fields.shared.METHOD_CHOICES` that it reads.
@@ -80,6 +80,9 @@ class MethodDeclaration:
     open: Open
     sources: tuple[str, ...] = ()
     several: tuple[str, ...] = ()
+    branch_files: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict[str, tuple[str, ...]], hash=False
+    )
     numbers: tuple[MethodNumber, ...] = ()
     choices: tuple[str, ...] = ()
 
@@ -136,20 +139,6 @@ def choosable() -> bool:
     """Whether some family of base models has several methods."""
     known = [one.value for one in methods().values()]
     return any(sum(base in one.bases for one in known) > 1 for base in bases())
-
-
-def files_of_others(method: str, detector: FaceDetector) -> frozenset[str]:
-    """Names of model files that only other methods, encoders or detectors than these need."""
-    known, encoders = [one.value for one in methods().values()], id_encoders()
-    others = {one.value.source for one in face_detectors().values()}
-    others |= {name for one in encoders.values() for name in one.value.sources}
-    own = {detector.source}
-    for one in known:
-        encoder = encoders.get(one.encoder)
-        files = {*one.sources, *one.several, *(encoder.value.sources if encoder else ())}
-        others |= files
-        own |= files if one.name == method else set()
-    return frozenset(others - own)
 
 
 def require(name: str | None, base: Base | None = None) -> Registered[MethodDeclaration]:

@@ -3,7 +3,7 @@
 Imported when the WebUI starts. Heavy modules are imported on first use.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from lib_uniid import installation
 from lib_uniid.declarations import FaceDetector, face_detector
 from lib_uniid.errors import ConfigError
-from lib_uniid.methods import registry
+from lib_uniid.methods import needs, registry
 from lib_uniid.plugins import plugins
 from lib_uniid.runtime import Runtime
 
 if TYPE_CHECKING:
-    from lib_uniid.checkpoints.folder import ModelFolder
+    from lib_uniid.checkpoints.folder import Entry, ModelFolder
 else:
-    ModelFolder = Any
+    Entry = ModelFolder = Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +84,22 @@ def status_of(runtime: Runtime, checkpoint: Path | None, presets: tuple[str, ...
 
     index = runtime.index
     detector, problems = _detector(runtime)
-    base, fits, method = None, None, registry.default()
-    if checkpoint is not None:
-        base, fits, method = _kind(index, checkpoint)
+    entries = index.report()
+    found = {one.source.name for one in entries if one.found}
+    base, fits, method = (None, None, None) if checkpoint is None else _kind(index, checkpoint)
+    method = method or needs.method_of(found, index.families(), detector)
     return Status(
         method=method,
         checkpoint=None if checkpoint is None else checkpoint.stem,
         base=base,
         fits=fits,
         packages=installation.problems(),
-        missing=_missing(index, registry.files_of_others(method, detector)),
+        missing=_missing(
+            index.root,
+            entries,
+            needed=needs.needed(method, detector, found),
+            unneeded=needs.files_of_others(method, detector),
+        ),
         people=tuple(runtime.library.names()),
         presets=presets,
         methods=tuple(registry.methods()),
@@ -112,29 +118,31 @@ def _detector(runtime: Runtime) -> tuple[FaceDetector, tuple[str, ...]]:
         return face_detector(None).value, (str(error),)
 
 
-def _missing(index: ModelFolder, unneeded: Collection[str]) -> tuple[Missing, ...]:
+def _missing(
+    root: Path, entries: Sequence[Entry], *, needed: Collection[str], unneeded: Collection[str]
+) -> tuple[Missing, ...]:
     return tuple(
         Missing(
             name=entry.source.name,
             purpose=entry.source.purpose,
             file=entry.source.path,
             source=entry.source.repository,
-            folder=str(index.root / entry.source.placed),
+            folder=str(root / entry.source.placed),
             licence=entry.source.licence,
-            needed=entry.source.needed and entry.source.name not in unneeded,
+            needed=entry.source.name in needed,
             limits=entry.source.limits and entry.source.name not in unneeded,
             problem=entry.problem,
         )
-        for entry in index.report()
+        for entry in entries
         if not entry.found and entry.source.name != "base"
     )
 
 
-def _kind(index: ModelFolder, checkpoint: Path) -> tuple[str | None, bool | None, str]:
-    """A checkpoint's type by its content, whether identities can be injected into it, and the method."""
+def _kind(index: ModelFolder, checkpoint: Path) -> tuple[str | None, bool | None, str | None]:
+    """A checkpoint's type by its content, whether identities can be injected into it, and its method."""
     folder = checkpoint.is_dir()
     kind = "a diffusers folder" if folder else index.kind(checkpoint)
     base = index.base(checkpoint)
     if base in registry.bases():
         return kind, True, registry.require(None, base).value.name
-    return kind, None if kind is None else folder, registry.default()
+    return kind, None if kind is None else folder, None

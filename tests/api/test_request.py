@@ -173,7 +173,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(REQUESTS)
 def test_a_request_equals_the_one_read_from_its_json(raw: dict[str, Any]):
     read = parse(raw)
@@ -193,7 +193,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(JSON)
 def test_any_input_is_read_or_refused_in_a_sentence(raw: Any):
     try:

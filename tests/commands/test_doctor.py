@@ -15,7 +15,10 @@ import torch
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.sources import sources
 from lib_uniid.cli import main
+from lib_uniid.runtime import Runtime
+from lib_uniid.ui.status import status_of
 from miniature import MODELS
+from tests import narrow_uniid
 from tests.commands.conftest import QUICK
 from tests.hub import running
 
@@ -45,6 +48,29 @@ def test_doctor_lists_missing_files_with_their_sources(here: Path, capsys: pytes
         assert all(" from https://" in line and " into " in line and " MB: " in line for line in missing[1:])
         assert "uniid fetch downloads the missing files" in words
         assert words.endswith("not ready to generate yet: files or packages are missing\n")
+
+
+def test_the_files_of_one_method_and_its_base_model_are_enough(
+    here: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = narrow_uniid.write_models(here / "models")
+
+    def doctor() -> tuple[bool, set[str]]:
+        """Whether it is ready, and what is missing."""
+        code = main(["doctor", "--models", str(folder), "--json"])
+        report = json.loads(capsys.readouterr().out)
+        assert report["ready"] is (code == 0)
+        return report["ready"], {one["name"] for one in report["files"] if one["needed"] and not one["found"]}
+
+    assert doctor() == (True, set())
+    assert status_of(Runtime(folder), None, ()).method == "UniID"
+    assert not status_of(Runtime(folder), None, ()).lacks
+    (folder / "uniid" / "uniid-text_branch_sdxl.safetensors").unlink()
+    assert doctor() == (True, set())
+    (folder / "uniid" / "uniid-adapter_branch_sdxl.safetensors").unlink()
+    assert doctor() == (False, {"text_branch", "adapter_branch"})
+    lacks = {one.name for one in status_of(Runtime(folder), None, ()).lacks}
+    assert lacks == {"text_branch", "adapter_branch"}
 
 
 def test_doctor_lists_every_shipped_file_with_its_licence(here: Path, capsys: pytest.CaptureFixture[str]):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from lib_uniid.cli import main
 from lib_uniid.errors import ConfigError
+from tests import narrow_uniid
 from tests.commands.conftest import QUICK, files
 from tests.red_faces import red_face_picture
 
@@ -156,6 +157,35 @@ def test_a_router_that_is_missing_is_named_before_anything_is_loaded(
     people = ["--person", "Anna=anna.png", "--person", "Ben=ben.png", "--routing", routing]
     assert main(["generate", "a park", *people, "--models", str(tmp_path / "models")]) == 2
     assert ("router" in capsys.readouterr().err) is named
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "no adapter_branch model under"),
+        (("--branches", "adapter"), "no adapter_branch model under"),
+        (("--branches", "text"), "loaded"),
+        (("--structure", "0.5"), "the method UniID has no structure scale"),
+        (("--branches", "text", "--merge-start", "2"), "merge start must lie in"),
+        (("--method", "UniPortrait"), "the method UniPortrait works with Stable Diffusion 1.5"),
+    ],
+)
+def test_what_the_method_lacks_is_named_before_anything_is_loaded(
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    said: str,
+):
+    def make(*_: object) -> Any:
+        raise ConfigError("loaded")
+
+    monkeypatch.setattr("lib_uniid.commands.making.make", make)
+    folder = narrow_uniid.write_models(here / "models")
+    (folder / "uniid" / "uniid-adapter_branch_sdxl.safetensors").unlink()
+    arguments = ["generate", "a park", "--person", "Anna=anna.png", *options, "--models", str(folder)]
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_name_that_is_taken_is_refused_before_any_work_and_can_be_replaced(

@@ -27,7 +27,11 @@ def register_methods(register: Callable[[MethodDeclaration], None]) -> None:
             bases=(SDXL,),
             encoder=ENCODER,
             open=_method,
-            sources=("text_branch", "adapter_branch"),
+            branch_files={
+                "both": ("text_branch", "adapter_branch"),
+                "text": ("text_branch",),
+                "adapter": ("adapter_branch",),
+            },
             numbers=NUMBERS,
             choices=("branches", "rescaling", "order"),
         )
