@@ -37,9 +37,10 @@ class Rows:
     """The host's description of the next UNet call; it may change all attributes between calls.
 
     ``roles`` has one role per batch row; ``progress`` is the share of the sampling steps already done, in [0,
-    1]. ``before`` is the number of cond rows that earlier calls of the same evaluation of the model had.
-    ``text_length`` is the number of text tokens of cond rows before the host repeated them to the length of
-    the other rows; None says that it repeats nothing.
+    1]: of all steps from noise, so a pass that begins with less noise begins later. ``before`` is the number
+    of cond rows that earlier calls of the same evaluation of the model had. ``text_length`` is the number of
+    text tokens of cond rows before the host repeated them to the length of the other rows; None says that it
+    repeats nothing.
     """
 
     def __init__(self, roles: Iterable[Role], progress: float = 0.0, before: int = 0) -> None:

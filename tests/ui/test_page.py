@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from PIL import Image
 
 from tests.red_faces import png
 from tests.standalone import needs_standalone_page
-from tests.ui.browser import needs_chromium, opened, served
+from tests.ui.browser import SECONDS, needs_chromium, opened, served
+from tests.ui.held_page import HOLD
 from tests.ui.panel_driver import OPTIONS, Driver
 
 pytestmark = [needs_chromium, needs_standalone_page, pytest.mark.slow]
@@ -26,16 +28,26 @@ class Served:
     address: str
     models: Path
     out: Path
+    hold: Path
+
+    @contextmanager
+    def held_at(self, step: int) -> Generator[None]:
+        """Meanwhile generations do not go on from this step; steps count on from picture to picture."""
+        self.hold.write_text(str(step), encoding="utf-8")
+        try:
+            yield
+        finally:
+            self.hold.unlink()
 
 
 @pytest.fixture(scope="module")
 def page_of(webui_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
     root = tmp_path_factory.mktemp("page")
-    models, out = root / "models", root / "pictures"
+    models, out, hold = root / "models", root / "pictures", root / "hold"
     shutil.copytree(webui_models, models)
     arguments = ["serve", "--models", str(models), "--out", str(out), "--device", "cpu"]
-    with served(sys.executable, "lib_uniid.cli", *arguments) as address:
-        yield Served(address, models, out)
+    with served(sys.executable, "tests.ui.held_page", *arguments, **{HOLD: str(hold)}) as address:
+        yield Served(address, models, out, hold)
 
 
 class Visitor(Driver):
@@ -132,15 +144,15 @@ def test_a_generation_is_cancelled_and_the_next_one_is_made(visitor: Visitor, pa
     before = set(page_of.out.glob("*"))
     visitor.fill("prompt", "a park")
     visitor.choose("person_1_who", "Ben")
-    visitor.number("steps", "150")
-    visitor.number("count", "4")  # one picture of the narrow model may be done before the click
-    visitor.press("generate")
-    visitor.words("words", "step")
-    visitor.press("cancel")
-    words = visitor.words("words", "cancelled")
-    kept = set(page_of.out.glob("*")) - before
-    assert all(path.name in words for path in kept)
-    assert len(kept) < 4
+    visitor.number("steps", "2")
+    visitor.number("count", "4")
+    with page_of.held_at(3):
+        visitor.press("generate")
+        visitor.words("words", "step 3")
+        visitor.press("cancel")
+        words = visitor.words("words", "cancelled")
+    (kept,) = set(page_of.out.glob("*")) - before
+    assert kept.name in words
     visitor.number("steps", "1")
     visitor.number("count", "1")
     visitor.press("generate")
@@ -173,34 +185,36 @@ def test_people_are_enrolled_renamed_deleted_and_taken_back(
     visitor.words("status", "3 people in the library")
 
 
-def generate_long(visitor: Visitor) -> None:
-    """Begins something that lasts until it is cancelled."""
+@contextmanager
+def generating(visitor: Visitor, page_of: Served) -> Generator[None]:
+    """A generation that lasts until it is cancelled."""
     visitor.fill("prompt", "a park")
     visitor.choose("person_1_who", "Ben")
-    visitor.number("steps", "150")
-    visitor.number("count", "8")
-    visitor.press("generate")
-    visitor.words("words", "step")
+    visitor.number("steps", "9")
+    with page_of.held_at(1):
+        visitor.press("generate")
+        visitor.words("words", "step")
+        yield
+        visitor.words("words", "step")
+        visitor.press("cancel")
+        visitor.words("words", "cancelled")
 
 
 def test_a_second_tab_neither_shows_nor_ends_the_first_tabs_run_and_is_enabled_after_it(
     visitor: Visitor, page_of: Served
 ):
-    generate_long(visitor)
-    other = Visitor(visitor.page.context.browser.new_page())
-    other.page.set_default_timeout(60_000)
-    other.page.goto(page_of.address)
-    other.settle()
-    assert not other.part("words").locator("[class*=uniid]").count()  # gradio's own clock may be in it
-    assert other.page.locator("#uniid_cancel").is_disabled()
-    other.fill("prompt", "a park")
-    other.choose("person_1_who", "Ben")
-    other.number("steps", "2")
-    other.press("generate")
-    other.words("words", "waiting for the generation")
-    visitor.words("words", "step")
-    visitor.press("cancel")
-    visitor.words("words", "cancelled")
+    with generating(visitor, page_of):
+        other = Visitor(visitor.page.context.browser.new_page())
+        other.page.set_default_timeout(SECONDS * 1000)
+        other.page.goto(page_of.address)
+        other.settle()
+        assert not other.part("words").locator("[class*=uniid]").count()  # gradio's own clock may be in it
+        assert other.page.locator("#uniid_cancel").is_disabled()
+        other.fill("prompt", "a park")
+        other.choose("person_1_who", "Ben")
+        other.number("steps", "2")
+        other.press("generate")
+        other.words("words", "waiting for the generation")
     other.words("checked", "Ben")
 
 
@@ -209,36 +223,27 @@ def test_a_reload_keeps_prompt_settings_people_and_the_run(visitor: Visitor, pag
     visitor.upload(2, png(tmp_path / "zoe.png", (64, 64)))
     visitor.part("person_2_faces").locator(".thumbnail-item").first.wait_for()
     visitor.tab(1)
-    generate_long(visitor)
-    visitor.page.reload()
-    visitor.settle()
-    visitor.words("words", "step")
-    assert visitor.part("prompt").locator("textarea").input_value() == "a park"
-    assert visitor.part("steps").locator("input").input_value() == "150"
-    assert visitor.part("person_1_who").locator("input").input_value() == "Ben"
-    visitor.tab(2)
-    visitor.part("person_2_faces").locator(".thumbnail-item").first.wait_for()
-    visitor.press("cancel")
-    visitor.words("words", "cancelled")
+    with generating(visitor, page_of):
+        visitor.page.reload()
+        visitor.settle()
+        assert visitor.part("prompt").locator("textarea").input_value() == "a park"
+        assert visitor.part("steps").locator("input").input_value() == "9"
+        assert visitor.part("person_1_who").locator("input").input_value() == "Ben"
+        visitor.tab(2)
+        visitor.part("person_2_faces").locator(".thumbnail-item").first.wait_for()
 
 
-def test_a_reload_keeps_what_was_typed_since(visitor: Visitor):
-    visitor.fill("prompt", "a park")
-    visitor.choose("person_1_who", "Ben")
-    visitor.number("steps", "150")
-    visitor.press("generate")
-    visitor.words("words", "step")
-    with visitor.page.expect_response(lambda answer: "/run/" in answer.url):
-        visitor.fill("prompt", "a forest")
-    with visitor.page.expect_response(lambda answer: "/run/" in answer.url):
-        visitor.number("steps", "120")
-    visitor.page.reload()
-    visitor.settle()
-    visitor.words("words", "step")
-    assert visitor.part("prompt").locator("textarea").input_value() == "a forest"
-    assert visitor.part("steps").locator("input").input_value() == "120"
-    visitor.press("cancel")
-    visitor.words("words", "cancelled")
+def test_a_reload_keeps_what_was_typed_since(visitor: Visitor, page_of: Served):
+    with generating(visitor, page_of):
+        with visitor.page.expect_response(lambda answer: "/run/" in answer.url):
+            visitor.fill("prompt", "a forest")
+        with visitor.page.expect_response(lambda answer: "/run/" in answer.url):
+            visitor.number("steps", "120")
+        visitor.page.reload()
+        visitor.settle()
+        visitor.words("words", "step")
+        assert visitor.part("prompt").locator("textarea").input_value() == "a forest"
+        assert visitor.part("steps").locator("input").input_value() == "120"
 
 
 def test_control_and_enter_generate_and_a_message_disappears_with_its_cause(visitor: Visitor):
@@ -299,16 +304,19 @@ def test_a_picture_that_is_not_square_is_whole(
             assert outer[length] <= most
 
 
-def test_a_selected_picture_stays_during_the_run_and_the_next_run_shows_its_first(visitor: Visitor):
+def test_a_selected_picture_stays_during_the_run_and_the_next_run_shows_its_first(
+    visitor: Visitor, page_of: Served
+):
     small = visitor.part("gallery").locator(".thumbnail-small")
     chosen = "#uniid_gallery .thumbnail-small:nth-child({}).selected"
     visitor.fill("prompt", "a park")
     visitor.choose("person_1_who", "Anna")
-    visitor.number("steps", "30")
+    visitor.number("steps", "2")
     visitor.number("count", "4")
-    visitor.press("generate")
-    small.nth(1).click()
-    assert small.count() < 4
+    with page_of.held_at(5):
+        visitor.press("generate")
+        small.nth(1).click()
+        assert small.count() < 4
     visitor.words("checked", "picture 4: Anna")
     small.nth(3).wait_for()
     visitor.page.wait_for_timeout(500)
@@ -319,12 +327,14 @@ def test_a_selected_picture_stays_during_the_run_and_the_next_run_shows_its_firs
     visitor.page.locator(chosen.format(1)).wait_for()
 
 
-def test_a_new_picture_keeps_the_keyboard_focus_in_a_field(visitor: Visitor):
+def test_a_new_picture_keeps_the_keyboard_focus_in_a_field(visitor: Visitor, page_of: Served):
     visitor.fill("prompt", "a park")
     visitor.choose("person_1_who", "Anna")
     visitor.number("steps", "2")
-    visitor.press("generate")
-    visitor.part("prompt").locator("textarea").click()
+    with page_of.held_at(1):
+        visitor.press("generate")
+        visitor.words("words", "step")
+        visitor.part("prompt").locator("textarea").click()
     visitor.words("checked", "Anna")
     visitor.page.wait_for_timeout(1000)
     assert visitor.page.evaluate("document.activeElement.closest('#uniid_prompt') !== null")

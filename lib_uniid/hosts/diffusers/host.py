@@ -119,8 +119,9 @@ class DiffusersHost:
         style_latents = None if style is None else _checked_style(style, settings, latents)[-len(timesteps) :]
         conditions = self._conditions(_prompts(settings, len(seeds), lead), height, width)
         drawn = {"generator": generators} if takes_generator(schedule) else {}
+        skipped = len(schedule.timesteps) - len(timesteps)
         for number, (timestep, on_device) in enumerate(self._with_device_copies(timesteps)):
-            rows.progress = number / len(timesteps)
+            rows.progress = (skipped + number) / len(schedule.timesteps)
             scaled = schedule.scale_model_input(latents, timestep)
             if style_latents is not None:
                 scaled = torch.cat([style_latents[number : number + 1], scaled])

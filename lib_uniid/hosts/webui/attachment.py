@@ -168,12 +168,31 @@ def predicts_velocity(p: Any) -> bool:
 
 
 def progress_of(params: Any) -> float:
-    """The share of the evaluations done, in [0, 1), by the denoiser's count: ``sampling_step`` lags."""
+    """The share of the steps from noise that are done, in [0, 1).
+
+    The denoiser counts the evaluations of a pass: ``sampling_step`` lags.
+    """
     denoiser = params.denoiser
     step, total = getattr(denoiser, "step", None), getattr(denoiser, "total_steps", None)
     if step is None or not total:
         step, total = params.sampling_step, params.total_sampling_steps
-    return min(max(step / max(total, 1), 0.0), 1.0)
+    done, skipped = _share(step / max(total, 1)), _skipped(denoiser.p)
+    return skipped + (1.0 - skipped) * done
+
+
+def _skipped(p: Any) -> float:
+    """The share of the steps from noise that the current pass of ``p`` leaves out.
+
+    A pass over a picture has noise for the last steps only, as many as the denoising strength says.
+    """
+    strength = getattr(p, "denoising_strength", None)
+    if strength is None or not (getattr(p, "is_hr_pass", False) or getattr(p, "init_images", None)):
+        return 0.0
+    return 1.0 - _share(strength)
+
+
+def _share(value: float) -> float:
+    return min(max(value, 0.0), 1.0)
 
 
 def untouched(rows: int) -> list[Role]:

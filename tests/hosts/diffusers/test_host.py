@@ -84,6 +84,15 @@ def test_rows_get_their_roles_and_the_share_of_steps_done(host: DiffusersHost):
     assert seen[0][1] == (Role.UNCOND, Role.UNCOND, Role.COND, Role.COND)
 
 
+def test_a_start_picture_leaves_out_the_first_steps(host: DiffusersHost):
+    rows, seen = Rows(()), list[float]()
+    hook = host.unet.register_forward_pre_hook(lambda *_: seen.append(rows.progress))
+    options = SamplingOptions(rows=rows, start=np.zeros((128, 128, 3), dtype=np.uint8))
+    host.sample(like(steps=4, strength=0.5), [0], options)
+    hook.remove()
+    assert seen == pytest.approx([0.5, 0.75])
+
+
 def test_progress_counts_the_steps_and_cancels_by_raising(host: DiffusersHost):
     steps: list[tuple[int, int]] = []
     host.sample(BRIEF, [0], SamplingOptions(progress=lambda step, total: steps.append((step, total))))

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from lib_uniid.attention.rows import Role, Rows
 from lib_uniid.attention.sites import find_sites
 from lib_uniid.config import GenerationSettings, PersonSettings
 from lib_uniid.hosts.diffusers.studio import open_studio
+from lib_uniid.hosts.webui.attachment import progress_of
 from lib_uniid.library.store import Library
+from lib_uniid.methods.uniid.text_tokens import InsertedTokens
 from tests import narrow, narrow_xl
 from tests.hosts.webui.asking import LEFT, RIGHT, ask, person
 from tests.hosts.webui.conftest import KINDS, Start
@@ -97,6 +100,35 @@ def test_tokens_are_in_the_cond_rows_only(webui: WebUI):
     assert torch.equal(text[cond, 0], plain[cond, 0])
     assert torch.equal(text[cond, 1 + INSERTED :], plain[cond, 1:-INSERTED])
     assert (text[cond, 1 : 1 + INSERTED] - plain[cond, 1 : 1 + INSERTED]).abs().amin(dim=1).max() > 0
+
+
+def test_a_second_pass_begins_at_the_step_of_its_noise(webui: WebUI, monkeypatch: pytest.MonkeyPatch):
+    asked, state = list[float](), InsertedTokens.state
+
+    def noted(tokens: InsertedTokens, progress: float) -> Any:
+        asked.append(progress)
+        return state(tokens, progress)
+
+    monkeypatch.setattr(InsertedTokens, "state", noted)
+    hires: dict[str, Any] = {"enable_hr": True, "denoising_strength": 0.4}
+    assert webui.txt2img(steps=2, **hires, alwayson_scripts=ANNA).status == 200
+    assert sorted(set(asked)) == pytest.approx([0.0, 0.5, 0.6, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("p", "begun"),
+    [
+        ({"is_hr_pass": False, "denoising_strength": 0.4}, 0.0),
+        ({"is_hr_pass": True, "denoising_strength": 0.4}, 0.6),
+        ({"is_hr_pass": False, "denoising_strength": 0.4, "init_images": ["a picture"]}, 0.6),
+        ({"denoising_strength": 1.0, "init_images": ["a picture"]}, 0.0),
+        ({"denoising_strength": None, "init_images": ["a picture"]}, 0.0),
+    ],
+)
+@pytest.mark.parametrize(("step", "done"), [(0, 0.0), (2, 0.5)])
+def test_a_pass_over_a_picture_begins_later(p: dict[str, Any], begun: float, step: int, done: float):
+    denoiser = SimpleNamespace(step=step, total_steps=4, p=SimpleNamespace(**p))
+    assert progress_of(SimpleNamespace(denoiser=denoiser)) == pytest.approx(begun + (1 - begun) * done)
 
 
 def kind_of(webui: WebUI) -> str:

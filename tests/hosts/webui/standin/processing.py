@@ -79,6 +79,7 @@ class Processing:
     batch_size: int = 1
     n_iter: int = 1
     enable_hr: bool = False
+    denoising_strength: float | None = None
     scripts: Runner | None = None
     script_args: list[Any] = field(default_factory=list[Any])
     extra_generation_params: dict[str, Any] = field(default_factory=dict[str, Any])
