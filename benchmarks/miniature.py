@@ -13,9 +13,9 @@ from pathlib import Path
 from benchmarks import miniature_xl
 from benchmarks.report import Figure, report
 from lib_uniid.errors import UniIDError
-from miniature.evaluation import FAMILIES, Evaluation
+from miniature.evaluation.figures import FAMILIES, Evaluation
+from miniature.evaluation.words import kept_rate
 from miniature.recipes.meter import LOOKS
-from miniature.words import kept_rate
 
 CURVE = (0.0, 0.1, 0.3, 0.6, 1.0)
 CURVE_PICTURES = 32
@@ -43,7 +43,9 @@ def main(argv: list[str]) -> int:
 
 def figures(evaluation: Evaluation) -> Iterator[Figure]:
     """All figures of the suite, the quickest first."""
-    yield Figure.at_least("miniature/recogniser/verification", evaluation.verification(), "share", 0.99)
+    yield Figure.at_least(
+        "miniature/recogniser/verification", evaluation.drawings.verification(), "share", 0.99
+    )
     yield from _meters(evaluation)
     yield from _alone(evaluation)
     yield from _together(evaluation)
@@ -52,13 +54,13 @@ def figures(evaluation: Evaluation) -> Iterator[Figure]:
 
 def _meters(evaluation: Evaluation) -> Iterator[Figure]:
     for way, through_vae in (("drawn", False), ("through_vae", True)):
-        for name, value in evaluation.meter_quality(through_vae=through_vae).items():
+        for name, value in evaluation.drawings.meter_quality(through_vae=through_vae).items():
             unit = "R2" if name in LOOKS else "share"
             yield Figure(name=f"miniature/meters/{way}/{name}", value=value, unit=unit)
 
 
 def _alone(evaluation: Evaluation) -> Iterator[Figure]:
-    bound, alone = evaluation.upper_bound(1), evaluation.alone(contrary=False)
+    bound, alone = evaluation.drawings.upper_bound(1), evaluation.alone(contrary=False)
     against, plain = evaluation.alone(contrary=True), evaluation.without_people()
     name = f"{NAME}/people=1"
     yield Figure(name=f"{name}/upper_bound", value=bound, unit="cosine")
@@ -76,7 +78,7 @@ def _alone(evaluation: Evaluation) -> Iterator[Figure]:
 
 
 def _together(evaluation: Evaluation) -> Iterator[Figure]:
-    bound = evaluation.upper_bound(2)
+    bound = evaluation.drawings.upper_bound(2)
     router = evaluation.together(2)
     masks = evaluation.together(2, routing="mask", masks=True)
     mean = evaluation.together(2, routing="off")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from benchmarks.curves import Point, draw
 from benchmarks.report import Figure
-from miniature.evaluation import Evaluation
-from miniature.measures import Alone, Together
-from miniature.words import kept_rate
+from miniature.evaluation.figures import Evaluation
+from miniature.evaluation.measures import Alone, Together
+from miniature.evaluation.words import kept_rate
 
 NAME = "miniature/sdxl"
 ONE, TWO, THREE = (f"{NAME}/people={people}" for people in (1, 2, 3))
@@ -25,7 +25,7 @@ def figures(evaluation: Evaluation, curve: Path = CURVE) -> Iterator[Figure]:
 
 
 def _alone(evaluation: Evaluation) -> Iterator[Figure]:
-    yield Figure(name=f"{ONE}/upper_bound", value=evaluation.upper_bound(1), unit="cosine")
+    yield Figure(name=f"{ONE}/upper_bound", value=evaluation.drawings.upper_bound(1), unit="cosine")
     both = evaluation.alone(contrary=False)
     single = {name: evaluation.alone(contrary=False, branches=name) for name in ("text", "adapter")}
     yield from _of_one(ONE, both)
@@ -33,7 +33,7 @@ def _alone(evaluation: Evaluation) -> Iterator[Figure]:
         yield from _of_one(f"{ONE}/branches={name}", alone)
     better = both.similarity - max(alone.similarity for alone in single.values())
     yield Figure.at_least(f"{ONE}/both_over_either", better, "cosine", 0.0)
-    real = evaluation.real_pair()
+    real = evaluation.drawings.real_pair()
     yield Figure(name=f"{ONE}/real_pair", value=real, unit="cosine")
     yield Figure.at_most(f"{ONE}/similarity_below_real_pair", both.similarity - real, "cosine", 0.0)
     yield Figure(name=f"{NAME}/copy_paste", value=both.copy_paste, unit="M_CP")

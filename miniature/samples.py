@@ -10,7 +10,7 @@ from PIL import Image
 
 from miniature import SAMPLES
 from miniature.characters import sample_identities
-from miniature.world import portraits
+from miniature.world import as_pictures, portraits
 
 SEED = 7_000_023  # of thirty seeds the one whose people are least alike
 NAMES = ("Anna", "Ben", "Chloe", "David")
@@ -25,10 +25,9 @@ def draw_samples(folder: Path, seed: int = SEED) -> list[Path]:
     written: list[Path] = []
     for number in range(1, PICTURES + 1):
         drawn, _ = portraits(who, generator, plain_style=True)
-        for name, picture in zip(NAMES, drawn, strict=True):
+        for name, picture in zip(NAMES, as_pictures(drawn), strict=True):
             path = folder / f"{name}-{number}.png"
-            pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
-            Image.fromarray(pixels).save(path, optimize=True)
+            Image.fromarray(picture).save(path, optimize=True)
             written.append(path)
     return written
 

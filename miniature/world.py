@@ -6,10 +6,11 @@ so every picture comes with its caption, its face boxes and its landmarks. 128 x
 
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lib_uniid.typing import Float
+from lib_uniid.typing import Float, UInt8
 from miniature import heads, scenes
 from miniature.characters import Looks, sample_identities, sample_looks
 from miniature.drawing import cover, ellipse, paint
@@ -167,3 +168,8 @@ def portraits(
     style = torch.zeros(len(who), dtype=torch.long) if plain_style else None
     scene = sample_scenes(len(who), 1, generator, who=who, style=style)
     return draw(scene, generator), scene
+
+
+def as_pictures(drawn: Float[Tensor, "b 3 height width"]) -> list[UInt8[np.ndarray, "height width 3"]]:
+    """Drawings with values in [0, 1] as RGB pictures in 8 bits."""
+    return list((drawn * 255).round().byte().permute(0, 2, 3, 1).numpy())

@@ -5,10 +5,10 @@ import torch
 
 from lib_uniid.faces.detection import Face
 from miniature.characters import HAIR_COLOURS, sample_identities
-from miniature.evaluation import shirt_below
-from miniature.measures import turn_of
+from miniature.evaluation.measures import turn_of
+from miniature.evaluation.reader import shirt_below
+from miniature.evaluation.words import FaceReading, Reading, Words
 from miniature.scenes import PLACES, SHIRT_COLOURS, STYLES
-from miniature.words import FaceReading, Reading, Words
 from miniature.world import portraits
 
 BLOND = HAIR_COLOURS.index("blond")

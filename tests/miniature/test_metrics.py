@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from miniature.metrics import rank1, verification_accuracy
+from miniature.evaluation.metrics import rank1, verification_accuracy
 
 
 def test_verification_accuracy_is_that_of_the_best_threshold():

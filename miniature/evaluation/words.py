@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from miniature.captions import WHERE
-from miniature.characters import HAIR_COLOURS
+from miniature.characters import HAIR_COLOURS, Looks
+from miniature.evaluation import SEED
 from miniature.scenes import PLACES, SHIRT_COLOURS, STYLES
+from miniature.world import fitting_shirts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,3 +82,37 @@ def kept_rate(kept: Sequence[dict[str, bool]], word: str | None = None) -> float
     """Share of words that are in the pictures: all of them, or those of one kind."""
     hits = [hit for one in kept for name, hit in one.items() if word is None or name == word]
     return float(np.mean(hits)) if hits else 0.0
+
+
+def words_of(index: int, contrary_to: Looks | None = None) -> Words:
+    """What prompt ``index`` asks for: a place; and the contrary of the looks of one person."""
+    rng = np.random.default_rng(SEED + index)
+    place = int(rng.integers(len(PLACES)))
+    if contrary_to is None:
+        return Words(place=place)
+    looks = contrary_to
+    style = 0 if index % 2 == 0 else int(rng.integers(1, len(STYLES)))
+    others = [colour for colour in range(len(HAIR_COLOURS)) if colour != int(looks.hair[0])]
+    shirts = [shirt for shirt in _shirts_before(place) if shirt != int(looks.shirt[0])]
+    return Words(
+        place=place,
+        style=style,
+        smile=-1 if float(looks.smile[0]) > 0 else 1,
+        age=int(float(looks.age[0]) < 0.5),
+        glasses=int(float(looks.glasses[0]) < 0.5),
+        hair=int(rng.choice(others)) if style == 0 else None,
+        shirt=int(rng.choice(shirts)) if style == 0 else None,
+    )
+
+
+def two_shirts(index: int) -> tuple[int, list[int]]:
+    """A place, and two colours of shirts that can be told from it and from one another."""
+    rng = np.random.default_rng(SEED + 2 * index)
+    place = int(rng.integers(len(PLACES)))
+    return place, [int(colour) for colour in rng.choice(_shirts_before(place), 2, replace=False)]
+
+
+def _shirts_before(place: int) -> list[int]:
+    """The colours of shirts that can be told from a place."""
+    every = torch.arange(len(SHIRT_COLOURS))
+    return every[fitting_shirts(every, torch.full_like(every, place)) == every].tolist()
