@@ -103,7 +103,7 @@ def require_method(options: Namespace, settings: GenerationSettings, *, several:
 
     Also refuses what the method does not read of the settings.
     """
-    declared = _method(options, settings.method)
+    declared = declared_method(options, settings.method)
     declared.check_shared(settings)
     for person in settings.people:
         declared.check(person)
@@ -114,11 +114,11 @@ def require_method(options: Namespace, settings: GenerationSettings, *, several:
 
 def require_encoder(options: Namespace, method: str | None) -> None:
     """As :func:`require_models`, for the ID encoder of a method."""
-    sources = id_encoder(_method(options, method).encoder).value.sources
+    sources = id_encoder(declared_method(options, method).encoder).value.sources
     require_models(options, *(name for name in sources if source(name).needed))
 
 
-def _method(options: Namespace, name: str | None) -> registry.MethodDeclaration:
+def declared_method(options: Namespace, name: str | None) -> registry.MethodDeclaration:
     """The method of this name, or the one for the checkpoint; its family is read off its header."""
     index = runtime_of(options).index
     path = getattr(options, "base", None) or index.look_up("base")

@@ -185,6 +185,12 @@ def _add_people(add: AddArgument) -> None:
         metavar="NAME=TEXT",
         help=f"{words.meaning} (default: none)",
     )
+    add(
+        "--preset",
+        metavar="NAME",
+        help="numbers of the method for a kind of checkpoint: few-steps for Lightning, Turbo, Hyper and LCM; "
+        "options beside it win (default: none)",
+    )
     for row in GENERATION.values():
         if row.of_people:
             _setting(add, row)

@@ -2,11 +2,20 @@
 
 import re
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lib_uniid.commands.inputs import GivenPicture, Picture, given_picture, mask, named, number, picture
+from lib_uniid.commands.inputs import (
+    GivenPicture,
+    Picture,
+    declared_method,
+    given_picture,
+    mask,
+    named,
+    number,
+    picture,
+)
 from lib_uniid.config import RANDOM_SEED, GenerationSettings, PersonSettings, StyleSettings, drawn_seed
 from lib_uniid.errors import ConfigError
 from lib_uniid.fields.generation import GENERATION
@@ -17,7 +26,14 @@ from lib_uniid.library.names import normal
 NUMBERS = {row.flag: row.name for row in numbers(PERSON, "option")}
 """Options for one person or for all, and their settings."""
 
-FOR_PEOPLE = (*NUMBERS, "mix", "mask", "words", *(row.flag for row in GENERATION.values() if row.of_people))
+FOR_PEOPLE = (
+    *NUMBERS,
+    "mix",
+    "mask",
+    "words",
+    "preset",
+    *(row.flag for row in GENERATION.values() if row.of_people),
+)
 """Options that have no effect without people."""
 
 
@@ -67,8 +83,16 @@ def _refuse_ineffective(options: Namespace, people: dict[str, str]) -> None:
 def _settings(options: Namespace, names: Sequence[str]) -> GenerationSettings:
     allowed = {field.name for field in fields(GenerationSettings)}
     given: dict[str, Any] = {name: value for name, value in vars(options).items() if name in allowed}
+    given = {**_of_preset(options), **given}
     given["seed"] = drawn_seed(given.get("seed", RANDOM_SEED))
     return GenerationSettings(people=_person_settings(options, names), style=_style(options), **given)
+
+
+def _of_preset(options: Namespace) -> Mapping[str, float]:
+    """The numbers of a preset of the method; options that are given beside it win."""
+    if options.preset is None:
+        return {}
+    return declared_method(options, getattr(options, "method", None)).preset(options.preset).numbers
 
 
 def _style(options: Namespace) -> StyleSettings | None:

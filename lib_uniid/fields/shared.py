@@ -73,9 +73,9 @@ _OF_METHODS = (
         kind="number",
         high=1.0,
         label="Merge start",
+        info="Share of the steps with the weaker scales before the merge",
         meaning="share of the steps with the scales before the merge; 1 keeps them to the end",
         unset="the method's",
-        shown=_SCALES,
         of_people=True,
     ),
     _merge_scale("text", "before", "strength of the tokens in the prompt before the merge"),
@@ -119,6 +119,7 @@ class SharedNumbers:
     """The numbers that apply to all people and are shown in the panel."""
 
     identity_scale: float | None = SHARED["identity_scale"].default
+    merge_start: float | None = SHARED["merge_start"].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +129,6 @@ class SharedSettings(SharedNumbers):
     branches: str = SHARED["branches"].default
     rescaling: str = SHARED["rescaling"].default
     order: str = SHARED["order"].default
-    merge_start: float | None = SHARED["merge_start"].default
     text_before: float | None = SHARED["text_before"].default
     text_after: float | None = SHARED["text_after"].default
     adapter_before: float | None = SHARED["adapter_before"].default

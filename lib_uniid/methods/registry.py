@@ -58,6 +58,21 @@ IDENTITY_SCALE = MethodNumber(name="identity_scale", low=0.0, high=2.0, alone=1.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MethodPreset:
+    """Numbers that a method suggests for a kind of checkpoint.
+
+    Attributes:
+        name: on the command line.
+        title: in the panel.
+        numbers: by name, of those for all people that the panel shows.
+    """
+
+    name: str
+    title: str
+    numbers: Mapping[str, float] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MethodDeclaration:
     """A way to inject identities.
 
@@ -72,6 +87,7 @@ class MethodDeclaration:
         numbers: the numbers, of a person and for all people, that it reads beside those that every method
             reads, and an ``identity_scale`` with a default of its own.
         choices: names of rows of :data:`lib_uniid.fields.shared.METHOD_CHOICES` that it reads.
+        presets: numbers for kinds of checkpoints.
     """
 
     name: str
@@ -85,10 +101,21 @@ class MethodDeclaration:
     )
     numbers: tuple[MethodNumber, ...] = ()
     choices: tuple[str, ...] = ()
+    presets: tuple[MethodPreset, ...] = ()
 
     def number(self, name: str) -> MethodNumber | None:
         """Its number of this name; None if it reads no such number."""
         return next((one for one in (*self.numbers, IDENTITY_SCALE) if one.name == name), None)
+
+    def preset(self, name: str) -> MethodPreset:
+        """Its preset of this name or title; ``ConfigError`` if it has none."""
+        found = next((one for one in self.presets if name in (one.name, one.title)), None)
+        if found is None:
+            known = ", ".join(one.name for one in self.presets) or "none"
+            raise ConfigError(
+                f"the method {self.name} has no preset {name!r}; its presets: {known}", field="preset"
+            )
+        return found
 
     def check(self, person: PersonSettings) -> None:
         """``ConfigError`` for a number that the method does not read, or that is outside of its range."""
@@ -122,6 +149,12 @@ class MethodDeclaration:
 def methods() -> Mapping[str, Registered[MethodDeclaration]]:
     """By name, built-in ones first."""
     return plugins().registered("register_methods", MethodDeclaration)
+
+
+def preset_titles() -> tuple[str, ...]:
+    """The titles of the presets of all methods, each once."""
+    found = [preset.title for one in methods().values() for preset in one.value.presets]
+    return tuple(dict.fromkeys(found))
 
 
 def default() -> str:

@@ -4,7 +4,7 @@ Imported when the WebUI starts. Heavy modules are imported on first use.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -45,8 +45,15 @@ class PanelController:
 
     @cached_property
     def presets(self) -> Presets:
-        """The saved presets."""
-        return Presets(path=self.runtime.models_folder / "uniid" / "presets.json")
+        """The saved presets and those of methods."""
+        path = self.runtime.models_folder / "uniid" / "presets.json"
+        return Presets(path=path, of_methods=registry.preset_titles())
+
+    def preset_numbers(self, name: str, method: str) -> Mapping[str, float] | None:
+        """What a preset of methods sets for one, or for ``ANY_METHOD``; None for a saved preset."""
+        if name not in registry.preset_titles():
+            return None
+        return registry.require(self._method(method)).value.preset(name).numbers
 
     @property
     def library(self) -> Library:

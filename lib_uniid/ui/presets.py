@@ -1,4 +1,4 @@
-"""Presets: requests that are saved under a name.
+"""Presets: requests that are saved under a name, beside the presets of methods, which cannot be changed.
 
 They are in one JSON file below the models folder. They name people of the library; pictures of people are not
 saved.
@@ -21,13 +21,15 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presets:
-    """The presets in a file, which may be missing."""
+    """The presets in a file, which may be missing. ``of_methods`` are names that no saved one may have."""
 
     path: Path
+    of_methods: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
-        """The names of all presets in alphabetical order."""
-        return sorted(self._read(), key=str.casefold)
+        """The names of all presets: those of methods first, then the saved ones in alphabetical order."""
+        saved = [name for name in self._read() if name not in self.of_methods]
+        return [*self.of_methods, *sorted(saved, key=str.casefold)]
 
     def get(self, name: str) -> Request:
         """The request of this name; ``ConfigError`` if there is no such preset."""
@@ -40,6 +42,7 @@ class Presets:
     def save(self, name: str, request: Request) -> None:
         """Save a request under a name and replace a preset of this name."""
         name = checked(name, "a preset's name")
+        self.require_own(name)
         uploaded = [one.name or "a person without a name" for one in request.people if one.references]
         if uploaded:
             raise ConfigError(
@@ -54,9 +57,17 @@ class Presets:
 
     def delete(self, name: str) -> None:
         """Delete a preset; ``ConfigError`` if there is no such preset."""
+        self.require_own(name)
         self.get(name)
         with exclusive(self._lock):
             self._write({key: value for key, value in self._read().items() if key != name})
+
+    def require_own(self, name: str) -> None:
+        """``ConfigError`` for the name of a method's preset."""
+        if name in self.of_methods:
+            raise ConfigError(
+                f"{name!r} is a preset of UniID, which cannot be changed; save under another name"
+            )
 
     @property
     def _lock(self) -> Path:

@@ -1,13 +1,15 @@
 """The presets' controls: they save and set the panel's arguments, and are no arguments themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
 
+from lib_uniid.fields.request import REQUEST
 from lib_uniid.library.names import normal
 from lib_uniid.ui import html
 from lib_uniid.ui.controller import PanelController
+from lib_uniid.ui.form import ANY_METHOD, Form, names_of, switch_of
 from lib_uniid.ui.form_request import request_of
 from lib_uniid.ui.pasting import form_of
 
@@ -49,23 +51,35 @@ class PresetControls:
         """Connect the events after all arguments are built; returns the one after a preset is used."""
         self.count = len(arguments)
         outputs, hidden = [self.note, self.chosen, self.replace], {"show_progress": "hidden"}
-        used = self.use.click(self._use, inputs=[self.chosen], outputs=[self.note, *arguments], **hidden)
+        used = self.use.click(
+            self._use,
+            inputs=[self.chosen, arguments[names_of(Form).index("method")]],
+            outputs=[self.note, *arguments],
+            **hidden,
+        )
         for button, action in ((self.save, self._save), (self.replace, self._replace)):
             button.click(action, inputs=[self.chosen, *arguments], outputs=outputs, **hidden)
         self.delete.click(self._delete, inputs=[self.chosen], outputs=outputs, **hidden)
         return used.then
 
-    def _use(self, name: str | None) -> list[Any]:
+    def _use(self, name: str | None, method: str | None) -> list[Any]:
+        """Set all controls; a preset of methods sets its numbers alone."""
+        unchanged = [gr.update() for _ in range(self.count)]
         try:
-            form = form_of(self.controller.presets.get(name or ""), self.controller.name_of)
+            numbers = self.controller.preset_numbers(name or "", method or ANY_METHOD)
+            if numbers is not None:
+                values = [*_numbers(numbers), *unchanged[len(names_of(Form)) :]]
+            else:
+                form = form_of(self.controller.presets.get(name or ""), self.controller.name_of)
+                values = [gr.update(value=value) for value in form.values()]
         except Exception as error:
-            return [html.failure(error), *(gr.update() for _ in range(self.count))]
-        values = [gr.update(value=value) for value in form.values()]
+            return [html.failure(error), *unchanged]
         return [html.result([f"preset {name} is set"]), *values]
 
     def _save(self, name: str | None, *values: Any) -> list[Any]:
         """Save; an existing preset is replaced only with the Replace button."""
         try:
+            self.controller.presets.require_own(normal(name or ""))
             if normal(name or "") in self.controller.presets.names():
                 note = f"a preset named {name} exists; press Replace, or type another name"
                 return [html.notes([note]), gr.update(), gr.update(visible=True)]
@@ -94,6 +108,12 @@ class PresetControls:
             gr.update(choices=names, value=None),
             gr.update(visible=False),
         ]
+
+
+def _numbers(numbers: Mapping[str, float]) -> list[Any]:
+    """Updates of the controls for all people: these numbers, and no default of the method for them."""
+    given: dict[str, Any] = {**numbers, **{switch_of(REQUEST[name]): False for name in numbers}}
+    return [gr.update(value=given[name]) if name in given else gr.update() for name in names_of(Form)]
 
 
 def _failed(error: Exception) -> list[Any]:

@@ -153,12 +153,15 @@ class Evaluation:
             kept=kept,
         )
 
-    def without_people(self, pictures: int | None = None) -> list[dict[str, bool]]:
-        """Which contrary words the base model itself keeps, with the prompts and seeds of :meth:`alone`."""
+    def without_people(self, pictures: int | None = None, **changes: Any) -> list[dict[str, bool]]:
+        """Which contrary words the base model itself keeps, with the prompts and seeds of :meth:`alone`.
+
+        ``changes`` as of :meth:`make`.
+        """
         kept: list[dict[str, bool]] = []
         for index in range(pictures or self.pictures):
             self.progress("without people", index, self.pictures)
-            read = self.reader.read(self.make(index, 0, contrary=True))
+            read = self.reader.read(self.make(index, 0, contrary=True, **changes))
             kept.append(self.words(index, contrary=True).kept(read))
         return kept
 

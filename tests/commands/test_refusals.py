@@ -167,6 +167,7 @@ def test_a_router_that_is_missing_is_named_before_anything_is_loaded(
         (("--branches", "text"), "loaded"),
         (("--structure", "0.5"), "the method UniID has no structure scale"),
         (("--branches", "text", "--merge-start", "2"), "merge start must lie in"),
+        (("--preset", "fast"), "the method UniID has no preset 'fast'; its presets: few-steps"),
         (("--method", "UniPortrait"), "the method UniPortrait works with Stable Diffusion 1.5"),
     ],
 )

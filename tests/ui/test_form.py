@@ -211,7 +211,8 @@ requests = st.builds(
     version=st.just(1),
     people=st.lists(people, min_size=1, max_size=TABS + 1).map(tuple),
     identity_scale=st.none() | scales,
-    merge_start=st.sampled_from([None, None, 0.5]),
+    merge_start=st.none() | st.floats(0, 1),
+    text_before=st.sampled_from([None, None, 0.5]),
     branches=st.sampled_from(REQUEST["branches"].choices),
     rescaling=st.sampled_from(REQUEST["rescaling"].choices),
     order=st.sampled_from(REQUEST["order"].choices),
@@ -233,7 +234,7 @@ def test_a_pasted_request_makes_an_equal_request(request: Request):
     assert again == replace(request, people=expected)
     mixed = any(len(one.mix) > 1 for one in request.people)
     assert bool(form.request) == (
-        len(request.people) > TABS or mixed or request.merge_start is not None  # which no control shows
+        len(request.people) > TABS or mixed or request.text_before is not None  # which no control shows
     )
 
 

@@ -19,13 +19,13 @@ from lib_uniid.bases import SD21
 from lib_uniid.fields.shared import METHOD_CHOICES
 from lib_uniid.methods.registry import default, methods
 from lib_uniid.ui.enrolment import Enrolment
-from lib_uniid.ui.form import ANY_METHOD, TABS
+from lib_uniid.ui.form import ANY_METHOD, SHARED_SWITCHED, TABS
 from lib_uniid.ui.panel import Builder, Panel, build
 from tests.methods.toy import NAME, ToyPlugin
 from tests.ui.bare_host import controller_of
 
-AUTOMATIC = [True] * (TABS + 1)
-"""Of each tab the structure scale, and the identity scale."""
+AUTOMATIC = [True] * (TABS + len(SHARED_SWITCHED))
+"""Of each tab the structure scale, and the numbers for all people."""
 NUMBER = v1.MethodNumber(name="structure_scale", low=0.0, high=1.5, alone=0.5, together=0.5)
 
 
@@ -90,7 +90,7 @@ def test_a_method_without_a_structure_scale_shows_none(tmp_path: Path):
     assert not switch["visible"]
     assert not scale["visible"]
     assert not builder.show_method(default(), *AUTOMATIC)[1]["visible"]
-    assert builder.show_method(default(), *[False] * (TABS + 1))[1]["visible"]
+    assert builder.show_method(default(), *[False] * len(AUTOMATIC))[1]["visible"]
 
 
 def of_controls(builder: Builder, method: str) -> dict[str, Any]:

@@ -31,6 +31,16 @@ def test_a_preset_is_kept_until_it_is_deleted(presets: Presets):
         presets.get("at the market")
 
 
+def test_presets_of_methods_come_first_and_cannot_be_changed(tmp_path: Path):
+    presets = Presets(path=tmp_path / "presets.json", of_methods=("Few steps",))
+    presets.save("Alone", BOTH)
+    assert presets.names() == ["Few steps", "Alone"]
+    with pytest.raises(ConfigError, match="'Few steps' is a preset of UniID, which cannot be changed"):
+        presets.save(" Few steps ", BOTH)
+    with pytest.raises(ConfigError, match="cannot be changed"):
+        presets.delete("Few steps")
+
+
 def test_pictures_are_not_kept(presets: Presets):
     shown = parse({"version": 1, "people": [{"name": "Zoe", "references": ["aGVsbG8="]}]})
     with pytest.raises(ConfigError, match=r"does not save uploaded pictures.*Zoe"):

@@ -8,7 +8,7 @@ from lib_uniid.checkpoints.sources import Source
 from lib_uniid.declarations import IDEncoderDeclaration
 from lib_uniid.methods.registry import MethodDeclaration
 from lib_uniid.methods.uniid.files import FILES
-from lib_uniid.methods.uniid.numbers import NUMBERS
+from lib_uniid.methods.uniid.numbers import FEW_STEPS, NUMBERS
 
 if TYPE_CHECKING:
     from lib_uniid.checkpoints.folder import ModelFolder
@@ -34,6 +34,7 @@ def register_methods(register: Callable[[MethodDeclaration], None]) -> None:
             },
             numbers=NUMBERS,
             choices=("branches", "rescaling", "order"),
+            presets=(FEW_STEPS,),
         )
     )
 
