@@ -1,7 +1,10 @@
 """The miniature of SDXL end to end, as ``python dev.py bench miniature --base sdxl`` measures it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.curves import Point, draw
@@ -10,6 +13,7 @@ from lib_uniid.methods.uniid.numbers import FEW_STEPS
 from miniature.evaluation.figures import Evaluation
 from miniature.evaluation.measures import Alone, Together
 from miniature.evaluation.words import kept_rate
+from miniature.sdxl.assemble import ROUTER
 
 NAME = "miniature/sdxl"
 ONE, TWO, THREE = (f"{NAME}/people={people}" for people in (1, 2, 3))
@@ -77,10 +81,13 @@ def _of_one(name: str, alone: Alone) -> Iterator[Figure]:
 
 
 def _together(evaluation: Evaluation) -> Iterator[Figure]:
-    """No router was trained for this miniature, so people are routed without one."""
     two, three = evaluation.together(2), evaluation.together(3)
     yield from _of_several(TWO, two)
-    yield Figure.at_least(f"{TWO}/right_person", two.right, "share", 0.75)
+    yield Figure.at_least(f"{TWO}/right_person", two.right, "share", 0.85)
+    with without_router(evaluation) as untrained:
+        free = untrained.together(2)
+    yield from _of_several(f"{TWO}/untrained", free)
+    yield Figure.at_least(f"{TWO}/untrained/right_person", free.right, "share", 0.75)
     masks = evaluation.together(2, routing="mask", masks=True)
     yield from _of_several(f"{TWO}/masks", masks)
     yield Figure(name=f"{TWO}/masks/right_person", value=masks.right, unit="share")
@@ -91,6 +98,19 @@ def _together(evaluation: Evaluation) -> Iterator[Figure]:
     own, plain = evaluation.own_words(), evaluation.own_words(people=False)
     yield Figure.at_least(f"{NAME}/own_words/right_person", own, "share", 0.9)
     yield Figure(name=f"{NAME}/own_words/one_prompt", value=plain, unit="share")
+
+
+@contextmanager
+def without_router(evaluation: Evaluation) -> Generator[Evaluation]:
+    """The same people and pictures, in a models folder without the trained router."""
+    with TemporaryDirectory() as folder:
+        models = Path(folder) / "models"
+        shutil.copytree(evaluation.models, models, ignore=shutil.ignore_patterns(ROUTER, "cache", "library"))
+        untrained = Evaluation(
+            models, family="sdxl", pictures=evaluation.pictures, progress=evaluation.progress
+        )
+        untrained.guests = evaluation.guests
+        yield untrained
 
 
 def _of_several(name: str, together: Together) -> Iterator[Figure]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class Base:
         pipeline: the class that the index of a diffusers folder names.
         unet: the shape of its UNet.
         unet_heads: of each attention layer, by level from the finest to the coarsest.
+        unet_depths: cross-attention layers in each transformer, in the order down, up, middle.
         text_encoders: their texts are joined on the channels.
         betas: of the noise schedule, first and last; the square roots between them are evenly spaced.
         trained_steps: of the noise schedule.
@@ -88,6 +90,7 @@ class Base:
     pipeline: str
     unet: UNetShape
     unet_heads: tuple[int, ...]
+    unet_depths: tuple[int, ...]
     text_encoders: tuple[TextEncoder, ...]
     betas: tuple[float, float]
     trained_steps: int
@@ -96,6 +99,11 @@ class Base:
     latent_scale: float
     latent_side: int
     latent_colours: tuple[tuple[float, float, float], ...]
+
+    @property
+    def unet_leaders(self) -> tuple[int, ...]:
+        """The first cross-attention layer of each transformer, counted among the cross-attention layers."""
+        return tuple(accumulate(self.unet_depths[:-1], initial=0))
 
     @property
     def latent_channels(self) -> int:
@@ -128,6 +136,7 @@ SD15 = Base(
     pipeline="StableDiffusionPipeline",
     unet=UNetShape(widths=_SD_WIDTHS, context=768),
     unet_heads=(8, 8, 8, 8),
+    unet_depths=(1,) * 16,
     text_encoders=(_CLIP_L,),
     betas=(0.00085, 0.012),
     trained_steps=1000,
@@ -160,6 +169,7 @@ SDXL = Base(
     pipeline="StableDiffusionXLPipeline",
     unet=UNetShape(widths=_SDXL_WIDTHS, context=2048),
     unet_heads=(5, 10, 20),
+    unet_depths=(2, 2, 10, 10, 10, 10, 10, 2, 2, 2, 10),
     text_encoders=(_CLIP_L_OF_SDXL, _OPEN_CLIP_BIG_G),
     betas=(0.00085, 0.012),
     trained_steps=1000,

@@ -39,12 +39,17 @@ def assemble(trained: Path, models: Path) -> None:
     write_pack(trained, models / "insightface" / "models" / "miniature")
     save_file(_half(_read(trained / "meters.pt")), models / "uniid" / "meters.safetensors")
     _write_json(models / "training.json", record(trained))
-    _write_json(models / SHIPPED, shipped(models))
+    describe(models)
 
 
 LICENCE = "Apache-2.0, as UniID: trained by this project on pictures that it drew"
 PURPOSES = {"meters.safetensors": "measures pictures in the miniature's evaluation"}
 """What the files are for that are none of the published ones."""
+
+
+def describe(models: Path) -> None:
+    """Write ``shipped.json``."""
+    _write_json(models / SHIPPED, shipped(models))
 
 
 def shipped(models: Path) -> dict[str, Any]:

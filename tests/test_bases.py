@@ -10,6 +10,7 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import UNet2DConditionModel
 
+from lib_uniid.attention.deciding import leaders_of
 from lib_uniid.attention.sites import find_sites, shape_of
 from lib_uniid.bases import BASES, SD15, SD21, SDXL, Base, UNetShape, of_unet
 from lib_uniid.errors import CheckpointMismatchError
@@ -56,6 +57,7 @@ def test_a_unet_is_recognised_by_its_cross_attention(config: dict[str, Any], bas
     assert of_unet(shape) is base
     if base is not None:
         assert shape == base.unet
+        assert {2 * leader + 1 for leader in base.unet_leaders} == {*leaders_of(find_sites(unet)).values()}
 
 
 def test_a_narrow_unet_is_of_the_family_whose_text_it_reads_or_of_the_first():

@@ -85,6 +85,10 @@ def fetch(
     Raises ``DownloadError``: offline, nothing to download, no connection, refused, no disk space, or a file
     that is not the published one. The received part is kept, and the next try continues from there.
     """
+    if not source.repository:
+        raise DownloadError(
+            f"{source.name} is not published; train it, and put it into {root / source.placed}"
+        )
     if not source.pieces:
         raise DownloadError(
             f"{source.name} cannot be downloaded automatically; download {source.path} manually"

@@ -18,7 +18,7 @@ def usual_places(root: Path) -> tuple[Path, ...]:
 
 def _usual(root: Path) -> list[Path]:
     cache = _hub_cache()
-    repositories = dict.fromkeys(row.repository for row in sources())
+    repositories = dict.fromkeys(row.repository for row in sources() if row.repository)
     return [
         root.parent / "extensions" / "sd-webui-controlnet" / "models",
         *(cache / f"models--{name.replace('/', '--')}" / "snapshots" for name in repositories),

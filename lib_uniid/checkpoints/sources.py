@@ -39,7 +39,7 @@ class Source:
     Attributes:
         name: as in ``ModelFolder.find``.
         purpose: the function that needs it.
-        repository: on the Hugging Face hub, or a project's releases.
+        repository: on the Hugging Face hub, or a project's releases; empty if it is not published.
         path: inside the repository.
         placed: its usual folder below the models folder; it is found by content anywhere there.
         folders: names of other folders that usually have it, which are searched early.
@@ -75,16 +75,17 @@ class Source:
 
     @property
     def address(self) -> str:
-        """The address of its repository."""
+        """The address of its repository; empty if it is not published."""
+        if not self.repository:
+            return ""
         elsewhere = any(piece.url for piece in self.pieces)
         return f"https://{'github.com' if elsewhere else 'huggingface.co'}/{self.repository}"
 
     def to_get(self, root: Path) -> str:
         """One line for a manual download: name, purpose, size, file, address, and target folder."""
         size = self.about if self.size is None else f"{self.size / 1e6:.0f} MB"
-        return (
-            f"{self.name} ({self.purpose}), {size}: {self.path} from {self.address} into {root / self.placed}"
-        )
+        origin = f"from {self.address} " if self.repository else "(not published, made by training) "
+        return f"{self.name} ({self.purpose}), {size}: {self.path} {origin}into {root / self.placed}"
 
 
 def whole(path: str, sha256: str | None = None) -> Piece:

@@ -126,7 +126,7 @@ def _missing(
             name=entry.source.name,
             purpose=entry.source.purpose,
             file=entry.source.path,
-            source=entry.source.repository,
+            source=entry.source.repository or "not published",
             folder=str(root / entry.source.placed),
             licence=entry.source.licence,
             needed=entry.source.name in needed,

@@ -57,7 +57,7 @@ class Evaluation:
         pictures: int = 96,
         progress: Progress = no_progress,
     ) -> None:
-        models = models or trained_models()
+        self.models = models = models or trained_models()
         self.family = FAMILIES[family]
         self.cache = TemporaryDirectory()  # deleted with the evaluation
         base = CHECKPOINTS[family](models)

@@ -72,7 +72,7 @@ def main() -> int:
     both = nn.ModuleDict({"branch": adapter, "projections": projections})
     save(both.state_dict(), out, "adapter_branch")
     tell("router")
-    routers = router.train(stage, adapter, seconds("router"), options.steps)
+    routers = router.train(stage, adapter, seconds("router"), options.steps, out)
     save(routers.state_dict(), out, "router")
     tell("done")
     return 0

@@ -10,28 +10,32 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lib_uniid.files import replacing
+from lib_uniid.methods.uniid.formats.router import MODULES as ROUTER_MODULES
 from miniature import MODELS, TRAINED, sgm
-from miniature.assemble import rescaled
+from miniature.assemble import describe, rescaled
 from miniature.ldm_layout import sdxl_state
 from miniature.recipes.kept import kept_result
 from miniature.recipes.vae import WIDTHS, new_vae
 from miniature.sdxl.networks import LATENT, LAYERS, TEXT_WIDTHS, TIME_WIDTH, WIDTH, Base, ClipText, vocabulary
 from miniature.sdxl.pictures import LATENT_SCALE
-from miniature.sdxl.results import load
+from miniature.sdxl.results import exists, load
 from miniature.widening import multiples, widened
 
 NAME = "uniid-miniature-xl"
 COMPACT = TRAINED / "sdxl" / "base.safetensors"
+ROUTER = "uniid-router_sdxl.safetensors"
 HEADS, TEXT_HEADS = 4, tuple(width // 16 for width in TEXT_WIDTHS)
 
 State = dict[str, Tensor]
 
 
-def keep(results: Path) -> None:
-    """Write the compact checkpoint and UniID's files from the recipes' results."""
+def keep(results: Path, folder: Path = MODELS / "uniid", compact: Path = COMPACT) -> None:
+    """Write the compact checkpoint and UniID's files from the recipes' results.
+
+    Without a router in the results there is none in ``folder``: it would be of another base.
+    """
     base = load(results, "base")
-    save_file({k: v.half().contiguous() for k, v in base.items() if k.startswith(("unet.", "text"))}, COMPACT)
-    folder = MODELS / "uniid"
+    save_file({k: v.half().contiguous() for k, v in base.items() if k.startswith(("unet.", "text"))}, compact)
     save_file(_half(load(results, "recogniser")), folder / "iresnet100.safetensors")
     save_file(_half(load(results, "text_branch")), folder / "uniid-text_branch_sdxl.safetensors")
     both = load(results, "adapter_branch")
@@ -42,6 +46,11 @@ def keep(results: Path) -> None:
         if k.startswith("projections.")
     }
     save_file(_half(adapter), folder / "uniid-adapter_branch_sdxl.safetensors")
+    if exists(results, "router"):
+        router = {f"{ROUTER_MODULES}{name}": v for name, v in load(results, "router").items()}
+        save_file(_half(router), folder / ROUTER)
+    else:
+        (folder / ROUTER).unlink(missing_ok=True)
 
 
 def complete(folder: Path = MODELS / "Stable-diffusion") -> Path:
@@ -109,3 +118,4 @@ if __name__ == "__main__":
 
     keep(Path(sys.argv[1]))
     complete()
+    describe(MODELS)

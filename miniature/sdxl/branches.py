@@ -17,7 +17,6 @@ from miniature.recipes.faces import draw_aligned
 from miniature.sdxl.base import error, first_of, lessons, schedule_on
 from miniature.sdxl.networks import (
     Base,
-    Conditioning,
     SiteProjections,
     new_adapter_branch,
     new_text_branch,
@@ -203,10 +202,3 @@ def train_adapter(
 def _explained(told: Tensor, wanted: Tensor) -> Mapping[str, Tensor]:
     difference = (told - wanted).square().mean()
     return {"loss": difference, "explained": 1 - difference.detach() / wanted.var(0).mean()}
-
-
-@torch.no_grad()
-def read_by(reading: Conditioning, branch: AdapterBranch, batch: Batch) -> None:
-    """The layers read the faces of all people."""
-    reading.tokens = face_tokens(branch, batch["shallow"], batch["deep"])
-    reading.x, reading.maps, reading.gate = batch["x"], {}, torch.ones_like(batch["gate"])

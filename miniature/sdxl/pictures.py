@@ -1,7 +1,7 @@
 """The pictures that everything learns from: sampled and captioned by many processes, drawn by one device."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -82,14 +82,14 @@ def numbers(text: str) -> tuple[tuple[int, ...], int]:
     return tuple(ids), ids.index(len(places) - 1)
 
 
-def _imagine(number: int, scenes: int, seed: int) -> _Share:
+def _imagine(number: int, scenes: int, seed: int, shares: Mapping[int, float]) -> _Share:
     """One process's share: scenes of each number of people, and what is said of them."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(seed * 1009 + number)
     rng = random.Random(seed * 1013 + number)
     made = [
         sample_scenes(max(1, int(scenes * share)), people, generator, size=SIDE)
-        for people, share in SHARES.items()
+        for people, share in shares.items()
     ]
     said = [
         [numbers(caption(scene, index, rng)) for _ in range(CAPTIONS - 1)] + [numbers("")]
@@ -100,18 +100,22 @@ def _imagine(number: int, scenes: int, seed: int) -> _Share:
     return _Share(made, texts, torch.tensor([[end for _, end in one] for one in said]))
 
 
-def imagine(pictures: int, processes: int, seed: int = SEED) -> list[_Share]:
-    """Sample and caption all scenes."""
+def imagine(
+    pictures: int, processes: int, seed: int = SEED, shares: Mapping[int, float] = SHARES
+) -> list[_Share]:
+    """Sample and caption all scenes; ``shares`` are of the pictures, by the number of people."""
     if processes == 1:
-        return [_imagine(0, pictures, seed)]
+        return [_imagine(0, pictures, seed, shares)]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         each = pictures // processes
-        written = pool.map(_imagined, range(processes), [each] * processes, [seed] * processes)
+        written = pool.map(
+            _imagined, range(processes), *([one] * processes for one in (each, seed, dict(shares)))
+        )
         return [_Share.from_bytes(one) for one in written]
 
 
-def _imagined(number: int, scenes: int, seed: int) -> bytes:
-    return _imagine(number, scenes, seed).to_bytes()
+def _imagined(number: int, scenes: int, seed: int, shares: Mapping[int, float]) -> bytes:
+    return _imagine(number, scenes, seed, shares).to_bytes()
 
 
 def kept_vae(device: torch.device) -> Any:

@@ -76,7 +76,8 @@ class Rate:
 class Course:
     """Warm-up and cosine decay over ``seconds`` of training, or over ``steps`` where they are given.
 
-    Matrices go by Muon, the rest by AdamW at ``rest`` times their rate. Weights of no part stay.
+    Matrices go by Muon, the rest by AdamW at ``rest`` times their rate. Weights of no part stay. ``keep`` is
+    given the averaged weights after ``every`` seconds.
     """
 
     module: nn.Module
@@ -90,6 +91,8 @@ class Course:
     rest: float = 0.6
     average: float = 0.997
     warm_up: int = 100
+    keep: Callable[[dict[str, Tensor]], None] | None = None
+    every: float = 300.0
     chosen: list[nn.Parameter] = field(init=False)
 
     def run(self) -> None:
@@ -103,6 +106,7 @@ class Course:
         means = [t.detach().clone() for t in tracked]
         base_rates = [[group["lr"] for group in one.param_groups] for one in optimisers]
         total, began, seen = self.steps, time.monotonic(), []
+        kept = began
         step = 0
         while total is None or step < total:
             if step == MEASURED:
@@ -130,11 +134,28 @@ class Course:
                 mean = torch.stack(seen).mean(0).tolist()
                 self._report(step, began, dict(zip(figures, mean, strict=True)))
                 seen = []
+                total, kept = self._planned(step, total, began), self._kept(means, kept)
         with torch.no_grad():
             lists._foreach_copy_(tracked, means)
         for weight in self.chosen:
             weight.grad = None
         self.module.requires_grad_(False)
+
+    def _planned(self, step: int, total: int | None, began: float) -> int | None:
+        """All steps, at the speed so far: a machine may have other work, too."""
+        if self.steps is not None or total is None or step >= total:
+            return total
+        elapsed = time.monotonic() - began
+        return max(step + 1, step + int((self.seconds - elapsed) / elapsed * (step - MEASURED)))
+
+    def _kept(self, means: list[Tensor], last: float) -> float:
+        """Hand over the averaged weights where it is time; returns when that was done."""
+        if self.keep is None or time.monotonic() - last < self.every:
+            return last
+        state = self.module.state_dict()
+        names = [name for name, tensor in state.items() if tensor.is_floating_point()]
+        self.keep(dict(zip(names, means, strict=True)))
+        return time.monotonic()
 
     def _optimisers(self) -> list[torch.optim.Optimizer]:
         inner = {

@@ -224,7 +224,7 @@ def test_a_small_archive_of_a_huge_file_is_refused_before_it_is_unpacked(
 
 
 def test_everything_that_is_needed_can_be_fetched_but_the_base_model():
-    assert [row.name for row in sources() if not row.pieces] == ["base"]
+    assert [row.name for row in sources() if not row.pieces] == ["base", "uniid_router"]
     with pytest.raises(DownloadError, match="base cannot be downloaded automatically"):
         fetch(sources()[0], Path(), environment={})
     for row in sources():

@@ -11,15 +11,19 @@ from torch import nn
 
 from lib_uniid.attention.identities import Gains, PlannedIdentity
 from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.checkpoints.folder import ModelFolder
+from lib_uniid.methods.uniid.loading import load_weights
 from lib_uniid.methods.uniid.text_tokens import InsertedTokens
 from miniature.recipes.data import token_ids
-from miniature.sdxl import base, branches, pictures, recogniser, results, router
+from miniature.sdxl import assemble, base, branches, pictures, recogniser, results, router
 from miniature.sdxl.networks import (
     LENGTH,
     TEXT_WIDTHS,
     Base,
     ClipText,
+    new_adapter_branch,
     new_recogniser,
+    new_text_branch,
     vocabulary,
     with_names,
 )
@@ -173,8 +177,70 @@ def test_no_step_waits_for_the_device(
     branches.train_text(stage, (0.0, 0.0), 1)
     adapter, projections = branches.train_adapter(stage, (0.0, 0.0), 1)
     others += [adapter, projections]
-    router.train(stage, adapter, 0.0, 1)
+    router.train(stage, adapter, 0.0, 1, tmp_path)
     assert ran == ["recogniser", "base", "text-alike", "text", "adapter-alike", "adapter", "router"]
+
+
+@pytest.mark.slow
+def test_a_router_is_trained_from_kept_results_and_shipped_in_the_format_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    torch.manual_seed(4)
+    model = Base()
+    adapter = nn.ModuleDict({"branch": new_adapter_branch(), "projections": model.projections})
+    for name, module in (
+        ("base", model),
+        ("adapter_branch", adapter),
+        ("text_branch", new_text_branch()),
+        ("recogniser", new_recogniser()),
+    ):
+        results.save(module.state_dict(), tmp_path, name)
+    arguments = ["router", "--begin", tmp_path, "--out", out, "--pictures", 4, "--batch", 2, "--steps", 2]
+    monkeypatch.setattr("sys.argv", [str(one) for one in arguments])
+    assert router.main() == 0
+    trained = results.load(out, "router")
+    results.save(trained, tmp_path, "router")
+    assemble.keep(tmp_path, tmp_path, tmp_path / "base.safetensors")
+    folder = ModelFolder(tmp_path, also=())
+    weights = load_weights(None, folder.find("adapter_branch"), folder.find("uniid_router"))
+    assert weights.router is not None
+    shipped = weights.router.state_dict()
+    assert all(torch.equal(shipped[name].float(), tensor) for name, tensor in trained.items())
+    (tmp_path / "router-0.pt").unlink()
+    assemble.keep(tmp_path, tmp_path, tmp_path / "base.safetensors")
+    assert not (tmp_path / assemble.ROUTER).exists()
+
+
+def test_in_a_lesson_a_place_goes_by_the_scores_and_by_the_columns_of_those_who_are_there() -> None:
+    present = torch.tensor([[True, False, True]])
+    undecided = router.chosen(torch.zeros(1, 16, 3), present)[0].argmax(-1).view(4, 4)
+    assert undecided.tolist() == [[0, 0, 2, 2]] * 4
+    scores = torch.zeros(1, 16, 3)
+    scores[..., 1] = 9.0  # absent
+    scores[:, 0, 2] = 9.0
+    assert router.chosen(scores, present)[0].argmax(-1).view(4, 4)[0].tolist() == [2, 0, 2, 2]
+
+
+def test_noisy_lessons_mostly_have_people_in_the_order_of_the_request(
+    drawn: pictures.Pictures, tmp_path: Path
+) -> None:
+    stage = branches.Stage(Base(), drawn, no_features(len(drawn)), tmp_path / "log.jsonl", 400)
+    batch = next(router.batches(stage))
+    there = batch["x"] < 1
+    assert (there.sum(1) > 1).all()
+    in_order = (batch["x"].diff(dim=1) > 0).all(1)
+    noisy = batch["times"] > 500
+    assert in_order[noisy].float().mean() > 0.9
+    assert in_order[batch["times"] < 100].float().mean() < 0.5
+    assert noisy.float().mean() > 0.6
+    faces = batch["persons"].amax((2, 3)) > 0.5
+    assert torch.equal(faces, there)
+
+
+def no_features(count: int) -> branches.Features:
+    taps = torch.zeros(count, 3, 1, 1)
+    return branches.Features(taps[..., 0], taps, taps)
 
 
 def test_results_are_kept_in_half_precision_and_in_parts(
@@ -187,10 +253,3 @@ def test_results_are_kept_in_half_precision_and_in_parts(
     read = results.load(tmp_path, "some")
     assert read["n"] == 3
     assert all(torch.equal(read[name], state[name].half().float()) for name in "abc")
-
-
-def test_layers_of_a_transformer_follow_its_first() -> None:
-    leaders = router.leaders(Base().sites)
-    assert len(leaders) == 70
-    assert len({*leaders.values()}) == 11
-    assert all(first <= site for site, first in leaders.items())

@@ -3,6 +3,7 @@
 from lib_uniid.checkpoints.sources import Piece, Source
 from lib_uniid.methods.uniid.formats.adapter_branch import ADAPTER_BRANCH
 from lib_uniid.methods.uniid.formats.recogniser import RECOGNISER
+from lib_uniid.methods.uniid.formats.router import ROUTER
 from lib_uniid.methods.uniid.formats.text_branch import TEXT_BRANCH
 
 REPOSITORY = "pangly/UniID"
@@ -50,5 +51,16 @@ FILES = (
         needed=False,
         limits=True,
         format=ADAPTER_BRANCH,
+    ),
+    Source(
+        name="uniid_router",
+        purpose="chooses between several people on SDXL; without it their own attention does",
+        repository="",
+        path="uniid-router_sdxl.safetensors",
+        about="369 MB",
+        placed="uniid",
+        licence="its maker's",
+        needed=False,
+        format=ROUTER,
     ),
 )

@@ -14,7 +14,10 @@ from lib_uniid.methods.uniid.adapter_branch import AdapterBranch
 from lib_uniid.methods.uniid.encoder import R100Encoder
 from lib_uniid.methods.uniid.formats.adapter_branch import ADAPTER_BRANCH, MODULES, SITES
 from lib_uniid.methods.uniid.formats.recogniser import RECOGNISER
+from lib_uniid.methods.uniid.formats.router import MODULES as ROUTER_MODULES
+from lib_uniid.methods.uniid.formats.router import ROUTER
 from lib_uniid.methods.uniid.formats.text_branch import TEXT_BRANCH
+from lib_uniid.methods.uniid.router import Routers
 from lib_uniid.methods.uniid.text_branch import TextBranch
 from lib_uniid.typing import Float
 
@@ -29,7 +32,7 @@ class Projections:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Weights:
-    """Both branches, in the precision of their files; each may be missing.
+    """Both branches and the router, in the precision of their files; each may be missing.
 
     ``projections`` has the adapter branch's keys and values by the number of the attention layer
     (:attr:`lib_uniid.attention.sites.Site.index`). They stay in the file until they are used.
@@ -38,10 +41,13 @@ class Weights:
     text: TextBranch | None
     adapter: AdapterBranch | None
     projections: Mapping[int, Projections]
+    router: Routers | None = None
 
 
-def load_weights(text: Path | None, adapter: Path | None) -> Weights:
-    """Both branches or one; a ``config.json`` beside a file is not needed, because its shapes say all.
+def load_weights(text: Path | None, adapter: Path | None, router: Path | None = None) -> Weights:
+    """Both branches or one, and the router if there is one.
+
+    A ``config.json`` beside a file is not needed, because its shapes say all.
 
     Raises:
         MissingModelError: a file does not exist.
@@ -53,11 +59,15 @@ def load_weights(text: Path | None, adapter: Path | None) -> Weights:
     second = None if adapter is None else check(adapter, ADAPTER_BRANCH)
     if first is not None and second is not None:
         _require_same(first, second)
+    third = None if router is None else check(router, ROUTER)
+    if second is not None and third is not None:
+        _require_its_tokens(second, third)
     branch, projections = (None, {}) if second is None else _adapter(second)
     return Weights(
         text=None if first is None else TextBranch.from_state_dict(load(first, mapped=True)),
         adapter=branch,
         projections=projections,
+        router=None if third is None else _router(third),
     )
 
 
@@ -79,6 +89,11 @@ def _adapter(file: CheckedFile) -> tuple[AdapterBranch, dict[int, Projections]]:
     return AdapterBranch.from_state_dict(state), projections
 
 
+def _router(file: CheckedFile) -> Routers:
+    state = load(file, mapped=True)
+    return Routers.from_state_dict({name.removeprefix(ROUTER_MODULES): state[name] for name in state})
+
+
 def _require_same(text: CheckedFile, adapter: CheckedFile) -> None:
     """Both branches read one recogniser and are for one UNet."""
     widths = text.sizes["width1"] + text.sizes["width2"]
@@ -86,8 +101,18 @@ def _require_same(text: CheckedFile, adapter: CheckedFile) -> None:
         ("width of the last tap", text.sizes["tap"], adapter.sizes["tap"]),
         ("width of the text", widths, adapter.sizes["context"]),
     ):
-        if one != other:
-            raise CheckpointMismatchError(
-                f"{adapter.header.path.name} does not belong to {text.header.path.name}: its {what} is "
-                f"{other}, not {one}; use files of one release"
-            )
+        _require_equal(text, adapter, what, one, other)
+
+
+def _require_its_tokens(adapter: CheckedFile, router: CheckedFile) -> None:
+    """The router reads the tokens that the adapter branch makes."""
+    for what, word in (("number of tokens of a person", "tokens"), ("width of the tokens", "context")):
+        _require_equal(adapter, router, what, adapter.sizes[word], router.sizes[word])
+
+
+def _require_equal(file: CheckedFile, other: CheckedFile, what: str, wanted: int, found: int) -> None:
+    if wanted != found:
+        raise CheckpointMismatchError(
+            f"{other.header.path.name} does not belong to {file.header.path.name}: its {what} is {found}, "
+            f"not {wanted}; use files of one release"
+        )

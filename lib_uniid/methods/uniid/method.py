@@ -45,16 +45,18 @@ class UniID:
         self.text = None if weights.text is None else weights.text.float().requires_grad_(False)
         self.adapter = None if weights.adapter is None else weights.adapter.float().requires_grad_(False)
         self.projections = weights.projections
+        self.router = None if weights.router is None else weights.router.float().requires_grad_(False)
         self._norms = NameNorms()
 
     @classmethod
     def open(cls, folder: ModelFolder, notify: Callable[[str], None]) -> "UniID":
-        """From the published files; one of them is enough for its branch alone."""
+        """From the published files; one of them is enough for its branch alone. The router is optional."""
         notify("loading UniID")
-        text, adapter = (
-            folder.find(name) if folder.look_up(name) else None for name in ("text_branch", "adapter_branch")
+        text, adapter, router = (
+            folder.find(name) if folder.look_up(name) else None
+            for name in ("text_branch", "adapter_branch", "uniid_router")
         )
-        return cls(load_weights(text, adapter))
+        return cls(load_weights(text, adapter, router))
 
     @torch.no_grad()
     def plan(
@@ -66,7 +68,7 @@ class UniID:
     ) -> Plan | None:
         if not people:
             return None
-        settings = settings_of(options, len(people))
+        settings = settings_of(options, len(people), trained=self.router is not None)
         text: Sequence[PlannedIdentity] = ()
         notes: tuple[str, ...] = ()
         if options.branches != "adapter":
@@ -98,7 +100,12 @@ class UniID:
             (tokens,) = _mixed(one, lambda features: (_adapter_tokens(branch, features),))
             planned.append(_planned(one, tokens, one.settings.mask))
         uncond = _adapter_tokens(branch, null)
-        return AdapterPart(people=planned, null=uncond, projections=self.projections)
+        return AdapterPart(
+            people=planned,
+            null=uncond,
+            projections=self.projections,
+            router=None if self.router is None else self.router.of,
+        )
 
 
 def _text_tokens(branch: TextBranch, features: IDFeatures) -> Tokens:

@@ -27,6 +27,7 @@ def register_methods(register: Callable[[MethodDeclaration], None]) -> None:
             bases=(SDXL,),
             encoder=ENCODER,
             open=_method,
+            sources=("uniid_router",),
             branch_files={
                 "both": ("text_branch", "adapter_branch"),
                 "text": ("text_branch",),

@@ -37,8 +37,8 @@ class PlanSettings:
     deciding: Deciding = UNTRAINED
 
 
-def settings_of(options: PlanOptions, people: int) -> PlanSettings:
-    """The settings of a plan for this number of people."""
+def settings_of(options: PlanOptions, people: int, *, trained: bool = False) -> PlanSettings:
+    """The settings of a plan for this number of people, with a trained router or without one."""
     start = START.of(options.merge_start, people)
     return PlanSettings(
         scale=IDENTITY_SCALE.of(options.identity_scale, people),
@@ -55,5 +55,5 @@ def settings_of(options: PlanOptions, people: int) -> PlanSettings:
         rescaled=options.rescaling != "off",
         routing=options.routing,
         latent_size=options.latent_size,
-        deciding=deciding(options.order, trained=False),
+        deciding=deciding(options.order, trained=trained),
     )

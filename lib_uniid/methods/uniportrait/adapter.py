@@ -7,16 +7,15 @@ Widths and ranks are read off the tensors.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from lib_uniid.attention.lora import LoRA
 from lib_uniid.attention.sites import PROJECTIONS, Site
 from lib_uniid.errors import MissingModelError
-from lib_uniid.typing import Float
+from lib_uniid.methods.site_router import RouterLayers
 from lib_uniid.weights import load_exactly, shape_of, without_values
 
 FACEID_ENTRY = "faceid_adapter"
@@ -58,34 +57,12 @@ class FaceIDSite(LoRASite):
         self.to_v_faceid = nn.Linear(sizes.context, sizes.width, bias=False)
 
 
-class TwoLayers(nn.Sequential):
-    """One side of the router: theta reads image tokens, phi reads identities."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(nn.Linear(inputs, 2 * inputs), nn.GELU(), nn.Linear(2 * inputs, outputs, bias=False))
-
-    @property
-    def first(self) -> nn.Linear:
-        return cast("nn.Linear", self[0])
-
-    @property
-    def second(self) -> nn.Linear:
-        return cast("nn.Linear", self[2])
-
-
-class RouterSite(LoRASite):
+class RouterSite(LoRASite, RouterLayers):
     """A cross-attention layer's LoRA for several people and its router (arXiv 2408.05939, section 3.3)."""
 
     def __init__(self, sizes: SiteSizes, rank: int, tokens: int) -> None:
         super().__init__(sizes, rank)
-        self.to_q_router = TwoLayers(sizes.width, sizes.width)
-        self.to_k_router = TwoLayers(sizes.context, sizes.width)
-        self.aggr_router = nn.Linear(tokens, 1)
-
-    def keys(self, tokens: Float[Tensor, "r i k c"]) -> Float[Tensor, "r i d"]:
-        """What each identity's tokens answer to; not yet folded with the query side."""
-        aggregated = self.aggr_router(rearrange(tokens, "r i k c -> r i c k"))
-        return self.to_k_router(rearrange(aggregated, "r i c 1 -> r i c"))
+        self.add_router(width=sizes.width, context=sizes.context, tokens=tokens)
 
 
 class UniPortraitAdapter(nn.Module):

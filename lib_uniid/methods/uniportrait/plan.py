@@ -17,7 +17,6 @@ from lib_uniid.attention.sites import Site
 from lib_uniid.config import Routing
 from lib_uniid.errors import CheckpointMismatchError, ConfigError
 from lib_uniid.methods.uniportrait.adapter import LoRASet, UniPortraitAdapter
-from lib_uniid.methods.uniportrait.router import SiteRouter, fold_keys
 from lib_uniid.typing import Float
 
 
@@ -135,20 +134,13 @@ def _identities(
         )
         if routing.leads(site.index):
             routing.routers[site.index] = (
-                _router(adapter, site, tokens)
+                adapter.router_site(site.index).of(tokens)
                 if settings.trained
                 else AttentionRouter(key=kv.key, null=kv.null and kv.null[0])
             )
         branch = IdentityBranch(kv=kv, routing=routing, gains=gains, rescaled=settings.rescaled)
         branches[site.index] = (branch,)
     return branches
-
-
-def _router(adapter: UniPortraitAdapter, site: Site, tokens: Float[Tensor, "r i k d"]) -> SiteRouter:
-    router = adapter.router_site(site.index)
-    theta = router.to_q_router
-    keys = fold_keys(router.keys(tokens), theta.second.weight)
-    return SiteRouter(weight=theta.first.weight, bias=theta.first.bias, keys=keys)
 
 
 def _pair(to_k: nn.Linear, to_v: nn.Linear, tokens: Float[Tensor, "k d"], site: Site) -> Pair:

@@ -1,4 +1,4 @@
-"""The three published files of UniID, narrow, with weights that follow from their names."""
+"""The files of UniID, narrow, with weights that follow from their names."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,9 +6,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from lib_uniid.bases import SDXL
 from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.methods.uniid.adapter_branch import AdapterBranch
 from lib_uniid.methods.uniid.formats.adapter_branch import MODULES, SITES
+from lib_uniid.methods.uniid.formats.router import MODULES as ROUTER_MODULES
 from lib_uniid.methods.uniid.loading import Projections, Weights
 from lib_uniid.methods.uniid.text_branch import TextBranch
 from tests import recorded_uniid as recorded
@@ -49,6 +51,25 @@ def recogniser() -> dict[str, Tensor]:
         if not name.startswith("layer") or int(name.split(".")[1]) < (4 if "layer3" in name else 2)
     }
     return narrow(kept, _RECOGNISER)
+
+
+def router(width: int | None = None) -> dict[str, Tensor]:
+    """The router's file for the tokens of :func:`adapter_branch`; ``width`` is of all attention layers."""
+    shapes: Shapes = {}
+    for leader in SDXL.unet_leaders:
+        own = width or _ADAPTER[SDXL.unet.widths[leader]]
+        name, inner, context, tokens = f"{ROUTER_MODULES}{2 * leader + 1}", own + 4, 192, 5
+        shapes |= {
+            f"{name}.to_q_router.0.weight": (inner, own),
+            f"{name}.to_q_router.0.bias": (inner,),
+            f"{name}.to_q_router.2.weight": (own, inner),
+            f"{name}.to_k_router.0.weight": (2 * context, context),
+            f"{name}.to_k_router.0.bias": (2 * context,),
+            f"{name}.to_k_router.2.weight": (own, 2 * context),
+            f"{name}.aggr_router.weight": (1, tokens),
+            f"{name}.aggr_router.bias": (1,),
+        }
+    return narrow(shapes, {})
 
 
 WIDTH, TEXT_WIDTHS = 32, (64, 128)
@@ -97,4 +118,5 @@ FILES: dict[str, Callable[[], dict[str, Tensor]]] = {
     "iresnet100": recogniser,
     "text_branch": text_branch,
     "adapter_branch": adapter_branch,
+    "uniid_router": router,
 }

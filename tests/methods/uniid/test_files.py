@@ -8,15 +8,23 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lib_uniid.checkpoints.download import fetch
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.checkpoints.format import Format
 from lib_uniid.checkpoints.formats import formats
 from lib_uniid.checkpoints.header import Header
 from lib_uniid.checkpoints.loading import check, load
 from lib_uniid.checkpoints.sources import source
-from lib_uniid.errors import CheckpointMismatchError, MissingModelError, UniIDError, UnknownCheckpointError
+from lib_uniid.errors import (
+    CheckpointMismatchError,
+    DownloadError,
+    MissingModelError,
+    UniIDError,
+    UnknownCheckpointError,
+)
 from lib_uniid.methods.uniid.formats.adapter_branch import ADAPTER_BRANCH
 from lib_uniid.methods.uniid.formats.recogniser import RECOGNISER
+from lib_uniid.methods.uniid.formats.router import ROUTER
 from lib_uniid.methods.uniid.formats.text_branch import TEXT_BRANCH
 from lib_uniid.methods.uniid.loading import load_encoder, load_weights
 from tests.checkpoints.builders import faceid, write
@@ -26,11 +34,13 @@ from tests.methods.uniid.builders import (
     adapter_branch,
     bare,
     official,
+    router,
     text_branch,
 )
 from tests.onnx_pack import write_pack
 
 FORMATS = [RECOGNISER, TEXT_BRANCH, ADAPTER_BRANCH]
+ALL = [*FORMATS, ROUTER]
 each = pytest.mark.parametrize("expected", FORMATS, ids=[one.name for one in FORMATS])
 
 
@@ -181,7 +191,7 @@ def test_an_unfinished_download_is_refused(tmp_path: Path, name: str, kind: str)
     write(path, FILES[name]()) if kind == "bin" else save_file(FILES[name](), path)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
-    expected = next(one for one in FORMATS if one.name == name)
+    expected = next(one for one in ALL if one.name == name)
     with pytest.raises(UnknownCheckpointError, match=rf"a\.{kind} .*download it again"):
         check(path, expected)
 
@@ -244,6 +254,51 @@ def test_a_mapped_file_holds_the_same_values(tmp_path: Path, legacy: bool):
     assert_same(state, bare(text_branch()))
 
 
+def test_the_router_loads_one_set_of_layers_for_each_transformer(tmp_path: Path):
+    path = tmp_path / "some.safetensors"
+    save_file(router(), path)
+    routers = load_weights(None, None, path).router
+    assert routers is not None
+    assert [int(name) for name in routers] == [1, 5, 9, 29, 49, 69, 89, 109, 113, 117, 121]
+    assert_same({f"router_modules.{name}": x for name, x in routers.state_dict().items()}, router())
+
+
+def test_a_router_with_other_layers_is_refused(tmp_path: Path):
+    state = router()
+    lacking = {name: tensor for name, tensor in state.items() if ".121." not in name}
+    with pytest.raises(CheckpointMismatchError, match=r"a\.bin is not a whole UniID router.* train it again"):
+        check(write(tmp_path / "a.bin", lacking), ROUTER)
+    name = "router_modules.29.to_k_router.2.weight"
+    with pytest.raises(CheckpointMismatchError) as raised:
+        check(write(tmp_path / "b.bin", {**state, name: state[name][:5].clone()}), ROUTER)
+    assert raised.value.misshapen == {name}
+    part = {name: tensor for name, tensor in state.items() if ".1." not in name}
+    with pytest.raises(CheckpointMismatchError, match="it seems to be part of a UniID router file"):
+        check(write(tmp_path / "c.bin", part), ROUTER)
+
+
+def test_a_router_for_other_tokens_is_refused(tmp_path: Path):
+    state = router()
+    for name in [one for one in state if one.endswith("aggr_router.weight")]:
+        state[name] = state[name][:, :4].clone()
+    files = write(tmp_path / "a.bin", adapter_branch()), write(tmp_path / "r.bin", state)
+    with pytest.raises(
+        CheckpointMismatchError, match=r"r\.bin does not belong to a\.bin: its number of tokens .* 4, not 5"
+    ):
+        load_weights(None, *files)
+
+
+def test_the_router_is_optional_and_not_published(tmp_path: Path):
+    row = source("uniid_router")
+    assert not row.needed
+    assert not row.limits
+    assert row.to_get(tmp_path).endswith(
+        f"uniid-router_sdxl.safetensors (not published, made by training) into {tmp_path / 'uniid'}"
+    )
+    with pytest.raises(DownloadError, match="uniid_router is not published; train it"):
+        fetch(row, tmp_path)
+
+
 def test_the_files_are_found_by_content_under_any_name(tmp_path: Path):
     for number, name in enumerate(FILES):
         write(tmp_path / str(number) / "x.bin", FILES[name]())
@@ -252,6 +307,7 @@ def test_the_files_are_found_by_content_under_any_name(tmp_path: Path):
         "iresnet100": "0",
         "text_branch": "1",
         "adapter_branch": "2",
+        "uniid_router": "3",
     }
 
 
@@ -265,6 +321,6 @@ def test_a_tensor_that_is_not_finite_is_refused(tmp_path: Path, name: str):
     state = FILES[name]()
     broken = next(one for one in state if one.endswith("weight"))
     state[broken].view(-1)[0] = float("nan")
-    expected = next(one for one in FORMATS if one.name == name)
+    expected = next(one for one in ALL if one.name == name)
     with pytest.raises(UniIDError, match=re.escape(broken)):
         load(check(write(tmp_path / "a.bin", state), expected), mapped=True)

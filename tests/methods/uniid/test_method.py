@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib_uniid.attention.deciding import ORDER, UNTRAINED
+from lib_uniid.attention.deciding import ORDER, TRAINED, UNTRAINED
 from lib_uniid.attention.identity import IdentityBranch
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.scores import AttentionRouter
@@ -19,13 +19,13 @@ from lib_uniid.encoders.features import IDFeatures
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, EncoderMismatchError, MissingModelError
 from lib_uniid.methods.method import RequestedIdentity
 from lib_uniid.methods.registry import require
+from lib_uniid.methods.site_router import SiteRouter
 from lib_uniid.methods.uniid.loading import Weights
 from lib_uniid.methods.uniid.method import UNRESCALED, UniID
-from lib_uniid.methods.uniid.plan import build
-from lib_uniid.methods.uniid.settings import PlanSettings
+from lib_uniid.methods.uniid.router import Routers
 from lib_uniid.methods.uniid.text_tokens import InsertedTokens, mean_name, name_norms, rescaled
 from tests import narrow, narrow_xl
-from tests.methods.uniid.builders import TEXT_WIDTHS, WIDTH, features, null, weights
+from tests.methods.uniid.builders import TEXT_WIDTHS, WIDTH, features, null, router, weights
 from tests.near import assert_near
 
 LEFT, RIGHT = (torch.zeros(16, 16) for _ in range(2))
@@ -219,30 +219,63 @@ def test_several_people_are_placed_by_their_own_attention_where_no_mask_is_drawn
         assert plan.routing is not None
         assert plan.routing.deciding == UNTRAINED
         assert bool(plan.routing.routers) == routed
-        for index, router in plan.routing.routers.items():
-            assert isinstance(router, AttentionRouter)
-            assert router.key is adapter(plan, index).kv.key
+        for index, one in plan.routing.routers.items():
+            assert isinstance(one, AttentionRouter)
+            assert one.key is adapter(plan, index).kv.key
         assert len(plan.routing.routers) == (11 if routed else 0)  # one for each transformer
 
 
-def test_a_trained_router_takes_the_place_of_the_people_s_attention(method: UniID, sites: tuple[Site, ...]):
-    part = method._in_adapter([person("Anna"), person("Ben")], null())  # pyright: ignore[reportPrivateUsage]
-    asked: list[tuple[int, tuple[int, ...]]] = []
-
-    def router(site: Site, tokens: Tensor) -> AttentionRouter:
-        asked.append((site.index, tuple(tokens.shape)))
-        return AttentionRouter(key=torch.zeros(1, 1, 2, 5, 32))
-
-    build(sites, (), replace(part, router=router), PlanSettings(latent_size=(16, 16)))
-    assert {shape for _, shape in asked} == {(1, 2, 5, 192)}
-    assert len(asked) == 11
+@pytest.fixture(scope="module")
+def trained() -> UniID:
+    return UniID(replace(weights(), router=routers(WIDTH)))
 
 
-def test_people_may_stand_in_an_order(method: UniID, sites: tuple[Site, ...]):
-    crowd = [person("Anna"), person("Ben", features(1))]
-    plan = planned(method, sites, *crowd, order="left to right")
+def routers(width: int) -> Routers:
+    state = router(width)
+    return Routers.from_state_dict({name.removeprefix("router_modules."): x for name, x in state.items()})
+
+
+def test_a_trained_router_takes_the_place_of_the_people_s_attention(trained: UniID, sites: tuple[Site, ...]):
+    plan = planned(trained, sites, person("Anna"), person("Ben", features(1)))
     assert plan.routing is not None
-    assert plan.routing.deciding.order == ORDER
+    assert plan.routing.deciding == TRAINED
+    assert [*plan.routing.routers] == [1, 5, 9, 29, 49, 69, 89, 109, 113, 117, 121]
+    tokens, hidden = torch.stack(adapter_tokens(plan))[None], torch.randn(1, 7, WIDTH)
+    for index, made in plan.routing.routers.items():
+        assert isinstance(made, SiteRouter)
+        assert trained.router is not None
+        layers = trained.router.at(index)
+        expected = layers.to_q_router(hidden) @ layers.keys(tokens).mT
+        assert_near(made(hidden, hidden), expected, 1e-4)
+
+
+def test_a_trained_router_is_not_asked_where_nothing_is_to_be_chosen(trained: UniID, sites: tuple[Site, ...]):
+    free = [person("Anna"), person("Ben", features(1))]
+    for crowd, routing in ((BOTH, "auto"), (free, "off"), (free[:1], "auto")):
+        plan = planned(trained, sites, *crowd, routing=routing)
+        assert plan.routing is not None
+        assert not plan.routing.routers
+
+
+def test_a_router_for_another_unet_is_refused(sites: tuple[Site, ...]):
+    crowd = [person("Anna"), person("Ben", features(1))]
+    wide = UniID(replace(weights(), router=routers(WIDTH + 8)))
+    with pytest.raises(
+        CheckpointMismatchError, match=r"router_modules\.1\.to_q_router.* is for layers of 40 channels .* 32"
+    ):
+        planned(wide, sites, *crowd)
+    few = routers(WIDTH)
+    del few["29"]
+    with pytest.raises(CheckpointMismatchError, match=r"router has no layers for .* \(number 29\)"):
+        planned(UniID(replace(weights(), router=few)), sites, *crowd)
+
+
+def test_people_may_stand_in_an_order(method: UniID, trained: UniID, sites: tuple[Site, ...]):
+    crowd = [person("Anna"), person("Ben", features(1))]
+    for one in (method, trained):
+        plan = planned(one, sites, *crowd, order="left to right")
+        assert plan.routing is not None
+        assert plan.routing.deciding.order == ORDER
 
 
 def test_a_mask_is_of_the_adapter_branch_alone(method: UniID, sites: tuple[Site, ...]):

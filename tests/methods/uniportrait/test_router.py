@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from lib_uniid.attention.rows import Role, Rows
-from lib_uniid.methods.uniportrait.router import SiteRouter, fold_keys
+from lib_uniid.methods.site_router import SiteRouter, fold_keys
 
 
 def test_the_folded_router_equals_the_unfolded_one():
