@@ -78,8 +78,8 @@ class Deciding:
 AS_SCORED = Deciding()
 """The router's scores as they are, as published."""
 
-TRAINED = AS_SCORED
-"""For a router that was trained."""
+TRAINED = Deciding(keep=0.9, order=1.5)
+"""For a router that was trained in lessons with columns, which decide where it is not sure."""
 
 UNTRAINED = Deciding(smooth=0.15, balance="share", keep=0.9, order=1.5)
 """For a router without training, which without columns gives two faces to one person (decision 0012)."""
@@ -88,10 +88,9 @@ ORDER = 4.0
 """Strength of the columns where people are placed in an order."""
 
 
-def deciding(order: str, *, trained: bool) -> Deciding:
-    """How to decide with a router of either kind; ``order`` is a :data:`lib_uniid.fields.shared.Order`."""
-    chosen = TRAINED if trained else UNTRAINED
-    return chosen if order == "free" else replace(chosen, order=ORDER)
+def deciding(order: str, free: Deciding) -> Deciding:
+    """How to decide in this order, one of :data:`lib_uniid.fields.Order`; ``free`` is used without one."""
+    return free if order == "free" else replace(free, order=ORDER)
 
 
 @dataclass(slots=True, eq=False)

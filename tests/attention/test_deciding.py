@@ -232,7 +232,7 @@ def left_to_right(routed: Tensor) -> list[float]:
 
 
 def test_people_stand_in_the_asked_order_and_a_free_order_breaks_ties():
-    asked = left_to_right(decided(shared(3, deciding("left to right", trained=False)), noise(3)))
+    asked = left_to_right(decided(shared(3, deciding("left to right", UNTRAINED)), noise(3)))
     assert asked == sorted(asked)
     assert asked[0] < 4.0
     assert asked[2] > 12.0
@@ -243,7 +243,7 @@ def test_people_stand_in_the_asked_order_and_a_free_order_breaks_ties():
 @pytest.mark.parametrize("progress", [0.0, 0.9])
 def test_clear_evidence_changes_a_free_order_and_no_asked_one(progress: float):
     against = torch.arange(256).remainder(16).lt(8).float()[None, :, None] * torch.tensor([-1.0, 1.0])
-    asked = left_to_right(decided(shared(2, deciding("left to right", trained=False)), against, progress))
+    asked = left_to_right(decided(shared(2, deciding("left to right", UNTRAINED)), against, progress))
     assert asked == sorted(asked)
     free = left_to_right(decided(shared(2, UNTRAINED), against, progress))
     assert free == sorted(free, reverse=True)
@@ -271,7 +271,7 @@ def test_each_row_decides_for_itself():
 def test_masks_win_and_the_others_share_the_rest_in_their_order():
     mask = torch.zeros(16, 16)
     mask[:, :4] = 1.0
-    routing = shared(3, deciding("left to right", trained=False), [None, mask, None])
+    routing = shared(3, deciding("left to right", UNTRAINED), [None, mask, None])
     routed = decided(routing, noise(3))
     assert not routed[..., 1].any()
     first, _, last = left_to_right(routed)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lib_uniid.attention.deciding import UNTRAINED, Deciding, deciding
+from lib_uniid.attention.deciding import TRAINED, UNTRAINED, Deciding, deciding
 from lib_uniid.attention.identities import Merge
 from lib_uniid.attention.plan import PlanOptions
 from lib_uniid.config import Routing
@@ -55,5 +55,5 @@ def settings_of(options: PlanOptions, people: int, *, trained: bool = False) -> 
         rescaled=options.rescaling != "off",
         routing=options.routing,
         latent_size=options.latent_size,
-        deciding=deciding(options.order, trained=trained),
+        deciding=deciding(options.order, TRAINED if trained else UNTRAINED),
     )

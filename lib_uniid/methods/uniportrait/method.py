@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lib_uniid.attention.deciding import deciding
+from lib_uniid.attention.deciding import AS_SCORED, deciding
 from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.sites import Site
@@ -65,7 +65,7 @@ class UniPortrait:
             routing=options.routing,
             latent_size=options.latent_size,
             rescaled=options.rescaling == "on",
-            deciding=deciding(options.order, trained=True),
+            deciding=deciding(options.order, AS_SCORED),
         )
         return build(self.adapter, sites, planned, uncond, settings)
 
