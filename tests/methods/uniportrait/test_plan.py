@@ -121,7 +121,7 @@ def test_scales_outside_their_ranges_are_refused(scale: float):
 
 def test_the_order_of_the_request_and_the_published_routing_are_what_the_method_plans_with():
     adapter = random_adapter(PAIR.sites)
-    free, asked = (deciding(order, trained=True) for order in ("free", "left to right"))
+    free, asked = (deciding(order, AS_SCORED) for order in ("free", "left to right"))
     assert (free, asked.order) == (AS_SCORED, ORDER)
     for how in (free, asked):
         settings = PlanSettings(latent_size=(8, 8), deciding=how)
