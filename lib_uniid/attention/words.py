@@ -1,8 +1,8 @@
 """Words that belong to one person: text attention to them at that person's places.
 
-A branch adds ``m (A(q; words) - A(q; text))`` at each site, where m is the person's part of each place. The
-words' states come from the host's text encoders. Their keys and values come from the site's own projections,
-LoRAs of the host included, once per injection.
+A branch adds ``s m (A(q; words) - A(q; text))`` at each site, where m is the person's part of each place and
+s is more than 1 in the first steps. The words' states come from the host's text encoders. Their keys and
+values come from the site's own projections, LoRAs of the host included, once per injection.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -30,6 +30,12 @@ from lib_uniid.typing import Float
 
 WAY: Way = "voronoi"
 """How the places of faces are grown to those of words, unless another way is asked for."""
+
+EARLY = 0.2
+"""The share of the steps in which large parts get their colours."""
+
+STRENGTH = 3.0
+"""How much words count in these steps, so that no colour spreads to another person (decision 0012)."""
 
 SMOOTH = 0.15
 """The share of the shorter side over which scores are averaged that were not smoothed for the decision."""
@@ -120,19 +126,19 @@ class OwnWords:
     way: Way = WAY
 
     def parts(self, call: Call) -> Float[Tensor, "w m p 1"]:
-        """The part that each of these people has of the places of the cond rows."""
+        """How much each of these people's words count at the places of the cond rows."""
         rule = self.routing.rule
         fixed = rule.fixed_at(call.query.shape[1])
         if not rule.learned:
             whole = call.query.new_ones(1, 1, 1) if fixed is None else fixed[None].to(call.query)
-            return self._of_those(whole)
+            return self._of_those(whole, call)
         decided = self.routing.at(call)
         if decided.grown is None:
             grown = self._grown(decided, call)
             if fixed is not None:
                 fixed = fixed[None].to(grown)
                 grown = fixed + left_over(fixed) * grown
-            decided.grown = self._of_those(grown.to(call.query))
+            decided.grown = self._of_those(grown.to(call.query), call)
         return decided.grown
 
     def _grown(self, decided: Decided, call: Call) -> Float[Tensor, "b n i"]:
@@ -147,8 +153,9 @@ class OwnWords:
         grown = rearrange(WAYS[self.way](seen), "b i height width -> b (height width) i")
         return self.routing.among_all(grown)
 
-    def _of_those(self, whole: Float[Tensor, "m p i"]) -> Float[Tensor, "w m p 1"]:
-        return torch.stack([whole[..., one.person, None] for one in self.words])
+    def _of_those(self, whole: Float[Tensor, "m p i"], call: Call) -> Float[Tensor, "w m p 1"]:
+        parts = torch.stack([whole[..., one.person, None] for one in self.words])
+        return parts * STRENGTH if call.rows.progress < EARLY else parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,15 +18,19 @@ from lib_uniid.attention.injection import injected
 from lib_uniid.attention.math import attend
 from lib_uniid.attention.plan import Plan
 from lib_uniid.attention.rows import Role, Rows
-from lib_uniid.attention.words import OwnWords, PersonWords, WordsBranch, joined, with_words
+from lib_uniid.attention.words import EARLY, STRENGTH, OwnWords, PersonWords, WordsBranch, joined, with_words
 from lib_uniid.errors import ConfigError
 from lib_uniid.methods.uniportrait.plan import PlanSettings
+from tests.attention import pairs
 from tests.attention.builders import GUIDED, people, small_pair
-from tests.attention.pairs import HALVES, attend_to, drawn, pair_plan
+from tests.attention.pairs import HALVES, drawn, pair_plan
 from tests.attention.test_deciding import CONTEXT, SIZE, XL, settings
 from tests.near import assert_near
 
 PAIR = small_pair()
+attend_to = partial(pairs.attend_to, progress=EARLY)
+"""After the first steps, in which words count more."""
+
 SILENT = PlanSettings(latent_size=(8, 8), id_scale=0.0, lora_scale=0.0)
 
 
@@ -54,6 +59,13 @@ def test_in_a_mask_the_words_replace_the_text_and_elsewhere_nothing_changes():
     assert_near(out[1, right], attention_to(words)[1, right])
     assert torch.equal(out[1, ~right], attend_to(None)[1, ~right])
     assert torch.equal(out[0], attend_to(None)[0])  # the uncond row
+
+
+def test_in_the_first_steps_the_words_count_more():
+    plan, right = of_the_pair({1: states(1, 9, 6)}), HALVES[1].flatten().bool()
+    without, early, later = (attend_to(x, progress=at) for x, at in ((None, 0.0), (plan, 0.19), (plan, 0.2)))
+    assert_near((early - without)[1], STRENGTH * (later - without)[1])
+    assert (later - without)[1, right].abs().max() > 0.1
 
 
 def test_everybody_may_have_words():
@@ -169,7 +181,7 @@ def test_identity_tokens_are_put_among_a_person_s_words():
     assert plan is not None
     changed = with_words(plan, PAIR.sites, [PersonWords(person=1, states=words, changes=[Late()])])
     right = HALVES[1].flatten().bool()
-    for progress, expected in ((0.0, words), (0.5, words + 1.0)):
+    for progress, expected in ((0.4, words), (0.5, words + 1.0)):
         out = attend_to(changed, progress=progress)
         assert_near(out[1, right], attention_to(expected)[1, right])
 
