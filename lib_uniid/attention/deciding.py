@@ -82,7 +82,7 @@ UNTRAINED = Deciding(smooth=0.15, balance="share", keep=0.9, order=1.5)
 """For a router without training, which without columns gives two faces to one person (decision 0012)."""
 
 TRAINED = UNTRAINED
-"""For a router that was trained in lessons with columns; less is no better (decision 0012)."""
+"""For a router that was trained, where its scores alone are not enough (decision 0012)."""
 
 ORDER = 4.0
 """Strength of the columns where people are placed in an order."""

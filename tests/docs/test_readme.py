@@ -91,7 +91,7 @@ def test_the_page_for_users_lists_every_command():
 def test_every_control_on_the_page_for_users_is_in_the_interface():
     sources = [path for part in ("ui", "fields") for path in (ROOT / "lib_uniid" / part).glob("*.py")]
     source = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    automatic = [*METHOD_NUMBERS, REQUEST["identity_scale"]]
+    automatic = [*METHOD_NUMBERS, REQUEST["identity_scale"], REQUEST["merge_start"]]
     source += "\n".join(f"Automatic {row.label_in_text}" for row in automatic)
     controls = re.findall(r"\*\*(.+?)\*\*", " ".join(cells[0] for cells in rows("docs/using.md", "control")))
     named = [name.partition(" 1")[0] for name in controls if not name.startswith("Person 4")]
