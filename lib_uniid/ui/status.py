@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib_uniid import installation
 from lib_uniid.declarations import FaceDetector, face_detector
 from lib_uniid.errors import ConfigError
-from lib_uniid.methods import needs, registry
+from lib_uniid.methods import registry
 from lib_uniid.plugins import plugins
 from lib_uniid.runtime import Runtime
 
@@ -81,6 +81,7 @@ class Status:
 def status_of(runtime: Runtime, checkpoint: Path | None, presets: tuple[str, ...]) -> Status:
     """The status by the runtime's index; people and presets are read now."""
     from lib_uniid.faces.domain import note_of
+    from lib_uniid.methods import needs
 
     index = runtime.index
     detector, problems = _detector(runtime)

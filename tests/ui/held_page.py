@@ -28,7 +28,7 @@ def _hold() -> None:
     def report_and_wait(self: Finished, shown: Shown) -> None:
         report(self, shown)
         while shown.step >= _held_from():
-            time.sleep(0.02)
+            time.sleep(0.25)  # more reports than a slow browser shows would keep it busy
             report(self, shown)  # raises once the run is cancelled
 
     Finished.report = report_and_wait

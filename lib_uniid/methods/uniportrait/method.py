@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lib_uniid.attention.deciding import AS_SCORED, TRAINED, Deciding, deciding
+from lib_uniid.attention.deciding import AS_SCORED, deciding
 from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.plan import Plan, PlanOptions
 from lib_uniid.attention.sites import Site
@@ -19,9 +19,6 @@ from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from lib_uniid.methods.uniportrait.settings import IDENTITY_SCALE, STRUCTURE_SCALE
 from lib_uniid.methods.uniportrait.tokens import Resampler, identity_tokens, uncond_tokens
 from lib_uniid.typing import Float
-
-PUBLISHED = 2
-"""The number of people in the pictures that the published demo makes."""
 
 
 class UniPortrait:
@@ -68,7 +65,7 @@ class UniPortrait:
             routing=options.routing,
             latent_size=options.latent_size,
             rescaled=options.rescaling == "on",
-            deciding=deciding_of(options.order, len(people)),
+            deciding=deciding(options.order, AS_SCORED),
         )
         return build(self.adapter, sites, planned, uncond, settings)
 
@@ -81,11 +78,6 @@ class UniPortrait:
 
     def _uncond(self, null: IDFeatures, scale: float) -> Float[Tensor, "k d"]:
         return uncond_tokens(self.resampler, len(null["intrinsic"]), null.get("structure"), scale)
-
-
-def deciding_of(order: str, people: int) -> Deciding:
-    """The published routing for up to two people; of more, one often gets two faces by it (decision 0012)."""
-    return deciding(order, AS_SCORED if people <= PUBLISHED else TRAINED)
 
 
 def _structure_scale(one: RequestedIdentity, people: int) -> float:

