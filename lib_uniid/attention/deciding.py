@@ -89,7 +89,7 @@ ORDER = 4.0
 
 
 def deciding(order: str, free: Deciding) -> Deciding:
-    """How to decide in this order, one of :data:`lib_uniid.fields.Order`; ``free`` is used without one."""
+    """How to decide in an order of :data:`lib_uniid.fields.shared.Order`; ``free`` is used without one."""
     return free if order == "free" else replace(free, order=ORDER)
 
 

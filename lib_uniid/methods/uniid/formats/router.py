@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from lib_uniid.bases import SDXL
 from lib_uniid.checkpoints.format import Format, Layout, Names
-from lib_uniid.checkpoints.parts import linear
+from lib_uniid.methods.router_layers import router_layers
 
 MODULES = "router_modules."
 
@@ -19,13 +19,7 @@ def _layout(_: Collection[str]) -> Layout:
     for leader in SDXL.unet_leaders:
         channels = SDXL.unet.widths[leader]
         name, width, inner = f"{MODULES}{2 * leader + 1}", f"width{channels}", f"inner{channels}"
-        layout |= {
-            **linear(f"{name}.to_q_router.0", f"{inner} {width}"),
-            f"{name}.to_q_router.2.weight": f"{width} {inner}",
-            **linear(f"{name}.to_k_router.0", "2*context context"),
-            f"{name}.to_k_router.2.weight": f"{width} 2*context",
-            **linear(f"{name}.aggr_router", "1 tokens"),
-        }
+        layout |= router_layers(name, width, inner)
     return layout
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 
 from lib_uniid.checkpoints.format import Format, Layout
-from lib_uniid.checkpoints.parts import linear
+from lib_uniid.methods.router_layers import router_layers
 from lib_uniid.methods.uniportrait.formats.parts import SITES, lora
 
 _GROUP = "faceid_adapter"
@@ -17,13 +17,7 @@ def _layout(_: Collection[str]) -> Layout:
     layout = lora(f"{_GROUP}.")
     for site in range(1, SITES, 2):
         name, width = f"{_GROUP}.{site}", f"width{site // 2}"
-        layout |= {
-            **linear(f"{name}.to_q_router.0", f"2*{width} {width}"),
-            f"{name}.to_q_router.2.weight": f"{width} 2*{width}",
-            **linear(f"{name}.to_k_router.0", "2*context context"),
-            f"{name}.to_k_router.2.weight": f"{width} 2*context",
-            **linear(f"{name}.aggr_router", "1 tokens"),
-        }
+        layout |= router_layers(name, width, f"2*{width}")
     return layout
 
 
