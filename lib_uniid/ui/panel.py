@@ -4,23 +4,20 @@ Building it has no side effects: a WebUI builds it three times per tab. Events c
 :class:`PanelController`, and :mod:`lib_uniid.ui.html` renders its answers.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from lib_uniid.errors import UniIDError
-from lib_uniid.fields.person import METHOD_NUMBERS, MIX, PERSON
+from lib_uniid.fields.person import MIX, PERSON
 from lib_uniid.fields.request import REQUEST
-from lib_uniid.fields.rows import Row, numbers
-from lib_uniid.fields.shared import METHOD_CHOICES
-from lib_uniid.methods.registry import MethodNumber
+from lib_uniid.fields.rows import numbers
 from lib_uniid.ui import html
 from lib_uniid.ui.controller import PanelController
-from lib_uniid.ui.form import ANY_METHOD, SHARED_SWITCHED, TABS, Form, PersonForm, names_of, switch_of
+from lib_uniid.ui.form import ANY_METHOD, TABS, Form, PersonForm, names_of
+from lib_uniid.ui.method_controls import MethodControls
 from lib_uniid.ui.pasting import readers
 from lib_uniid.ui.presetting import PresetControls
 from lib_uniid.ui.reference_pictures import ReferencePictures
@@ -67,6 +64,7 @@ class Builder:
 
     def __init__(self, controller: PanelController, elem_id: ElemId, *, page: bool = False) -> None:
         self.controller, self.elem_id, self.page = controller, elem_id, page
+        self.by_method = MethodControls(controller, page=page)
         self.choices: list[Any] = []
         self.tabs: list[dict[str, Any]] = []
         self.reference_pictures: list[ReferencePictures] = []
@@ -124,12 +122,12 @@ class Builder:
         preset_used = self.presets.connect(panel.arguments)
         for event in (panel.enabled.change, self.refresh.click, *panel.saved):
             event(self._refresh, inputs=[], outputs=panel.refreshed, show_progress="hidden")
-        method, switches = self._shared["method"], self.method_switches
+        method, by_method = self._shared["method"], self.by_method
         for event in (panel.enabled.change, self.refresh.click, method.change, preset_used):
             event(
-                self.show_method,
-                inputs=[method, *switches],
-                outputs=self.method_controls,
+                by_method.updates,
+                inputs=[method, *by_method.switches],
+                outputs=by_method.controls,
                 show_progress="hidden",
             )
         self.show_files.click(
@@ -175,7 +173,7 @@ class Builder:
         """The controls for all people."""
         with gr.Row():
             with gr.Column():
-                scales = self._method_numbers(self._keep, SHARED_SWITCHED)
+                scales = self.by_method.of_all(self._keep)
             row = REQUEST["routing"]
             shown = {"choices": [*row.choices], "label": row.label, "info": row.info}
             routing = self._keep(gr.Radio, "routing", value=rest.routing, **shown)
@@ -196,29 +194,8 @@ class Builder:
                 name: self._keep(gr.Checkbox, name, value=getattr(rest, name), label=REQUEST[field].label)
                 for name, field in names.items()
             }
-        return {**scales, "routing": routing, "method": method, **switches, **self._method_choices(rest)}
-
-    def _method_choices(self, rest: Form) -> dict[str, Any]:
-        """A collapsed section with the choices that only some methods have."""
-        read = self._choices_read()
-        with gr.Accordion(
-            "Order, branches and rescaling",
-            open=False,
-            visible=bool(read),
-            elem_id=self.elem_id("method_choices"),
-        ) as self._choices:
-            return {
-                row.name: self._keep(
-                    gr.Radio,
-                    row.name,
-                    value=getattr(rest, row.name),
-                    choices=[*row.choices],
-                    label=row.label,
-                    info=row.info,
-                    visible=row.name in read,
-                )
-                for row in METHOD_CHOICES
-            }
+        choices = self.by_method.choices(self._keep, rest, self.elem_id)
+        return {**scales, "routing": routing, "method": method, **switches, **choices}
 
     def _person(self, number: int) -> dict[str, Any]:
         """Build one tab; its arguments by name, in the order of the form."""
@@ -246,7 +223,7 @@ class Builder:
                     gr.Textbox, "prompt", value=rest.prompt, label=words.label, info=words.info, max_lines=1
                 )
                 parts |= self._numbers(keep, folded=False)
-                parts |= self._method_numbers(keep, METHOD_NUMBERS)
+                parts |= self.by_method.of_person(keep)
             with gr.Column():
                 self.reference_pictures.append(
                     ReferencePictures(self.controller, self.elem_id(f"person_{number}"))
@@ -278,18 +255,6 @@ class Builder:
         rows = [row for row in numbers(PERSON, "panel") if row.folded == folded and row.default is not None]
         return {row.name: slider(keep, row.name, row, row.default) for row in rows}
 
-    def _method_numbers(self, keep: Callable[..., Any], rows: Sequence[Row]) -> dict[str, Any]:
-        """For each number that a method decides: a switch for its default, and a slider for another value."""
-        parts: dict[str, Any] = {}
-        for row in rows:
-            number = self._method_number(row)
-            label = _switch_label(row, number)
-            parts[switch_of(row)] = switch = keep(gr.Checkbox, switch_of(row), value=True, label=label)
-            value = row.low if number is None else number.together
-            parts[row.name] = scale = slider(keep, row.name, row, value, visible=False)
-            switch.change(_shown_unless, inputs=[switch], outputs=[scale], show_progress="hidden")
-        return parts
-
     def _numbered(self, number: int, kind: Callable[..., Any], name: str, **options: Any) -> Any:
         return self._keep(kind, f"person_{number}_{name}", **options)
 
@@ -303,35 +268,6 @@ class Builder:
                 label="Request (JSON)",
                 info="If set, it overrides all controls above",
             )
-
-    def _method_number(self, row: Row) -> MethodNumber | None:
-        """What the method decides, on the page; a WebUI's panel learns it by an event."""
-        with suppress(UniIDError):  # the status says what is wrong
-            return self.controller.method_number(ANY_METHOD, row.name) if self.page else None
-        return None
-
-    def _choices_read(self) -> tuple[str, ...]:
-        """The choices that the method reads, on the page; a WebUI's panel learns them by an event."""
-        with suppress(UniIDError):
-            return self.controller.method_choices(ANY_METHOD) if self.page else ()
-        return ()
-
-    @property
-    def _decided(self) -> list[tuple[dict[str, Any], Row]]:
-        """The numbers that a method decides, each with the controls that it is among: of a tab, or of all."""
-        of_tabs = [(tab, row) for tab in self.tabs for row in METHOD_NUMBERS]
-        return of_tabs + [(self._shared, row) for row in SHARED_SWITCHED]
-
-    @property
-    def method_switches(self) -> list[Any]:
-        """The switch of each number that a method decides."""
-        return [controls[switch_of(row)] for controls, row in self._decided]
-
-    @property
-    def method_controls(self) -> list[Any]:
-        """What differs with the method: switch and slider of each number that it decides, and its choices."""
-        pairs = [controls[name] for controls, row in self._decided for name in (switch_of(row), row.name)]
-        return [*pairs, self._choices, *(self._shared[row.name] for row in METHOD_CHOICES)]
 
     # --- events ---
 
@@ -354,27 +290,6 @@ class Builder:
             *(gr.update(choices=["", *status.people]) for _ in self.choices),
         ]
 
-    def show_method(self, method: str | None, *switches: bool) -> list[Any]:
-        """The label of each switch has the method's defaults, and each slider the method's range.
-
-        ``switches`` are the values of :attr:`method_switches`.
-        """
-        method, rows = method or ANY_METHOD, [row for _, row in self._decided]
-        try:
-            found = [self.controller.method_number(method, row.name) for row in rows]
-            read = self.controller.method_choices(method)
-        except UniIDError:  # an unknown method, which the generation reports
-            return [gr.update() for _ in self.method_controls]
-        return [
-            *(
-                update
-                for row, number, on in zip(rows, found, switches, strict=True)
-                for update in _method_number_updates(row, number, on)
-            ),
-            gr.update(visible=bool(read)),
-            *(_method_choice_update(row, row.name in read) for row in METHOD_CHOICES),
-        ]
-
     def _show_files(self) -> list[Any]:
         try:
             self.controller.refresh()
@@ -393,29 +308,3 @@ class Builder:
             yield html.status(self.controller.status())
         except Exception as error:
             yield html.failure(error)
-
-
-def _switch_label(row: Row, number: MethodNumber | None) -> str:
-    """Of the switch for the method's default."""
-    return f"Automatic {row.label_in_text}" + ("" if number is None else f" ({number.defaults})")
-
-
-def _method_number_updates(row: Row, number: MethodNumber | None, automatic: bool) -> list[Any]:
-    """Of the switch and the slider, which keeps a value of the user's own unless it is hidden."""
-    if number is None:
-        return [gr.update(visible=False, value=True), gr.update(visible=False)]
-    value: dict[str, Any] = {"value": number.together} if automatic else {}
-    return [
-        gr.update(label=_switch_label(row, number), visible=True),
-        gr.update(minimum=number.low, maximum=number.high, visible=not automatic, **value),
-    ]
-
-
-def _method_choice_update(row: Row, read: bool) -> Any:
-    """A hidden choice has its default: the method would refuse another value."""
-    return gr.update(visible=True) if read else gr.update(visible=False, value=row.default)
-
-
-def _shown_unless(automatic: bool) -> Any:
-    """Hide the slider while its value is not used."""
-    return gr.update(visible=not automatic)

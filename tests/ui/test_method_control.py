@@ -74,7 +74,7 @@ def test_the_label_and_the_range_of_the_structure_scale_are_the_method_s(tmp_pat
     builder, _ = built(tmp_path)
     labels: list[tuple[str, float]] = []
     for method in (ANY_METHOD, NAME):
-        switch, scale, *others = builder.show_method(method, *AUTOMATIC)
+        switch, scale, *others = builder.by_method.updates(method, *AUTOMATIC)
         assert others[: 2 * TABS - 2] == [switch, scale] * (TABS - 1)
         labels.append((switch["label"], scale["maximum"]))
     assert labels == [
@@ -86,17 +86,17 @@ def test_the_label_and_the_range_of_the_structure_scale_are_the_method_s(tmp_pat
 def test_a_method_without_a_structure_scale_shows_none(tmp_path: Path):
     v1.register(ToyPlugin(), name="toy")
     builder, _ = built(tmp_path)
-    switch, scale, *_ = builder.show_method(NAME, *AUTOMATIC)
+    switch, scale, *_ = builder.by_method.updates(NAME, *AUTOMATIC)
     assert not switch["visible"]
     assert not scale["visible"]
-    assert not builder.show_method(default(), *AUTOMATIC)[1]["visible"]
-    assert builder.show_method(default(), *[False] * len(AUTOMATIC))[1]["visible"]
+    assert not builder.by_method.updates(default(), *AUTOMATIC)[1]["visible"]
+    assert builder.by_method.updates(default(), *[False] * len(AUTOMATIC))[1]["visible"]
 
 
 def of_controls(builder: Builder, method: str) -> dict[str, Any]:
     """What the panel shows for a method, by the control's id."""
-    parts = [part.elem_id for part in builder.method_controls]
-    return dict(zip(parts, builder.show_method(method, *AUTOMATIC), strict=True))
+    parts = [part.elem_id for part in builder.by_method.controls]
+    return dict(zip(parts, builder.by_method.updates(method, *AUTOMATIC), strict=True))
 
 
 def test_the_identity_scale_has_the_method_s_default(tmp_path: Path):
@@ -112,7 +112,7 @@ def test_choices_are_shown_and_used_where_the_method_has_them(tmp_path: Path):
     v1.register(ToyPlugin(choices=("branches",)), name="toy")
     v1.register(ToyPlugin(name="Plain"), name="plain")
     builder, _ = built(tmp_path)
-    (section,) = (part for part in builder.method_controls if part.elem_id == "method_choices")
+    (section,) = (part for part in builder.by_method.controls if part.elem_id == "method_choices")
     assert not section.open
     for method, read in ((default(), {"rescaling", "order"}), (NAME, {"branches"}), ("Plain", set[str]())):
         shown = of_controls(builder, method)
@@ -124,7 +124,7 @@ def test_choices_are_shown_and_used_where_the_method_has_them(tmp_path: Path):
 
 def test_an_unused_slider_has_the_method_s_default_and_a_used_one_keeps_its_value(tmp_path: Path):
     builder, _ = built(tmp_path)
-    scales = builder.show_method(default(), False, *AUTOMATIC[1:])[1 : 2 * TABS : 2]
+    scales = builder.by_method.updates(default(), False, *AUTOMATIC[1:])[1 : 2 * TABS : 2]
     assert [one.get("value") for one in scales] == [None, 0.3, 0.3, 0.3]
     assert [one["visible"] for one in scales] == [True, False, False, False]
 
@@ -186,7 +186,7 @@ with gr.Blocks():
     builder.people()
     builder.settings()
     builder.connect()
-shown = builder.show_method(NAME, *[True] * len(builder.method_switches))
+shown = builder.by_method.updates(NAME, *[True] * len(builder.by_method.switches))
 
 def pose(automatic):
     person = PersonForm(who="Anna", pose_scale=0.4, **{"pose_automatic": automatic})
@@ -196,7 +196,7 @@ def pose(automatic):
     return request.people[0].pose_scale, form.pose_automatic, form.pose_scale
 
 print(json.dumps({
-    "controls": [one.elem_id for one in builder.method_controls[:4]],
+    "controls": [one.elem_id for one in builder.by_method.controls[:4]],
     "label": shown[2]["label"], "scale": [shown[3]["maximum"], shown[3]["value"]],
     "structure": shown[0]["visible"], "order": names_of(PersonForm)[13:],
     "automatic": pose(True), "own": pose(False),

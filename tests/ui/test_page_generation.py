@@ -8,25 +8,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from lib_uniid.api import v1
-from lib_uniid.bases import SD15, SD21
+from lib_uniid.bases import SD21
 from lib_uniid.checkpoints.folder import ModelFolder
 from lib_uniid.config import GenerationSettings
 from lib_uniid.errors import CheckpointMismatchError, EncoderMismatchError
-from lib_uniid.evaluation.presence import Appearance, Presence
 from lib_uniid.hosts.diffusers import saving
-from lib_uniid.hosts.diffusers.host import DiffusersHost, rough_colours
+from lib_uniid.hosts.diffusers.host import DiffusersHost
 from lib_uniid.library.store import Identity
 from lib_uniid.pipeline import GeneratedPicture, Studio
 from lib_uniid.runtime import Runtime
 from lib_uniid.ui.finished import Finished
 from lib_uniid.ui.form import Form, PersonForm
-from lib_uniid.ui.likeness import verdicts
 from lib_uniid.ui.page_generation import PageGenerator, PageSettings, Shown
 from lib_uniid.ui.runs import Cancelled, Run
 from lib_uniid.ui.uploads import Uploads
@@ -374,32 +371,6 @@ def test_a_number_out_of_range_is_named(maker: PageGenerator, page_settings: dic
     last = shown(maker, **page_settings)[-1]
     assert last.wrong
     assert last.words[0].startswith(sentence)
-
-
-@pytest.mark.parametrize(
-    ("similarity", "kind", "words"),
-    [(0.83, "good", "good likeness"), (0.5, "note", "fair likeness"), (0.36, "bad", "weak likeness")],
-)
-def test_likeness_is_measured_by_what_real_pairs_reach(similarity: float, kind: str, words: str):
-    (one,) = verdicts(Presence(people=(Appearance(name="Anna", face=1, similarity=similarity),)))
-    assert one.kind == kind
-    assert words in one.sentence
-
-
-def test_a_person_who_was_not_found_has_a_suggestion():
-    (one,) = verdicts(Presence(people=(Appearance(name="Ben", face=None, similarity=0.1),)))
-    assert one.kind == "bad"
-    assert one.sentence.startswith("Ben not found; try another seed")
-
-
-def test_rough_colours_are_a_linear_map_of_each_latent():
-    latents = torch.zeros(1, 4, 2, 3)
-    latents[0, 0, 1, 2] = 1.0
-    picture = rough_colours(latents, SD15)
-    assert picture.shape == (1, 2, 3, 3)
-    assert picture[0, 0, 0].tolist() == [128, 128, 128]
-    expected = np.round((np.array(SD15.latent_colours[0]) / 2 + 0.5) * 255)
-    assert np.abs(picture[0, 1, 2].numpy() - expected).max() <= 1
 
 
 @needs_standalone_host

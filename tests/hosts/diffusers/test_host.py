@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lib_uniid.attention.rows import Role, Rows
+from lib_uniid.bases import SD15
 from lib_uniid.config import SAMPLERS, GenerationSettings
 from lib_uniid.errors import ConfigError, UnknownCheckpointError
 from lib_uniid.host import SamplingOptions
-from lib_uniid.hosts.diffusers.host import DiffusersHost
+from lib_uniid.hosts.diffusers.host import DiffusersHost, rough_colours
 from lib_uniid.hosts.finite import NotFiniteError
 from tests import narrow
 
@@ -195,3 +196,13 @@ def test_numbers_that_are_none_are_an_error_and_no_picture(host: DiffusersHost, 
     with pytest.raises(NotFiniteError, match=rf"{said}.*half precision is the likely cause.*--device cpu"):
         host.decode(host.sample(BRIEF, [0]))
     hook.remove()
+
+
+def test_rough_colours_are_a_linear_map_of_each_latent():
+    latents = torch.zeros(1, 4, 2, 3)
+    latents[0, 0, 1, 2] = 1.0
+    picture = rough_colours(latents, SD15)
+    assert picture.shape == (1, 2, 3, 3)
+    assert picture[0, 0, 0].tolist() == [128, 128, 128]
+    expected = np.round((np.array(SD15.latent_colours[0]) / 2 + 0.5) * 255)
+    assert np.abs(picture[0, 1, 2].numpy() - expected).max() <= 1
