@@ -75,6 +75,8 @@ NEEDED = (
     Package("einops", "einops", _pinned("einops==0.8.2")),
     Package("safetensors", "safetensors", _pinned("safetensors==0.8.0")),
     Package("pluggy", "pluggy", _pinned("pluggy==1.7.0")),
+    # All known hosts install it.
+    Package("packaging", "packaging", _pinned("packaging==26.3")),
     # insightface's requirements, as in constraints.txt for Python 3.10; all known hosts install them.
     Package("tqdm", "tqdm", _pinned("tqdm==4.70.1")),
     Package("requests", "requests", _pinned("requests==2.34.2")),

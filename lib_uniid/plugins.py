@@ -4,14 +4,12 @@ A function of a plugin is a hook if it has the name of one in :mod:`lib_uniid.ho
 is switched off until restart. Built-in plugins are listed by dotted names, and imported on first use.
 """
 
-import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from itertools import zip_longest
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -297,13 +295,17 @@ def _installed(taken: Mapping[str, str]) -> Iterator[Plugin]:
             yield Plugin(name=one.name, origin="installed", needs=_needs(requirements), load=one.load)
 
 
-_REQUIREMENT = re.compile(rf"\s*{PROJECT}(?![\w.-])\s*(?:\[.*?\])?\s*\(?([^();@]*)", re.IGNORECASE)
-
-
 def _needs(requirements: Iterable[str]) -> str:
     """The versions of UniID in the requirements of a distribution, those of extras too."""
-    ranges = (found[1].strip() for one in requirements if (found := _REQUIREMENT.match(one)))
-    return ",".join(dict.fromkeys(filter(None, ranges)))
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.specifiers import SpecifierSet
+
+    needs = SpecifierSet()
+    for one in requirements:
+        with suppress(InvalidRequirement):  # pip let it be installed, and it is for pip to say
+            if (requirement := Requirement(one)).name.lower() == PROJECT:
+                needs &= requirement.specifier
+    return str(needs)
 
 
 # --- checking ---
@@ -339,32 +341,19 @@ def _checked(value: Any, kind: type, title: str, taken: Mapping[str, str]) -> st
     return value.name
 
 
-_CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)\s*")
-_HOLDS: Mapping[str, Callable[[int], bool]] = {
-    ">=": lambda order: order >= 0,
-    "<=": lambda order: order <= 0,
-    "==": lambda order: order == 0,
-    "!=": lambda order: order != 0,
-    ">": lambda order: order > 0,
-    "<": lambda order: order < 0,
-}
-
-
 def _require_version(needs: str) -> None:
-    for clause in filter(None, needs.split(",")):
-        read = _CLAUSE.fullmatch(clause)
-        if read is None:
-            raise PluginError(
-                f"the versions that it needs cannot be read: {needs!r}; write them as '>=0.1,<1'"
-            )
-        if not _HOLDS[read[1]](_order(__version__, read[2])):
-            raise PluginError(f"it needs UniID {needs}, and this is {__version__}")
+    if not needs:
+        return
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-
-def _order(version: str, other: str) -> int:
-    """Below, at or above zero, as ``version`` is older than, the same as or newer than ``other``."""
-    pairs = zip_longest(re.findall(r"\d+", version)[:3], other.split("."), fillvalue="0")
-    return next((int(ours) - int(theirs) for ours, theirs in pairs if int(ours) != int(theirs)), 0)
+    try:
+        wanted = SpecifierSet(needs)
+    except InvalidSpecifier:
+        raise PluginError(
+            f"the versions that it needs cannot be read: {needs!r}; write them as '>=0.1,<1'"
+        ) from None
+    if not wanted.contains(__version__, prereleases=True):
+        raise PluginError(f"it needs UniID {needs}, and this is {__version__}")
 
 
 def _named(error: BaseException) -> str:

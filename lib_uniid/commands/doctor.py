@@ -37,6 +37,7 @@ PACKAGES = (
     "einops",
     "numpy",
     "pillow",
+    "packaging",
     "pluggy",
     "tqdm",
 )
