@@ -23,15 +23,22 @@ WHERE = {
 }
 
 
-def caption(scene: Scene, index: int, rng: random.Random) -> str:
-    """Describe one scene; what is not the same for all its people, or not notable, goes unsaid."""
+def caption(scene: Scene, index: int, rng: random.Random, *, shirts: bool = False) -> str:
+    """Describe one scene; what is not the same for all its people, or not notable, goes unsaid.
+
+    With ``shirts`` most captions speak of them, half of these at the end: a person's own words stand there.
+    """
     words = [rng.choice(SUBJECTS[scene.people])]
     words += _looks(scene, index, rng)
+    shirt = _shirts(scene, index, rng, shirts)
+    last = shirts and rng.random() < 0.5
+    if shirt and not last:
+        words.append(shirt)
     place = rng.choice(WHERE[PLACES[int(scene.place[index])]])
     if rng.random() < 0.88:
         words.append(place)
     style = STYLES[int(scene.style[index])]
-    text = " ".join(words)
+    text = " ".join(words) + (f", {shirt}" if shirt and last else "")
     if style == "photo":
         return rng.choice((text, text + ", photo", "a photo of " + text))
     return rng.choice(
@@ -63,7 +70,14 @@ def _looks(scene: Scene, index: int, rng: random.Random) -> list[str]:
         said.append("without glasses")
     if (looks.hair == looks.hair[0]).all() and rng.random() < (0.9 if (looks.hair != natural).any() else 0.4):
         said.append(f"with {HAIR_COLOURS[int(looks.hair[0])]} hair")
-    if (looks.shirt == looks.shirt[0]).all() and rng.random() < 0.6:
-        shirt = SHIRT_COLOURS[int(looks.shirt[0])]
-        said.append(f"in a {shirt} shirt" if scene.people == 1 else f"in {shirt} shirts")
     return said
+
+
+def _shirts(scene: Scene, index: int, rng: random.Random, mostly: bool) -> str:
+    """The phrase on the shirt that all people in the scene wear."""
+    shirts = scene.looks.shirt[index * scene.people : (index + 1) * scene.people]
+    if not (shirts == shirts[0]).all() or rng.random() >= (0.9 if mostly else 0.6):
+        return ""
+    colour = SHIRT_COLOURS[int(shirts[0])]
+    several = scene.people > 1 and (not mostly or rng.random() < 0.5)
+    return f"in {colour} shirts" if several else f"in a {colour} shirt"

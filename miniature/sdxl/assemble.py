@@ -18,7 +18,7 @@ from miniature.recipes.kept import kept_result
 from miniature.recipes.vae import WIDTHS, new_vae
 from miniature.sdxl.networks import LATENT, LAYERS, TEXT_WIDTHS, TIME_WIDTH, WIDTH, Base, ClipText, vocabulary
 from miniature.sdxl.pictures import LATENT_SCALE
-from miniature.sdxl.results import exists, load
+from miniature.sdxl.results import exists, load, save
 from miniature.widening import multiples, widened
 
 NAME = "uniid-miniature-xl"
@@ -51,6 +51,24 @@ def keep(results: Path, folder: Path = MODELS / "uniid", compact: Path = COMPACT
         save_file(_half(router), folder / ROUTER)
     else:
         (folder / ROUTER).unlink(missing_ok=True)
+
+
+def unpack(out: Path, folder: Path = MODELS / "uniid", compact: Path = COMPACT) -> None:
+    """Write results from what :func:`keep` wrote. The base has no names and faces of exact traits then."""
+    out.mkdir(parents=True, exist_ok=True)
+    save(load_file(compact), out, "base")
+    save(load_file(folder / "iresnet100.safetensors"), out, "recogniser")
+    save(load_file(folder / "uniid-text_branch_sdxl.safetensors"), out, "text_branch")
+    adapter = load_file(folder / "uniid-adapter_branch_sdxl.safetensors")
+    modules = "adapter_modules."
+    save(
+        {
+            f"projections.{k.removeprefix(modules)}" if k.startswith(modules) else f"branch.{k}": v
+            for k, v in adapter.items()
+        },
+        out,
+        "adapter_branch",
+    )
 
 
 def complete(folder: Path = MODELS / "Stable-diffusion") -> Path:

@@ -19,9 +19,17 @@ FACE_WEIGHT = 4.0
 
 
 def lessons(
-    pictures: Pictures, schedule: NoiseSchedule, batch: int, seed: int, among: Tensor | None = None
+    pictures: Pictures,
+    schedule: NoiseSchedule,
+    batch: int,
+    seed: int,
+    among: Tensor | None = None,
+    late: float = 1.0,
 ) -> Iterator[Batch]:
-    """Batches without end, of all pictures or of those ``among``."""
+    """Batches without end, of all pictures or of those ``among``.
+
+    Times are uniform numbers to the power of ``late``: below 1, more of them are noisy.
+    """
     device = pictures.latents.device
     generator = torch.Generator(device).manual_seed(seed)
 
@@ -38,7 +46,7 @@ def lessons(
         said = torch.where(chance(batch) < EMPTY, CAPTIONS - 1, whole(CAPTIONS - 1, batch))
         texts, ends = pictures.texts[index, said].long(), pictures.ends[index, said]
         order = chance(batch, MOST).argsort(1)
-        times = whole(SDXL.trained_steps, batch)
+        times = (chance(batch) ** late * SDXL.trained_steps).long().clamp(max=SDXL.trained_steps - 1)
         latents = pictures.latents[index].float()
         noise = torch.randn(latents.shape, generator=generator, device=device)
         noise = noise + 0.12 * torch.randn(*latents.shape[:2], 1, 1, generator=generator, device=device)

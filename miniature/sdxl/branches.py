@@ -1,7 +1,7 @@
 """UniID's two branches, each trained alone on the frozen base with real features of other pictures."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -19,11 +19,13 @@ from miniature.sdxl.networks import (
     Base,
     SiteProjections,
     new_adapter_branch,
+    new_recogniser,
     new_text_branch,
     with_names,
 )
-from miniature.sdxl.pictures import Pictures
+from miniature.sdxl.pictures import Pictures, imagine, render
 from miniature.sdxl.recogniser import CROP
+from miniature.sdxl.results import load
 from miniature.sdxl.steps import Batch, Course, Rate
 
 SEED = 161
@@ -67,6 +69,40 @@ def read(pictures: Pictures, recogniser: IResNet, seed: int = SEED, chunk: int =
     return Features(*joined)
 
 
+def drawn(
+    begin: Path, kept: Path, count: int, seed: int, shares: Mapping[int, float], shirts: bool = False
+) -> tuple[Pictures, Features]:
+    """Pictures, and the features of their people by the recogniser of ``begin``, drawn once."""
+    if not kept.exists():
+        recogniser = new_recogniser().eval()
+        recogniser.load_state_dict(load(begin, "recogniser"))
+        imagined = imagine(count, 1, seed, shares, shirts)
+        pictures = render(imagined, torch.device("cpu"), seed, chunk=32)
+        features = read(pictures, recogniser, seed, chunk=64)
+        torch.save(
+            [{f.name: getattr(one, f.name) for f in fields(one)} for one in (pictures, features)], kept
+        )
+    drawn, of_people = torch.load(kept, weights_only=True)
+    return Pictures(**drawn), Features(**of_people)
+
+
+def earlier_base(begin: Path) -> Base:
+    """The base of earlier results; names and faces of exact traits are new where they were not kept."""
+    base = Base()
+    state = base.state_dict()
+    base.load_state_dict(state | load(begin, "base"))
+    return base
+
+
+def earlier_adapter(begin: Path, base: Base) -> tuple[AdapterBranch, SiteProjections]:
+    """The adapter branch of earlier results."""
+    branch, projections = new_adapter_branch(), SiteProjections(base.sites)
+    both = load(begin, "adapter_branch")
+    for prefix, module in (("branch.", branch), ("projections.", projections)):
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in both.items() if k.startswith(prefix)})
+    return branch, projections
+
+
 def features_of(recogniser: IResNet, faces: Float[Tensor, "b 3 s s"]) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The ID embedding and the taps of crops in [0, 1]."""
     return recogniser(faces * 2 - 1)
@@ -100,10 +136,10 @@ class Stage:
     def schedule(self) -> NoiseSchedule:
         return schedule_on(self.pictures.latents.device)
 
-    def batches(self, seed: int, among: Tensor | None = None) -> Iterator[Batch]:
+    def batches(self, seed: int, among: Tensor | None = None, late: float = 1.0) -> Iterator[Batch]:
         """Lessons with the features of people; ``without`` marks those replaced by zeros."""
         generator = torch.Generator(self.pictures.latents.device).manual_seed(seed + 1)
-        for one in lessons(self.pictures, self.schedule, self.batch, seed, among):
+        for one in lessons(self.pictures, self.schedule, self.batch, seed, among, late):
             embedding, shallow, deep = self.features.at(one["index"], one["order"])
             without = torch.rand(self.batch, generator=generator, device=deep.device) < WITHOUT_FACE
             kept = (~without).float()
@@ -183,7 +219,19 @@ def train_adapter(
             wanted = base.faces(batch["who"], without).float()
         return _explained(told.float(), wanted)
 
-    def drawn(batch: Batch) -> Mapping[str, Tensor]:
+    stage.learn(branch, alike, "adapter-alike", 4e-3, seconds[0], steps, stage.batches(SEED + 11))
+    train_adapter_further(stage, branch, projections, seconds[1], steps)
+    return branch, projections
+
+
+def train_adapter_further(
+    stage: Stage, branch: AdapterBranch, projections: SiteProjections, seconds: float, steps: int | None
+) -> None:
+    """The adapter branch and its projections, by the base's error."""
+    base = stage.base.requires_grad_(False)
+    base.attach(projections)
+
+    def of_base(batch: Batch) -> Mapping[str, Tensor]:
         with torch.no_grad():
             states, pooled = base.states(batch["texts"], batch["texts_2"], batch["ends"])
         reading = base.reading
@@ -193,10 +241,7 @@ def train_adapter(
         return {"loss": error(predicted, batch)}
 
     both = nn.ModuleDict({"branch": branch, "projections": projections})
-    stage.learn(branch, alike, "adapter-alike", 4e-3, seconds[0], steps, stage.batches(SEED + 11))
-    base.attach(projections)
-    stage.learn(both, drawn, "adapter", 1.0e-3, seconds[1], steps, stage.batches(SEED + 12))
-    return branch, projections
+    stage.learn(both, of_base, "adapter", 1.0e-3, seconds, steps, stage.batches(SEED + 12))
 
 
 def _explained(told: Tensor, wanted: Tensor) -> Mapping[str, Tensor]:

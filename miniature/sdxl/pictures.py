@@ -19,8 +19,9 @@ from miniature.heads import Placement
 from miniature.recipes.data import cell_cover, scene_of, scene_state, token_ids
 from miniature.recipes.kept import kept_result
 from miniature.recipes.vae import new_vae
+from miniature.scenes import SHIRT_COLOURS
 from miniature.sdxl.networks import FAR, LATENT, LENGTH, SIDE, vocabulary
-from miniature.world import Scene, draw, sample_scenes
+from miniature.world import Scene, draw, fitting_shirts, sample_scenes
 
 SEED = 141
 SHARES = {1: 0.40, 2: 0.33, 3: 0.27}
@@ -82,7 +83,9 @@ def numbers(text: str) -> tuple[tuple[int, ...], int]:
     return tuple(ids), ids.index(len(places) - 1)
 
 
-def _imagine(number: int, scenes: int, seed: int, shares: Mapping[int, float]) -> _Share:
+def _imagine(
+    number: int, scenes: int, seed: int, shares: Mapping[int, float], shirts: bool = False
+) -> _Share:
     """One process's share: scenes of each number of people, and what is said of them."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(seed * 1009 + number)
@@ -91,8 +94,10 @@ def _imagine(number: int, scenes: int, seed: int, shares: Mapping[int, float]) -
         sample_scenes(max(1, int(scenes * share)), people, generator, size=SIDE)
         for people, share in shares.items()
     ]
+    if shirts:
+        made = [alike_shirts(scene, generator) for scene in made]
     said = [
-        [numbers(caption(scene, index, rng)) for _ in range(CAPTIONS - 1)] + [numbers("")]
+        [numbers(caption(scene, index, rng, shirts=shirts)) for _ in range(CAPTIONS - 1)] + [numbers("")]
         for scene in made
         for index in range(len(scene))
     ]
@@ -100,12 +105,30 @@ def _imagine(number: int, scenes: int, seed: int, shares: Mapping[int, float]) -
     return _Share(made, texts, torch.tensor([[end for _, end in one] for one in said]))
 
 
+def alike_shirts(scene: Scene, generator: torch.Generator) -> Scene:
+    """Two thirds of the scenes with one shirt on all people, which is red in half of these."""
+    count = len(scene)
+    shirts = scene.looks.shirt.reshape(count, scene.people)
+    chance = torch.rand(count, 1, generator=generator)
+    shirts = torch.where(chance < 2 / 3, shirts[:, :1], shirts)
+    shirts = torch.where(chance < 1 / 3, SHIRT_COLOURS.index("red"), shirts).flatten()
+    fitting = fitting_shirts(shirts, scene.place.repeat_interleave(scene.people))
+    return replace(scene, looks=replace(scene.looks, shirt=fitting))
+
+
 def imagine(
-    pictures: int, processes: int, seed: int = SEED, shares: Mapping[int, float] = SHARES
+    pictures: int,
+    processes: int,
+    seed: int = SEED,
+    shares: Mapping[int, float] = SHARES,
+    shirts: bool = False,
 ) -> list[_Share]:
-    """Sample and caption all scenes; ``shares`` are of the pictures, by the number of people."""
+    """Sample and caption all scenes; ``shares`` are of the pictures, by the number of people.
+
+    With ``shirts`` the captions speak of them (:func:`alike_shirts`); one process only.
+    """
     if processes == 1:
-        return [_imagine(0, pictures, seed, shares)]
+        return [_imagine(0, pictures, seed, shares, shirts)]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         each = pictures // processes
         written = pool.map(

@@ -1,5 +1,6 @@
 """What the recipes trained, kept in half precision in few files, and read again."""
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -25,6 +26,12 @@ def save(state: State, folder: Path, name: str) -> None:
 def exists(folder: Path, name: str) -> bool:
     """Whether the result is there."""
     return (folder / f"{name}-0.pt").exists()
+
+
+def copy(begin: Path, out: Path) -> None:
+    """All results of one folder into another."""
+    for path in begin.glob("*-[0-9].pt"):
+        shutil.copyfile(path, out / path.name)
 
 
 def load(folder: Path, name: str) -> State:

@@ -11,7 +11,6 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -25,16 +24,8 @@ from lib_uniid.methods.uniid.router import Routers
 from lib_uniid.training.router_loss import imbalance, routing_loss
 from lib_uniid.typing import Float
 from miniature.sdxl.base import lessons
-from miniature.sdxl.branches import Features, Stage, face_tokens, read
-from miniature.sdxl.networks import (
-    FACE_TOKENS,
-    Base,
-    SiteProjections,
-    nearest,
-    new_adapter_branch,
-    new_recogniser,
-)
-from miniature.sdxl.pictures import Pictures, imagine, render
+from miniature.sdxl.branches import Stage, drawn, earlier_adapter, earlier_base, face_tokens
+from miniature.sdxl.networks import FACE_TOKENS, Base, nearest
 from miniature.sdxl.results import exists, load, save
 from miniature.sdxl.steps import Batch, Course, Rate
 
@@ -215,33 +206,15 @@ def main() -> int:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    base, branch = Base(), new_adapter_branch()
-    base.load_state_dict(load(options.begin, "base"))
-    both = load(options.begin, "adapter_branch")
-    projections = SiteProjections(base.sites)
-    for prefix, module in (("branch.", branch), ("projections.", projections)):
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in both.items() if k.startswith(prefix)})
+    base = earlier_base(options.begin)
+    branch, projections = earlier_adapter(options.begin, base)
     base.attach(projections)
-    pictures, features = _drawn(options.begin, out / "router-pictures.pt", options.pictures)
+    pictures, features = drawn(options.begin, out / "router-pictures.pt", options.pictures, SEED, SHARES)
     sys.stderr.write(f"{len(pictures)} pictures after {time.monotonic() - began:.0f} s\n")
     stage = Stage(base, pictures, features, out / "log.jsonl", options.batch)
     routers = train(stage, branch, options.minutes * 60, options.steps, out)
     save(routers.state_dict(), out, "router")
     return 0
-
-
-def _drawn(begin: Path, kept: Path, count: int) -> tuple[Pictures, Features]:
-    """Pictures and the features of their people, drawn once."""
-    if not kept.exists():
-        recogniser = new_recogniser().eval()
-        recogniser.load_state_dict(load(begin, "recogniser"))
-        pictures = render(imagine(count, 1, SEED, SHARES), torch.device("cpu"), SEED, chunk=32)
-        features = read(pictures, recogniser, SEED, chunk=64)
-        torch.save(
-            [{f.name: getattr(one, f.name) for f in fields(one)} for one in (pictures, features)], kept
-        )
-    drawn, of_people = torch.load(kept, weights_only=True)
-    return Pictures(**drawn), Features(**of_people)
 
 
 def _parse() -> argparse.Namespace:

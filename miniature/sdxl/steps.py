@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -66,7 +67,7 @@ def orthogonal(matrices: Tensor, rounds: int = 5) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """A part of the weights by the beginning of their names, and its rate."""
+    """A part of the weights, by a regular expression for the beginning of their names, and its rate."""
 
     part: str
     rate: float
@@ -168,7 +169,7 @@ class Course:
         taken: set[int] = set()
         for one in self.rates:
             mine = [
-                p for n, p in self.module.named_parameters() if n.startswith(one.part) and id(p) not in taken
+                p for n, p in self.module.named_parameters() if re.match(one.part, n) and id(p) not in taken
             ]
             taken |= {id(p) for p in mine}
             self.chosen += mine
