@@ -87,6 +87,12 @@ TRAINED = UNTRAINED
 ORDER = 4.0
 """Strength of the columns where people are placed in an order."""
 
+WITH_WORDS = Deciding(order=ORDER)
+"""For scores that are otherwise taken as they are, where people have words of their own.
+
+Words colour large parts in the first steps, when a router that learnt no order still changes its mind.
+"""
+
 
 def deciding(order: str, free: Deciding) -> Deciding:
     """How to decide in an order of :data:`lib_uniid.fields.shared.Order`; ``free`` is used without one."""
@@ -141,9 +147,12 @@ class SharedRouting:
         return bool(self.rule.learned) and self.leaders[site] == site
 
     def see(self) -> None:
-        """From now on decisions come with their evidence."""
+        """From now on decisions come with their evidence, and people stay where they are put."""
         self._require_size()
         self._seen = True
+        if self.deciding == AS_SCORED:
+            self.deciding = WITH_WORDS
+            self._kept = _Kept(self.deciding.keep)
 
     def reset(self) -> None:
         """Forget what was decided: a new pass begins, or the plan is ejected."""
@@ -172,11 +181,9 @@ class SharedRouting:
         router = self._router(leader, call.query)
         parts = [router.of(run)(call.query[run.rows], call.hidden[run.rows]) for run in runs]
         scores = parts[0] if len(parts) == 1 else torch.cat(parts)
-        if self.deciding == AS_SCORED and not self._seen:
+        if self.deciding == AS_SCORED:
             return Decided(scores)
         decided, evidence = self._weighed(scores.detach(), call.rows)
-        if self.deciding == AS_SCORED:
-            return Decided(scores, evidence)
         return Decided(self.among_all(decided, -torch.inf), evidence if self._seen else None)
 
     def among_all(self, learned: Float[Tensor, "b n j"], others: float = 0.0) -> Float[Tensor, "b n i"]:

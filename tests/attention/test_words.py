@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lib_uniid.attention.branch import Call
 from lib_uniid.attention.context import PreparedText
-from lib_uniid.attention.deciding import AS_SCORED, UNTRAINED, Deciding
+from lib_uniid.attention.deciding import AS_SCORED, UNTRAINED, WITH_WORDS, Deciding
 from lib_uniid.attention.growing import WAYS, Way
 from lib_uniid.attention.injection import injected
 from lib_uniid.attention.math import attend
@@ -80,6 +80,15 @@ def test_one_person_without_a_mask_has_the_words_everywhere():
     words = states(1, 9, 6)
     out = attend_to(of_the_pair({0: words}, people(1, 6)))
     assert_near(out[1], attention_to(words)[1])
+
+
+@pytest.mark.parametrize("how", [AS_SCORED, UNTRAINED])
+def test_with_words_people_stay_where_a_published_router_puts_them(how: Deciding):
+    plan = pair_plan(people(2, 6), replace(SILENT, deciding=how))
+    assert plan is not None
+    with_words(plan, PAIR.sites, [PersonWords(person=0, states=states(1, 9, 6))])
+    assert plan.routing is not None
+    assert plan.routing.deciding == (WITH_WORDS if how == AS_SCORED else how)
 
 
 @pytest.mark.parametrize("way", WAYS)
