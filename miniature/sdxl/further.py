@@ -76,15 +76,10 @@ def train_shirts(stage: Stage, begin: Path, out: Path, seconds: float, steps: in
         seconds=seconds,
         steps=steps,
         average=0.99,
-        keep=lambda state: save(_own(base, state), out, "base"),
+        keep=lambda state: save(state, out, "base"),
         every=SAVED,
     ).run()
-    save(_own(base, base.state_dict()), out, "base")
-
-
-def _own(base: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What is the base's own of a state: its layers hold the projections of the adapter branch as well."""
-    return {k: v for k, v in state.items() if ".processor." not in k}
+    save(base.state_dict(), out, "base")
 
 
 def train_adapter(stage: Stage, begin: Path, out: Path, seconds: float, steps: int | None) -> None:

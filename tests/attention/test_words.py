@@ -83,7 +83,7 @@ def test_one_person_without_a_mask_has_the_words_everywhere():
 
 
 @pytest.mark.parametrize("how", [AS_SCORED, UNTRAINED])
-def test_with_words_people_stay_where_a_published_router_puts_them(how: Deciding):
+def test_with_words_people_stand_in_columns_where_scores_are_taken_as_they_are(how: Deciding):
     plan = pair_plan(people(2, 6), replace(SILENT, deciding=how))
     assert plan is not None
     with_words(plan, PAIR.sites, [PersonWords(person=0, states=states(1, 9, 6))])
